@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One function for each monitor's command line. The options of the peers were chosen by measuring,
+ * for the least time and memory: what is left out costs them nothing, what is put in is needed.
+ */
+#include "peers.h"
+
+#include "../vmm/layout.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What mayfly says to every guest by itself (vmm/args.c): the peers' guests hear the same. */
+#define CMDLINE "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
+
+static void arg(struct command *c, const char *word)
+{
+	if (c->argc == PEER_ARGS - 1)
+		abort();
+	c->argv[c->argc++] = word;
+}
+
+static void args(struct command *c, const char *option, const char *value)
+{
+	arg(c, option);
+	arg(c, value);
+}
+
+__attribute__((format(printf, 2, 3))) static const char *text(struct command *c,
+							       const char *format, ...)
+{
+	char *to = c->text[c->texts++];
+	va_list list;
+
+	va_start(list, format);
+	if (vsnprintf(to, sizeof(c->text[0]), format, list) >= (int)sizeof(c->text[0]))
+		abort();
+	va_end(list);
+	return to;
+}
+
+static const char *full_cmdline(struct command *c, const struct guest *guest)
+{
+	return text(c, CMDLINE " %s", guest->cmdline);
+}
+
+static void mayfly(struct command *c, const struct guest *guest, const char *dir)
+{
+	arg(c, "run");
+	args(c, "--kernel", guest->kernel);
+	if (guest->initrd)
+		args(c, "--initrd", guest->initrd);
+	args(c, "--mem", text(c, "%uM", guest->mem_mib));
+	args(c, "--cmdline", guest->cmdline);
+	args(c, "--timeline", text(c, "%s/timeline", dir));
+}
+
+/*
+ * No PIC, PIT, RTC, option ROM, ACPI tables or firmware configuration that this guest does not
+ * need; without ACPI QEMU takes qboot as its firmware, which is the shorter one. The debug-exit
+ * port is where a test guest's power-off goes, so that QEMU ends by itself as mayfly does.
+ */
+static void qemu(struct command *c, const struct guest *guest, const char *dir)
+{
+	(void)dir;
+	args(c, "-machine", "microvm,acpi=off,x-option-roms=off,pit=off,pic=off,rtc=off,"
+			    "isa-serial=on,auto-kernel-cmdline=off,usb=off,graphics=off,"
+			    "mem-merge=off");
+	args(c, "-accel", "kvm");
+	args(c, "-cpu", "host");
+	args(c, "-smp", "1");
+	args(c, "-m", text(c, "%u", guest->mem_mib));
+	arg(c, "-no-user-config");
+	arg(c, "-nodefaults");
+	arg(c, "-no-reboot");
+	args(c, "-display", "none");
+	args(c, "-serial", "stdio");
+	args(c, "-kernel", guest->kernel);
+	if (guest->initrd)
+		args(c, "-initrd", guest->initrd);
+	args(c, "-append", full_cmdline(c, guest));
+	if (!guest->is_linux)
+		args(c, "-device", text(c, "isa-debug-exit,iobase=%#x,iosize=4", SLEEP_CONTROL_PORT));
+}
+
+/* A configuration file and no API, as its own documentation does for boot times. */
+static void firecracker(struct command *c, const struct guest *guest, const char *dir)
+{
+	const char *path = text(c, "%s/firecracker.json", dir);
+	FILE *f = fopen(path, "w");
+
+	if (!f) {
+		perror(path);
+		exit(1);
+	}
+	fprintf(f, "{\"boot-source\":{\"kernel_image_path\":\"%s\",\"boot_args\":\"%s\"", guest->kernel,
+		full_cmdline(c, guest));
+	if (guest->initrd)
+		fprintf(f, ",\"initrd_path\":\"%s\"", guest->initrd);
+	fprintf(f, "},\"drives\":[],\"machine-config\":{\"vcpu_count\":1,\"mem_size_mib\":%u}}\n",
+		guest->mem_mib);
+	fclose(f);
+	arg(c, "--no-api");
+	args(c, "--config-file", path);
+	args(c, "--level", "Error");
+}
+
+static void cloud_hypervisor(struct command *c, const struct guest *guest, const char *dir)
+{
+	(void)dir;
+	args(c, "--kernel", guest->kernel);
+	if (guest->initrd)
+		args(c, "--initramfs", guest->initrd);
+	args(c, "--cmdline", full_cmdline(c, guest));
+	args(c, "--cpus", "boot=1");
+	args(c, "--memory", text(c, "size=%uM", guest->mem_mib));
+	args(c, "--console", "off");
+	args(c, "--serial", "tty");
+}
+
+/* It boots a bzImage only, which all others boot as well: give one with --kernel. */
+static void lkvm(struct command *c, const struct guest *guest, const char *dir)
+{
+	(void)dir;
+	arg(c, "run");
+	args(c, "--kernel", guest->kernel);
+	if (guest->initrd)
+		args(c, "--initrd", guest->initrd);
+	args(c, "--params", full_cmdline(c, guest));
+	args(c, "--cpus", "1");
+	args(c, "--mem", text(c, "%u", guest->mem_mib));
+	args(c, "--console", "serial");
+	args(c, "--network", "mode=none");
+}
+
+static const struct peer peers[] = {
+	{ "mayfly", "mayfly", mayfly, true },
+	{ "qemu", "qemu-system-x86_64", qemu, false },
+	{ "firecracker", "firecracker", firecracker, false },
+	{ "cloud-hypervisor", "cloud-hypervisor", cloud_hypervisor, false },
+	{ "lkvm", "lkvm", lkvm, false },
+};
+
+const struct peer *peer_find(const char *name)
+{
+	for (unsigned i = 0; i < sizeof(peers) / sizeof(peers[0]); i++)
+		if (!strcmp(peers[i].name, name))
+			return &peers[i];
+	return NULL;
+}
+
+void peer_command(struct command *c, const struct peer *peer, const char *program,
+		  const struct guest *guest, const char *dir)
+{
+	memset(c, 0, sizeof(*c));
+	arg(c, program);
+	peer->command(c, guest, dir);
+}

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+# Unit tests and fuzzers, which the top-level Makefile includes this for. Every test is built twice,
+# plain and with sanitizers: build/tests/unit/NAME and build/tests/unit-san/NAME. With
+# CMOCKA_MESSAGE_OUTPUT=TAP they print TAP. `make fuzz` runs each fuzzer for FUZZ_SECONDS.
+# Needs: libcmocka-dev; for the fuzzers clang and libclang-rt-14-dev.
+BUILD ?= build
+FUZZ_SECONDS ?= 60
+UNIT_CC ?= gcc
+FUZZ_CC ?= clang
+UNIT_CFLAGS := -std=c11 -O1 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
+	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -MMD -MP
+UNIT_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+UNIT_TESTS :=
+FUZZERS :=
+
+# unit,NAME,SOURCES: tests/unit/NAME.c with the sources under test
+define unit
+UNIT_TESTS += $(1)
+$(BUILD)/tests/unit/$(1): $(patsubst %.c,$(BUILD)/tests/obj/%.o,tests/unit/$(1).c $(2))
+$(BUILD)/tests/unit-san/$(1): $(patsubst %.c,$(BUILD)/tests/obj-san/%.o,tests/unit/$(1).c $(2))
+endef
+
+# fuzz,NAME,SOURCES: tests/fuzz/NAME.c, with the dictionary tests/fuzz/NAME.dict
+define fuzz
+FUZZERS += $(1)
+$(BUILD)/fuzz/$(1): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,tests/fuzz/$(1).c $(2))
+endef
+
+$(eval $(call unit,image,vmm/image.c))
+$(eval $(call unit,acpi,vmm/acpi.c))
+$(eval $(call unit,cpio,vmm/cpio.c))
+$(eval $(call fuzz,image,vmm/image.c))
+
+$(BUILD)/tests/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CFLAGS) -c -o $@ $<
+
+$(BUILD)/tests/obj-san/%.o: %.c
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CFLAGS) $(UNIT_SAN) -c -o $@ $<
+
+$(BUILD)/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(UNIT_CFLAGS) $(UNIT_SAN) -fsanitize=fuzzer-no-link -c -o $@ $<
+
+$(UNIT_TESTS:%=$(BUILD)/tests/unit/%):
+	@mkdir -p $(@D)
+	$(UNIT_CC) -o $@ $^ -lcmocka
+
+$(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%):
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_SAN) -o $@ $^ -lcmocka
+
+$(FUZZERS:%=$(BUILD)/fuzz/%):
+	$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^
+
+# The first inputs are made, not kept: specimens, and the heads of the stock kernel's files where
+# MAYFLY_STOCK names its directory. What a run finds worth keeping stays in the corpus.
+$(BUILD)/fuzz/seeds: $(BUILD)/tests/obj/tests/fuzz/seeds.o
+	@mkdir -p $(@D)
+	$(UNIT_CC) -o $@ $^
+
+fuzz: $(FUZZERS:%=fuzz-%)
+$(FUZZERS:%=fuzz-%): fuzz-%: $(BUILD)/fuzz/% $(BUILD)/fuzz/seeds
+	@mkdir -p $(BUILD)/fuzz/corpus/$*
+	$(BUILD)/fuzz/seeds $* $(BUILD)/fuzz/corpus/$*
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -print_final_stats=1 \
+		-artifact_prefix=$(BUILD)/fuzz/$*- -dict=tests/fuzz/$*.dict $(BUILD)/fuzz/corpus/$*
+.PHONY: fuzz $(FUZZERS:%=fuzz-%)
+
+-include $(shell find $(BUILD)/tests/obj $(BUILD)/tests/obj-san $(BUILD)/fuzz/obj -name '*.d' 2> /dev/null)

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One table of options: name, value, help, and the function that takes the value. The help text, the
+ * parser and (by a test) the man page come from it.
+ */
+#include "args.h"
+#include "job.h"
+#include "log.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * What every Linux guest is told, before the user's own words:
+ *   console=ttyS0        there is one serial port
+ *   reboot=panic_warm    lets the monitor tell a panic from a reboot (power.c)
+ *   panic=-1             a panic resets at once, which ends the process
+ *   pci=off              there is no PCI bus to look for
+ *   8250.nr_uarts=1      nor a second serial port
+ */
+#define CMDLINE_DEFAULT "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
+/* With a job the console is the job's: of the kernel's messages only a panic's come through. */
+#define CMDLINE_JOB " loglevel=1 " JOB_CMDLINE
+
+#define MEM_DEFAULT (128ul << 20)
+
+/* The environment of a job; --env adds to it. TERM is the operator's. */
+#define ENV_MAX 64u
+static const char *env[ENV_MAX];
+
+static const char *extra_cmdline;
+
+/* A decimal number and what follows it. */
+static int number(const char *text, uint64_t *value, const char **rest)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	*rest = end;
+	return errno ? -EINVAL : 0;
+}
+
+int args_size(const char *text, uint64_t *bytes)
+{
+	static const struct {
+		const char *suffix;
+		unsigned shift;
+	} units[] = { { "", 0 }, { "K", 10 }, { "M", 20 }, { "G", 30 }, { "T", 40 } };
+	const char *rest;
+
+	if (number(text, bytes, &rest))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(rest, units[i].suffix))
+			continue;
+		if (*bytes > UINT64_MAX >> units[i].shift)
+			return -EINVAL;
+		*bytes <<= units[i].shift;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int args_duration(const char *text, uint64_t *ms)
+{
+	static const struct {
+		const char *suffix;
+		uint64_t ms;
+	} units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 } };
+	const uint64_t longest = 365ull * 24 * 3600000;
+	const char *rest;
+
+	if (number(text, ms, &rest))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(rest, units[i].suffix))
+			continue;
+		if (*ms > longest / units[i].ms)
+			return -EINVAL;
+		*ms *= units[i].ms;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int take_kernel(struct vm_config *c, const char *value)
+{
+	c->kernel = value;
+	return 0;
+}
+
+static int take_initrd(struct vm_config *c, const char *value)
+{
+	c->initrd = value;
+	return 0;
+}
+
+static int take_mem(struct vm_config *c, const char *value)
+{
+	if (args_size(value, &c->mem_size) || c->mem_size < MEM_MIN || c->mem_size > MEM_MAX ||
+	    c->mem_size % 4096)
+		return fail(0, "--mem %s: give 16M to 1T, in whole pages of 4K", value);
+	return 0;
+}
+
+static int take_cpus(struct vm_config *c, const char *value)
+{
+	const char *rest;
+	uint64_t n;
+
+	if (number(value, &n, &rest) || *rest || n < 1 || n > MAX_VCPUS)
+		return fail(0, "--cpus %s: give 1 to %u", value, MAX_VCPUS);
+	c->cpus = (unsigned)n;
+	return 0;
+}
+
+static int take_cmdline(struct vm_config *c, const char *value)
+{
+	(void)c;
+	extra_cmdline = value;
+	return 0;
+}
+
+static int take_env(struct vm_config *c, const char *value)
+{
+	const char *equals = strchr(value, '=');
+
+	if (!equals || equals == value)
+		return fail(0, "--env %s: give NAME=VALUE", value);
+	if (c->job.nr_env == ENV_MAX)
+		return fail(0, "--env: at most %u variables", ENV_MAX - 1);
+	env[c->job.nr_env++] = value;
+	return 0;
+}
+
+static int take_timeout(struct vm_config *c, const char *value)
+{
+	if (args_duration(value, &c->timeout_ms) || c->timeout_ms == 0)
+		return fail(0, "--timeout %s: give a time such as 500ms, 30s, 5m or 2h", value);
+	return 0;
+}
+
+static int take_serial_file(struct vm_config *c, char *value)
+{
+	char *max = strstr(value, ",max=");
+
+	c->serial.kind = SERIAL_FILE;
+	c->serial.path = value;
+	if (!max)
+		return 0;
+	*max = '\0';
+	if (args_size(max + 5, &c->serial.max_size) || c->serial.max_size == 0)
+		return fail(0, "--serial file=%s,max=%s: give a size such as 10M", value, max + 5);
+	return 0;
+}
+
+static int take_serial(struct vm_config *c, const char *value)
+{
+	if (!strcmp(value, "stdio"))
+		c->serial.kind = SERIAL_STDIO;
+	else if (!strcmp(value, "pty"))
+		c->serial.kind = SERIAL_PTY;
+	else if (!strcmp(value, "none"))
+		c->serial.kind = SERIAL_NONE;
+	else if (!strncmp(value, "file=", 5) && value[5])
+		return take_serial_file(c, (char *)value + 5); /* argv is ours to cut */
+	else if (!strncmp(value, "unix=", 5) && value[5])
+		c->serial = (struct serial_config){ .kind = SERIAL_UNIX, .path = value + 5 };
+	else
+		return fail(0, "--serial %s: give stdio, file=PATH[,max=SIZE], unix=PATH, pty or none",
+			    value);
+	return 0;
+}
+
+static int take_hv(struct vm_config *c, const char *value)
+{
+	if (!strcmp(value, "auto"))
+		c->hv = HV_AUTO;
+	else if (!strcmp(value, "mayfly"))
+		c->hv = HV_MAYFLY;
+	else if (!strcmp(value, "kvm"))
+		c->hv = HV_KVM;
+	else
+		return fail(0, "--hv %s: give auto, mayfly or kvm", value);
+	return 0;
+}
+
+static int take_timeline(struct vm_config *c, const char *value)
+{
+	c->timeline = value;
+	return 0;
+}
+
+static int take_report(struct vm_config *c, const char *value)
+{
+	(void)value;
+	c->report = true;
+	return 0;
+}
+
+static const struct {
+	const char *name, *value, *help;
+	int (*take)(struct vm_config *config, const char *value);
+} options[] = {
+	{ "kernel", "FILE", "the guest's kernel: an ELF vmlinux or a bzImage; required", take_kernel },
+	{ "initrd", "FILE", "an initial RAM disk", take_initrd },
+	{ "mem", "SIZE", "guest memory, 16M to 1T (default 128M)", take_mem },
+	{ "cpus", "N", "virtual CPUs, 1 to 32 (default 1)", take_cpus },
+	{ "cmdline", "TEXT", "more words for the kernel's command line", take_cmdline },
+	{ "env", "NAME=VALUE", "a variable for the command; may be repeated", take_env },
+	{ "timeout", "TIME", "end the guest after TIME (500ms, 30s, 5m, 2h)", take_timeout },
+	{ "serial", "WHERE", "stdio (default), file=PATH[,max=SIZE], unix=PATH, pty, none", take_serial },
+	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
+	{ "report", NULL, "say at the end how it ended and how long it took", take_report },
+	{ "timeline", "FILE", "write the boot's time stamps to FILE as JSON", take_timeline },
+	{ "help", NULL, "print this and exit", NULL },
+};
+#define OPTIONS (sizeof(options) / sizeof(options[0]))
+
+void args_help(void)
+{
+	for (size_t i = 0; i < OPTIONS; i++) {
+		char left[40];
+
+		snprintf(left, sizeof(left), "--%s %s", options[i].name,
+			 options[i].value ? options[i].value : "");
+		printf("  %-20s  %s\n", left, options[i].help);
+	}
+}
+
+static int finish(struct vm_config *c)
+{
+	static char term[64];
+	int n;
+
+	if (!c->kernel)
+		return fail(0, "run: --kernel FILE is required ('mayfly run --help' lists the options)");
+	if (c->job.argc && c->serial.kind == SERIAL_NONE)
+		note("--serial none: the command's output goes nowhere");
+	if (c->job.nr_env < ENV_MAX && getenv("TERM")) {
+		snprintf(term, sizeof(term), "TERM=%s", getenv("TERM"));
+		env[c->job.nr_env++] = term;
+	}
+	n = snprintf(c->cmdline, sizeof(c->cmdline), "%s%s%s%s", CMDLINE_DEFAULT,
+		     c->job.argc ? CMDLINE_JOB : "", extra_cmdline ? " " : "",
+		     extra_cmdline ? extra_cmdline : "");
+	if (n >= (int)sizeof(c->cmdline))
+		return fail(0, "command line: %d bytes; at most %zu go in", n, sizeof(c->cmdline) - 1);
+	return 0;
+}
+
+int args_run(int argc, char **argv, struct vm_config *c)
+{
+	struct option longs[OPTIONS + 1] = { 0 };
+	int index, got;
+
+	for (size_t i = 0; i < OPTIONS; i++)
+		longs[i] = (struct option){ options[i].name,
+					    options[i].value ? required_argument : no_argument,
+					    NULL, 0 };
+	*c = (struct vm_config){ .mem_size = MEM_DEFAULT, .cpus = 1, .job.env = env };
+	opterr = 0;
+	while ((got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
+		if (got == ':')
+			return fail(0, "run: %s needs a value", argv[optind - 1]);
+		if (got != 0)
+			return fail(0, "run: %s is no option ('mayfly run --help' lists them)",
+				    argv[optind - 1]);
+		if (!options[index].take)
+			return 1;
+		if (options[index].take(c, optarg))
+			return -EINVAL;
+	}
+	if (optind < argc && strcmp(argv[optind - 1], "--"))
+		return fail(0, "run: '%s' is no option; a command for the guest comes after --",
+			    argv[optind]);
+	c->job.argv = argv + optind;
+	c->job.argc = (unsigned)(argc - optind);
+	return finish(c);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line of `mayfly run`: options into a struct vm_config, each value checked. */
+#ifndef VMM_ARGS_H
+#define VMM_ARGS_H
+
+#include "../api/config.h"
+
+/*
+ * Fills *config from argv[1..argc), argv[0] being "run". 0; 1 where help was asked for and printed;
+ * -EINVAL with one line logged. The config borrows from argv.
+ */
+int args_run(int argc, char **argv, struct vm_config *config);
+
+/* The options of `run`, for --help. */
+void args_help(void);
+
+/* "128M" -> bytes; suffixes K, M, G, T or none. 0 or -EINVAL; nothing is logged. */
+int args_size(const char *text, uint64_t *bytes);
+
+/* "30s" -> milliseconds; suffixes ms, s, m, h, or none for seconds. 0 or -EINVAL. */
+int args_duration(const char *text, uint64_t *ms);
+
+#endif

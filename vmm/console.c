@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Carries bytes between the UART's queues and the outside. At most one read and one write are in
+ * flight. A slow reader holds the guest's transmitter, never its CPU; one that is gone costs the
+ * guest nothing: its output is dropped from then on.
+ */
+#include "console.h"
+#include "log.h"
+#include "term.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define ESCAPE	 0x01 /* Ctrl-A */
+#define STALL_MS 1000 /* a socket or pty that takes nothing for so long has no reader */
+
+static void client_gone(struct console *c);
+
+/* Output. */
+
+static bool can_vanish(const struct console *c)
+{
+	return c->config->kind == SERIAL_UNIX || c->config->kind == SERIAL_PTY;
+}
+
+static void finish_drain(struct console *c)
+{
+	void (*drained)(void *) = c->drained;
+
+	c->drained = NULL;
+	if (drained)
+		drained(c->drained_arg);
+}
+
+/* How much of n may still be written: files have a cap. */
+static size_t within_cap(const struct console *c, size_t n)
+{
+	const uint64_t max = c->config->max_size;
+
+	if (c->config->kind != SERIAL_FILE || max == 0)
+		return n;
+	return max - c->written < n ? max - c->written : n;
+}
+
+static void pump_out(struct console *c)
+{
+	const uint8_t *data;
+	size_t n;
+
+	if (c->writing)
+		return;
+	n = serial_tx_peek(c->serial, &data);
+	if (n > 0 && (c->out < 0 || within_cap(c, n) == 0)) {
+		if (c->out >= 0)
+			note("%s: has reached its %llu bytes; further output is dropped",
+			     c->config->path, (unsigned long long)c->config->max_size);
+		serial_tx_discard(c->serial, true);
+		n = serial_tx_peek(c->serial, &data);
+	}
+	if (n == 0) {
+		finish_drain(c);
+		return;
+	}
+	c->writing = true;
+	loop_write(c->loop, &c->write_op, c->out, data, (unsigned)within_cap(c, n));
+}
+
+static void wait_writable(struct console *c)
+{
+	struct io_uring_sqe *sqe = loop_sqe(c->loop);
+
+	io_uring_prep_poll_add(sqe, c->out, POLLOUT);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &c->writable_op);
+	if (can_vanish(c))
+		loop_timeout(c->loop, &c->stall_op, &c->stall, STALL_MS);
+}
+
+static void on_stalled(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, stall_op);
+
+	if (res != -ETIME)
+		return; /* cancelled: it was writable in time */
+	serial_tx_discard(c->serial, true);
+	finish_drain(c);
+}
+
+static void on_writable(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, writable_op);
+
+	(void)res; /* an error shows in the write */
+	if (can_vanish(c)) {
+		loop_cancel(c->loop, &c->stall_op);
+		serial_tx_discard(c->serial, false);
+	}
+	c->writing = false;
+	pump_out(c);
+}
+
+static void on_written(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, write_op);
+
+	if (res == -EAGAIN) { /* a descriptor that somebody made non-blocking */
+		wait_writable(c);
+		return;
+	}
+	c->writing = false;
+	if (res >= 0) {
+		c->written += (uint64_t)res;
+		serial_tx_done(c->serial, (size_t)res);
+	} else if (c->config->kind == SERIAL_UNIX) {
+		client_gone(c);
+	} else if (res != -EINTR) {
+		if (res != -EPIPE)
+			fail(res, "serial output; it is dropped from here on");
+		serial_tx_discard(c->serial, true);
+	}
+	pump_out(c);
+}
+
+/* Input. */
+
+static void end_input(struct console *c)
+{
+	c->input_over = true;
+	if (!c->eof_breaks)
+		return;
+	/* Twice: a kernel with SysRq on the serial console takes the first for itself. */
+	serial_rx_break(c->serial);
+	serial_rx_break(c->serial);
+}
+
+/* Ctrl-A x ends the microVM, Ctrl-A Ctrl-A is one Ctrl-A; anything else is passed on as typed. */
+static void put_typed(struct console *c, const uint8_t *data, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const uint8_t prefix = ESCAPE;
+
+		if (!c->escaped && data[i] == ESCAPE) {
+			c->escaped = true;
+			continue;
+		}
+		if (c->escaped && data[i] == 'x')
+			kill(getpid(), SIGTERM);
+		else if (c->escaped && data[i] != ESCAPE)
+			serial_rx_put(c->serial, &prefix, 1);
+		c->escaped = false;
+		serial_rx_put(c->serial, &data[i], 1);
+	}
+}
+
+static void wait_readable(struct console *c)
+{
+	struct io_uring_sqe *sqe = loop_sqe(c->loop);
+
+	c->reading = true;
+	io_uring_prep_poll_add(sqe, c->in, POLLIN);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &c->readable_op);
+}
+
+static void pump_in(struct console *c)
+{
+	size_t room;
+
+	if (c->reading || c->input_over || c->in < 0)
+		return;
+	room = serial_rx_room(c->serial);
+	if (room < 2) /* an escape may put two for one */
+		return;
+	room = room / 2 < sizeof(c->input) ? room / 2 : sizeof(c->input);
+	c->reading = true;
+	loop_read(c->loop, &c->read_op, c->in, c->input, (unsigned)room);
+}
+
+static void on_read(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, read_op);
+
+	c->reading = false;
+	if (res > 0 && c->is_tty)
+		put_typed(c, c->input, (size_t)res);
+	else if (res > 0)
+		serial_rx_put(c->serial, c->input, (size_t)res);
+	else if (res == -EAGAIN)
+		wait_readable(c);
+	else if (c->config->kind == SERIAL_UNIX)
+		client_gone(c);
+	else if (res != -EINTR)
+		end_input(c);
+	pump_in(c);
+}
+
+static void on_readable(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, readable_op);
+
+	(void)res; /* an error shows in the read */
+	c->reading = false;
+	pump_in(c);
+}
+
+static void on_wake(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, wake_op);
+
+	must(res == (int)sizeof(c->wakes) || res == -EINTR || res == -EAGAIN);
+	loop_read(c->loop, op, c->wake_file, &c->wakes, sizeof(c->wakes));
+	pump_out(c);
+	pump_in(c);
+}
+
+/* The socket: one client at a time; output without a client is dropped. */
+
+static void accept_next(struct console *c)
+{
+	struct io_uring_sqe *sqe = loop_sqe(c->loop);
+
+	io_uring_prep_accept(sqe, c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &c->accept_op);
+}
+
+/* Called again by whichever of its two operations ends last: the queues are in use until then. */
+static void client_gone(struct console *c)
+{
+	shutdown(c->client_fd, SHUT_RDWR);
+	if (c->reading || c->writing)
+		return;
+	serial_tx_discard(c->serial, true);
+	must(loop_file_replace(c->loop, c->client_file, -1) == 0);
+	close(c->client_fd);
+	c->in = c->out = -1;
+	finish_drain(c);
+	accept_next(c);
+}
+
+static void on_accepted(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, accept_op);
+
+	if (res < 0 || loop_file_replace(c->loop, c->client_file, res)) {
+		accept_next(c);
+		return;
+	}
+	c->client_fd = res;
+	c->in = c->out = c->client_file;
+	serial_tx_discard(c->serial, false);
+	pump_out(c);
+	pump_in(c);
+}
+
+/* Opening. Each back end sets in and out, or leaves -1. */
+
+/* stdin and stdout are whatever the caller gave us; what is closed or in the background is left. */
+static int open_stdio(struct console *c, bool is_job)
+{
+	int err = 0;
+
+	c->is_tty = term_is_usable();
+	if (c->is_tty || !isatty(STDIN_FILENO))
+		c->in = loop_file(c->loop, STDIN_FILENO);
+	c->out = loop_file(c->loop, STDOUT_FILENO);
+	c->eof_breaks = is_job && !c->is_tty;
+	if (c->is_tty)
+		err = term_raw();
+	return err ? fail(err, "the terminal") : 0;
+}
+
+static int open_file(struct console *c)
+{
+	const char *path = c->config->path;
+	const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+
+	if (fd < 0)
+		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
+	c->out = loop_file(c->loop, fd);
+	return c->out < 0 ? fail(c->out, "%s", path) : 0;
+}
+
+static int open_unix(struct console *c)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const char *path = c->config->path;
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return fail(-errno, "socket");
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return fail(0, "%s: too long for a socket's path (%zu bytes at most)", path,
+			    sizeof(addr.sun_path) - 1);
+	strcpy(addr.sun_path, path);
+	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)))
+		return fail(-errno, "%s (remove it if it is left over)", path);
+	c->is_bound = true;
+	if (listen(fd, 1))
+		return fail(-errno, "%s", path);
+	c->listener = loop_file(c->loop, fd);
+	c->client_file = loop_file(c->loop, fd); /* a place for the client, taken by the listener */
+	if (c->listener < 0 || c->client_file < 0)
+		return fail(c->listener, "%s", path);
+	serial_tx_discard(c->serial, true);
+	accept_next(c);
+	return 0;
+}
+
+static int open_pty(struct console *c)
+{
+	const int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	struct termios raw;
+	int slave;
+
+	if (fd < 0 || grantpt(fd) || unlockpt(fd))
+		return fail(-errno, "a new pseudo-terminal");
+	/* Held open, so that the master neither fails nor loses its settings between two readers. */
+	slave = open(ptsname(fd), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0 || tcgetattr(slave, &raw))
+		return fail(-errno, "%s", ptsname(fd));
+	cfmakeraw(&raw);
+	tcsetattr(slave, TCSANOW, &raw);
+	c->in = c->out = loop_file(c->loop, fd);
+	if (c->in < 0)
+		return fail(c->in, "%s", ptsname(fd));
+	note("serial port on %s", ptsname(fd));
+	return 0;
+}
+
+static int open_back_end(struct console *c, bool is_job)
+{
+	switch (c->config->kind) {
+	case SERIAL_STDIO:
+		return open_stdio(c, is_job);
+	case SERIAL_FILE:
+		return open_file(c);
+	case SERIAL_UNIX:
+		return open_unix(c);
+	case SERIAL_PTY:
+		return open_pty(c);
+	case SERIAL_NONE:
+		break;
+	}
+	return 0;
+}
+
+int console_open(struct console *c, struct loop *loop, struct serial *serial,
+		 const struct serial_config *config, bool is_job)
+{
+	int err;
+
+	*c = (struct console){ .loop = loop, .serial = serial, .config = config,
+			       .in = -1, .out = -1, .client_fd = -1 };
+	c->wake_op.done = on_wake;
+	c->read_op.done = on_read;
+	c->readable_op.done = on_readable;
+	c->write_op.done = on_written;
+	c->writable_op.done = on_writable;
+	c->stall_op.done = on_stalled;
+	c->accept_op.done = on_accepted;
+	c->wake_file = loop_file(loop, serial->wake_fd);
+	if (c->wake_file < 0)
+		return fail(c->wake_file, "registering an eventfd");
+	err = open_back_end(c, is_job);
+	if (err)
+		return err;
+	loop_read(loop, &c->wake_op, c->wake_file, &c->wakes, sizeof(c->wakes));
+	return 0;
+}
+
+bool console_is_tty(const struct console *c)
+{
+	return c->is_tty;
+}
+
+void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
+{
+	c->drained = drained;
+	c->drained_arg = arg;
+	if (serial_tx_empty(c->serial))
+		finish_drain(c);
+	else
+		pump_out(c);
+}
+
+void console_close(struct console *c)
+{
+	if (c->is_bound)
+		unlink(c->config->path);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The outside of the serial port: standard input and output, a file, a Unix socket or a
+ * pseudo-terminal, carried over the loop. All of it runs on the loop's thread.
+ */
+#ifndef VMM_CONSOLE_H
+#define VMM_CONSOLE_H
+
+#include "../api/config.h"
+#include "loop.h"
+#include "serial.h"
+
+struct console {
+	struct loop *loop;
+	struct serial *serial;
+	const struct serial_config *config;
+	int in, out;  /* loop files; -1: none, or no client */
+	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
+	int listener, client_file, client_fd;
+	bool is_bound; /* the socket's file is ours to remove */
+	int wake_file;
+	bool is_tty;	 /* raw terminal: Ctrl-A is the escape key */
+	bool eof_breaks; /* the end of the input is told to the guest, as a BREAK */
+	bool escaped;	 /* Ctrl-A came, its command has not */
+	bool reading, writing, input_over;
+	void (*drained)(void *arg); /* asked for by console_drain() */
+	void *drained_arg;
+	uint64_t written; /* bytes to the file */
+	uint64_t wakes;
+	struct op wake_op, read_op, readable_op, write_op, writable_op, stall_op, accept_op;
+	struct __kernel_timespec stall;
+	uint8_t input[1024];
+};
+
+/*
+ * Opens the back end and starts carrying. `is_job`: on standard input that is no terminal, the end
+ * of the input is passed on as a BREAK. The config must outlive the console. 0 or -errno, logged.
+ */
+int console_open(struct console *c, struct loop *loop, struct serial *serial,
+		 const struct serial_config *config, bool is_job);
+
+/* Whether the console is on a terminal, which is raw from console_open() to term_restore(). */
+bool console_is_tty(const struct console *c);
+
+/* Calls back, on the loop, once all output is out or its reader is gone. No vCPU may run any more. */
+void console_drain(struct console *c, void (*drained)(void *arg), void *arg);
+
+/* Removes what console_open() left in the file system. */
+void console_close(struct console *c);
+
+#endif

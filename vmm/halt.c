@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The look-out for a guest that halted with interrupts off. Only a guest that used no CPU time since
+ * the last look is stopped for a moment and asked: a busy one is alive.
+ */
+#include "halt.h"
+#include "log.h"
+
+#include <time.h>
+
+#define SOON_MS	    100
+#define LATE_MS	    60000
+#define ACTIVE_NS   1000000u /* more CPU time than that since the last look: the guest is alive */
+
+static uint64_t cpu_time(const struct vcpus *vcpus)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < vcpus->started; i++) {
+		struct timespec ts;
+
+		if (clock_gettime(vcpus->vcpu[i].clock, &ts) == 0)
+			sum += (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	}
+	return sum;
+}
+
+static bool all_dead(struct vcpus *vcpus)
+{
+	bool dead = true;
+
+	vcpus_pause(vcpus);
+	for (unsigned i = 0; i < vcpus->started; i++)
+		dead &= vcpus->vcpu[i].is_dead;
+	vcpus_resume(vcpus);
+	return dead;
+}
+
+static void look_again(struct halt *h, uint64_t interval_ms)
+{
+	h->interval_ms = interval_ms;
+	/* While looks are rare, the next exit to user space tells that there is something to see. */
+	h->vcpus->want_poke = interval_ms > SOON_MS;
+	loop_timeout(h->loop, &h->timer_op, &h->ts, interval_ms);
+}
+
+static void on_timer(struct op *op, int res)
+{
+	struct halt *h = container_of(op, struct halt, timer_op);
+	const bool is_active = cpu_time(h->vcpus) - h->cpu_ns > ACTIVE_NS ||
+			       h->vcpus->exits != h->exits;
+
+	(void)res; /* -ETIME, the only way it ends */
+	if (h->vcpus->end->reason != END_NONE)
+		return;
+	if (!is_active && all_dead(h->vcpus)) {
+		end_now(h->vcpus->end, END_HALTED);
+		return;
+	}
+	h->cpu_ns = cpu_time(h->vcpus);
+	h->exits = h->vcpus->exits;
+	if (is_active)
+		look_again(h, SOON_MS);
+	else
+		look_again(h, h->interval_ms * 2 < LATE_MS ? h->interval_ms * 2 : LATE_MS);
+}
+
+static void on_poke(struct op *op, int res)
+{
+	struct halt *h = container_of(op, struct halt, poke_op);
+
+	if (res > 0 && h->interval_ms > SOON_MS) {
+		struct io_uring_sqe *sqe = loop_sqe(h->loop);
+
+		h->interval_ms = SOON_MS;
+		h->ts = (struct __kernel_timespec){ .tv_nsec = SOON_MS * 1000000ll };
+		io_uring_prep_timeout_update(sqe, &h->ts, (uintptr_t)&h->timer_op, 0);
+		loop_prepared(sqe, NULL);
+	}
+	loop_read(h->loop, &h->poke_op, h->file, &h->pokes, sizeof(h->pokes));
+}
+
+int halt_watch(struct halt *h, struct loop *loop, struct vcpus *vcpus)
+{
+	*h = (struct halt){ .loop = loop, .vcpus = vcpus };
+	h->timer_op.done = on_timer;
+	h->poke_op.done = on_poke;
+	h->file = loop_file(loop, vcpus->poke_fd);
+	if (h->file < 0)
+		return fail(h->file, "registering an eventfd");
+	loop_read(loop, &h->poke_op, h->file, &h->pokes, sizeof(h->pokes));
+	look_again(h, SOON_MS);
+	return 0;
+}

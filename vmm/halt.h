@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Notices a guest that has halted for good. With the local APIC in the kernel, HLT does not come to
+ * user space, also where interrupts are off and nothing will ever wake the vCPU; so the loop looks,
+ * often after activity and ever more rarely (down to once a minute) while the guest is idle.
+ */
+#ifndef VMM_HALT_H
+#define VMM_HALT_H
+
+#include "loop.h"
+#include "vcpu.h"
+
+struct halt {
+	struct loop *loop;
+	struct vcpus *vcpus;
+	struct op timer_op, poke_op;
+	struct __kernel_timespec ts;
+	uint64_t interval_ms;
+	uint64_t cpu_ns; /* of all vCPUs, at the last look */
+	uint64_t exits;
+	int file; /* of vcpus->poke_fd */
+	uint64_t pokes;
+};
+
+/* Starts looking; once the vCPU threads exist. 0 or -errno, logged. */
+int halt_watch(struct halt *halt, struct loop *loop, struct vcpus *vcpus);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One function per ioctl, and the only file that knows there are two providers. What stands here is
+ * the whole of what mayfly.ko has to provide.
+ */
+#include "hv.h"
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MAYFLY_DEVICE "/dev/mayfly"
+#define KVM_DEVICE    "/dev/kvm"
+
+/* Intel without unrestricted guest needs three pages for real mode, out of the guest's way. */
+#define TSS_GPA 0xfffbd000ul
+
+/* What the provider must have, and what for: checked once, at the start. */
+static const struct {
+	unsigned cap;
+	const char *name;
+} required[] = {
+	{ KVM_CAP_SPLIT_IRQCHIP, "KVM_CAP_SPLIT_IRQCHIP" },	      /* our own I/O APIC */
+	{ KVM_CAP_IRQFD, "KVM_CAP_IRQFD" },			      /* device interrupts */
+	{ KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD" },		      /* queue kicks */
+	{ KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER" }, /* there is no PIT */
+	{ KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT" },	      /* race-free kicks */
+	{ KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ" },		      /* nothing is calibrated */
+};
+
+static int call(int fd, unsigned long request, void *arg)
+{
+	const int n = ioctl(fd, (int)request, arg);
+
+	return n < 0 ? -errno : n;
+}
+
+/* For calls that take a number where others take a pointer. */
+static int call_with(int fd, unsigned long request, unsigned long arg)
+{
+	const int n = ioctl(fd, (int)request, arg);
+
+	return n < 0 ? -errno : n;
+}
+
+static const char *missing(int fd)
+{
+	if (call_with(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		return "KVM API version 12";
+	for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++)
+		if (call_with(fd, KVM_CHECK_EXTENSION, required[i].cap) <= 0)
+			return required[i].name;
+	return NULL;
+}
+
+int hv_probe(const char *device)
+{
+	const int fd = open(device, O_RDWR | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (missing(fd))
+		err = -ENOTSUP;
+	close(fd);
+	return err;
+}
+
+static int explain(const char *device, int err)
+{
+	if (err == -EACCES)
+		return fail(err, "%s (you may not use it: join the group that owns it, for "
+				 "/dev/kvm 'usermod -aG kvm USER')", device);
+	return fail(err, "%s (no hypervisor here; 'mayfly check' says what is missing)", device);
+}
+
+int hv_open(struct hv *hv, enum hv_provider provider)
+{
+	const char *what;
+	int n;
+
+	hv->vm_fd = -1;
+	hv->device = provider == HV_KVM ? KVM_DEVICE : MAYFLY_DEVICE;
+	hv->sys_fd = open(hv->device, O_RDWR | O_CLOEXEC);
+	if (hv->sys_fd < 0 && provider == HV_AUTO) {
+		hv->device = KVM_DEVICE;
+		hv->sys_fd = open(hv->device, O_RDWR | O_CLOEXEC);
+	}
+	if (hv->sys_fd < 0)
+		return explain(hv->device, -errno);
+	what = missing(hv->sys_fd);
+	if (what)
+		return fail(-ENOTSUP, "%s lacks %s", hv->device, what);
+	n = call_with(hv->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (n < (int)sizeof(struct kvm_run))
+		return fail(n < 0 ? n : -EINVAL, "%s: KVM_GET_VCPU_MMAP_SIZE", hv->device);
+	hv->run_size = (size_t)n;
+	return 0;
+}
+
+int hv_create_vm(struct hv *hv, unsigned pins)
+{
+	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { pins } };
+	int n = call_with(hv->sys_fd, KVM_CREATE_VM, 0);
+
+	if (n < 0)
+		return n;
+	hv->vm_fd = n;
+	n = call_with(hv->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA);
+	return n < 0 ? n : call(hv->vm_fd, KVM_ENABLE_CAP, &split);
+}
+
+int hv_set_memory(const struct hv *hv, unsigned slot, uint64_t gpa, uint64_t size, void *host)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = slot,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)host,
+	};
+
+	return call(hv->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+int hv_set_routes(const struct hv *hv, const struct kvm_irq_routing_entry *routes, unsigned nr)
+{
+	struct {
+		struct kvm_irq_routing head;
+		struct kvm_irq_routing_entry entries[HV_ROUTES_MAX];
+	} table = { .head = { .nr = nr } };
+
+	must(nr <= HV_ROUTES_MAX);
+	if (nr)
+		memcpy(table.entries, routes, nr * sizeof(*routes));
+	return call(hv->vm_fd, KVM_SET_GSI_ROUTING, &table);
+}
+
+int hv_irqfd(const struct hv *hv, int fd, unsigned gsi)
+{
+	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = gsi };
+
+	return call(hv->vm_fd, KVM_IRQFD, &irqfd);
+}
+
+int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa, unsigned len, uint32_t datamatch)
+{
+	struct kvm_ioeventfd kick = {
+		.datamatch = datamatch,
+		.addr = gpa,
+		.len = len,
+		.fd = fd,
+		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+	};
+
+	return call(hv->vm_fd, KVM_IOEVENTFD, &kick);
+}
+
+int hv_supported_cpuid(const struct hv *hv, struct hv_cpuid *cpuid)
+{
+	cpuid->head.nent = HV_CPUID_MAX;
+	return call(hv->sys_fd, KVM_GET_SUPPORTED_CPUID, cpuid);
+}
+
+int hv_create_vcpu(const struct hv *hv, struct hv_vcpu *vcpu, unsigned id)
+{
+	vcpu->fd = call_with(hv->vm_fd, KVM_CREATE_VCPU, id);
+	if (vcpu->fd < 0)
+		return vcpu->fd;
+	vcpu->run = mmap(NULL, hv->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	return vcpu->run == MAP_FAILED ? -errno : 0;
+}
+
+int hv_tsc_khz(const struct hv_vcpu *vcpu)
+{
+	return call_with(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+}
+
+int hv_set_cpuid(const struct hv_vcpu *vcpu, const struct hv_cpuid *cpuid)
+{
+	return call(vcpu->fd, KVM_SET_CPUID2, (void *)cpuid);
+}
+
+int hv_set_msrs(const struct hv_vcpu *vcpu, const struct hv_msrs *msrs)
+{
+	const int n = call(vcpu->fd, KVM_SET_MSRS, (void *)msrs);
+
+	if (n < 0)
+		return n;
+	return (unsigned)n == msrs->head.nmsrs ? 0 : -ENOTSUP; /* it stops at the first refused */
+}
+
+int hv_get_regs(const struct hv_vcpu *vcpu, struct kvm_regs *regs)
+{
+	return call(vcpu->fd, KVM_GET_REGS, regs);
+}
+
+int hv_set_regs(const struct hv_vcpu *vcpu, const struct kvm_regs *regs)
+{
+	return call(vcpu->fd, KVM_SET_REGS, (void *)regs);
+}
+
+int hv_get_sregs(const struct hv_vcpu *vcpu, struct kvm_sregs *sregs)
+{
+	return call(vcpu->fd, KVM_GET_SREGS, sregs);
+}
+
+int hv_set_sregs(const struct hv_vcpu *vcpu, const struct kvm_sregs *sregs)
+{
+	return call(vcpu->fd, KVM_SET_SREGS, (void *)sregs);
+}
+
+int hv_get_mp_state(const struct hv_vcpu *vcpu, struct kvm_mp_state *state)
+{
+	return call(vcpu->fd, KVM_GET_MP_STATE, state);
+}
+
+int hv_get_events(const struct hv_vcpu *vcpu, struct kvm_vcpu_events *events)
+{
+	return call(vcpu->fd, KVM_GET_VCPU_EVENTS, events);
+}
+
+int hv_run(const struct hv_vcpu *vcpu)
+{
+	return call_with(vcpu->fd, KVM_RUN, 0);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel's side: the subset of the KVM ioctl API that mayfly uses, one function per call, on
+ * /dev/mayfly or /dev/kvm. Nothing else in the monitor knows which. Each returns 0 (or what it
+ * says) or -errno, and logs nothing unless it says so. See the KVM API, Documentation/virt/kvm/api.rst.
+ */
+#ifndef VMM_HV_H
+#define VMM_HV_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/kvm.h>
+
+enum hv_provider { HV_AUTO, HV_MAYFLY, HV_KVM };
+
+struct hv {
+	int sys_fd, vm_fd;
+	size_t run_size; /* bytes of struct kvm_run as mapped */
+	const char *device; /* "/dev/kvm", ... */
+};
+
+struct hv_vcpu {
+	int fd;
+	struct kvm_run *run;
+};
+
+/* Room for every CPUID entry a provider may report, and for mayfly's own. */
+#define HV_CPUID_MAX 256u
+struct hv_cpuid {
+	struct kvm_cpuid2 head; /* head.nent entries follow */
+	struct kvm_cpuid_entry2 entries[HV_CPUID_MAX];
+};
+
+#define HV_MSRS_MAX 16u
+struct hv_msrs {
+	struct kvm_msrs head; /* head.nmsrs entries follow */
+	struct kvm_msr_entry entries[HV_MSRS_MAX];
+};
+
+#define HV_ROUTES_MAX 32u
+
+/* Opens the provider (auto: the module where it is loaded) and checks it; logs why it cannot. */
+int hv_open(struct hv *hv, enum hv_provider provider);
+
+/* The same check for `mayfly check`: opens and closes, says nothing. 0 or -errno. */
+int hv_probe(const char *device);
+
+/* Creates the VM with the split interrupt model: local APICs in the kernel, `pins` GSIs outside. */
+int hv_create_vm(struct hv *hv, unsigned pins);
+
+int hv_set_memory(const struct hv *hv, unsigned slot, uint64_t gpa, uint64_t size, void *host);
+int hv_set_routes(const struct hv *hv, const struct kvm_irq_routing_entry *routes, unsigned nr);
+int hv_irqfd(const struct hv *hv, int fd, unsigned gsi);
+int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa, unsigned len, uint32_t datamatch);
+int hv_supported_cpuid(const struct hv *hv, struct hv_cpuid *cpuid);
+
+int hv_create_vcpu(const struct hv *hv, struct hv_vcpu *vcpu, unsigned id);
+int hv_tsc_khz(const struct hv_vcpu *vcpu); /* > 0, or -errno */
+int hv_set_cpuid(const struct hv_vcpu *vcpu, const struct hv_cpuid *cpuid);
+int hv_set_msrs(const struct hv_vcpu *vcpu, const struct hv_msrs *msrs);
+int hv_get_regs(const struct hv_vcpu *vcpu, struct kvm_regs *regs);
+int hv_set_regs(const struct hv_vcpu *vcpu, const struct kvm_regs *regs);
+int hv_get_sregs(const struct hv_vcpu *vcpu, struct kvm_sregs *sregs);
+int hv_set_sregs(const struct hv_vcpu *vcpu, const struct kvm_sregs *sregs);
+int hv_get_mp_state(const struct hv_vcpu *vcpu, struct kvm_mp_state *state);
+int hv_get_events(const struct hv_vcpu *vcpu, struct kvm_vcpu_events *events);
+
+/* Runs the guest until an exit (0), a signal or run->immediate_exit (-EINTR), or an error. */
+int hv_run(const struct hv_vcpu *vcpu);
+
+#endif

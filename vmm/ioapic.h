@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A small I/O APIC (Intel 82093AA, 24 pins): registers only. What the guest programs becomes a
+ * table of MSI routes in the kernel, so an interrupt never passes through here: the device writes
+ * its eventfd, the kernel sends the message. All sources are edges; a pin programmed for levels
+ * gets the same message, since nothing holds a line.
+ */
+#ifndef VMM_IOAPIC_H
+#define VMM_IOAPIC_H
+
+#include "bus.h"
+#include "hv.h"
+#include "layout.h"
+
+#include <pthread.h>
+
+struct ioapic {
+	pthread_mutex_t lock; /* the registers, and the order of route updates */
+	const struct hv *hv;
+	uint32_t select; /* IOREGSEL */
+	uint32_t id;
+	uint64_t pins[IOAPIC_PINS]; /* redirection entries */
+};
+
+/* All pins masked. */
+void ioapic_init(struct ioapic *ioapic, const struct hv *hv);
+
+/* For the bus: the register window at IOAPIC_GPA. */
+void ioapic_access(void *ioapic, uint64_t offset, uint8_t *data, unsigned len, bool write);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one event loop. Reading order: loop_run(), then whoever is called back. It never blocks
+ * anywhere but in the one io_uring_enter of loop_run().
+ */
+#include "loop.h"
+#include "log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENTRIES 256u
+#define FILES   64u
+
+int loop_init(struct loop *loop)
+{
+	/* COOP_TASKRUN and friends come with DEFER_TASKRUN: completions are made in our own enter. */
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP,
+	};
+	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
+
+	loop->stopped = false;
+	loop->nr_files = 0;
+	if (err == -EPERM || err == -EACCES)
+		return fail(err, "io_uring is forbidden here; allow it with "
+				 "'sysctl kernel.io_uring_disabled=0' (in a container, also in its "
+				 "seccomp profile)");
+	if (err == -EINVAL || err == -ENOSYS)
+		return fail(err, "this host's io_uring is too old; mayfly needs Linux 6.1 or newer");
+	if (err)
+		return fail(err, "io_uring_setup");
+	err = io_uring_register_files_sparse(&loop->ring, FILES);
+	if (err)
+		return fail(err, "registering the io_uring file table");
+	/* Calls by index into the ring's own table save a descriptor lookup; older kernels refuse. */
+	io_uring_register_ring_fd(&loop->ring);
+	return 0;
+}
+
+int loop_file(struct loop *loop, int fd)
+{
+	const unsigned index = loop->nr_files;
+	int n;
+
+	must(index < FILES);
+	n = io_uring_register_files_update(&loop->ring, index, &fd, 1);
+	if (n != 1)
+		return n < 0 ? n : -EBADF;
+	loop->nr_files++;
+	return (int)index;
+}
+
+int loop_file_replace(struct loop *loop, int file, int fd)
+{
+	const int n = io_uring_register_files_update(&loop->ring, (unsigned)file, &fd, 1);
+
+	return n == 1 ? 0 : n < 0 ? n : -EBADF;
+}
+
+struct io_uring_sqe *loop_sqe(struct loop *loop)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
+
+	while (!sqe) { /* full: hand over what is there, which makes room */
+		const int err = io_uring_submit(&loop->ring);
+
+		must(err >= 0 || err == -EINTR || err == -EAGAIN || err == -EBUSY);
+		sqe = io_uring_get_sqe(&loop->ring);
+	}
+	return sqe;
+}
+
+void loop_prepared(struct io_uring_sqe *sqe, struct op *op)
+{
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_read(struct loop *loop, struct op *op, int file, void *buf, unsigned len)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_read(sqe, file, buf, len, (uint64_t)-1);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_write(struct loop *loop, struct op *op, int file, const void *buf, unsigned len)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_write(sqe, file, buf, len, (uint64_t)-1);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	ts->tv_sec = (long long)(ms / 1000);
+	ts->tv_nsec = (long long)(ms % 1000) * 1000000;
+	io_uring_prep_timeout(sqe, ts, 0, 0);
+	loop_prepared(sqe, op);
+}
+
+void loop_cancel(struct loop *loop, struct op *op)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_cancel(sqe, op, 0);
+	loop_prepared(sqe, NULL); /* the outcome shows in op's own completion */
+}
+
+int loop_run(struct loop *loop)
+{
+	while (!loop->stopped) {
+		struct io_uring_cqe *cqe;
+		const int err = io_uring_submit_and_wait(&loop->ring, 1);
+
+		if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY)
+			return fail(err, "io_uring_enter");
+		/* Released one by one: a callback may submit, and that may wait for room here. */
+		while (!loop->stopped && io_uring_peek_cqe(&loop->ring, &cqe) == 0) {
+			struct op *op = io_uring_cqe_get_data(cqe);
+			const int res = cqe->res;
+
+			io_uring_cqe_seen(&loop->ring, cqe);
+			if (op)
+				op->done(op, res);
+		}
+	}
+	return 0;
+}
+
+void loop_stop(struct loop *loop)
+{
+	loop->stopped = true;
+}

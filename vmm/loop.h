@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The event loop: one io_uring, owned by one thread, which does all of the process's I/O. A device
+ * embeds a struct op for each request it has in flight, hands it over with the operation, and gets
+ * it back in done(), once, on the loop's thread. Nothing here is safe from another thread: those
+ * write to an eventfd that the loop reads.
+ */
+#ifndef VMM_LOOP_H
+#define VMM_LOOP_H
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct op {
+	void (*done)(struct op *op, int res); /* res as from the system call: >= 0 or -errno */
+};
+
+struct loop {
+	struct io_uring ring;
+	bool stopped;
+	unsigned nr_files;
+};
+
+/* The structure that a member is embedded in: from an op back to its device. */
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+/*
+ * Sets up the ring (Linux 6.1 or newer: SINGLE_ISSUER, DEFER_TASKRUN) for the calling thread.
+ * 0 or -errno with the reason and the cure logged.
+ */
+int loop_init(struct loop *loop);
+
+/*
+ * Registers a descriptor, which stays the caller's and open; returns its index for the calls below,
+ * or -errno. Operations go by registered files only.
+ */
+int loop_file(struct loop *loop, int fd);
+
+/* Puts another descriptor in the place of `file`; -1 leaves it empty. 0 or -errno. */
+int loop_file_replace(struct loop *loop, int file, int fd);
+
+/*
+ * A free submission entry that will complete into op; never NULL. The caller prepares it at once
+ * with io_uring_prep_*() and loop_prepared(). It goes out with the loop's next turn.
+ */
+struct io_uring_sqe *loop_sqe(struct loop *loop);
+void loop_prepared(struct io_uring_sqe *sqe, struct op *op);
+
+/* Reads or writes at the file's position; `file` is an index from loop_file(). */
+void loop_read(struct loop *loop, struct op *op, int file, void *buf, unsigned len);
+void loop_write(struct loop *loop, struct op *op, int file, const void *buf, unsigned len);
+
+/* Completes with -ETIME once `ms` milliseconds have passed; *ts must live until then. */
+void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms);
+
+/* Asks for op's end: it completes with -ECANCELED, or with its result where that came first. */
+void loop_cancel(struct loop *loop, struct op *op);
+
+/* Runs completions, one io_uring_enter a turn, until loop_stop(). 0 or -errno, logged. */
+int loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mayfly: one process, one microVM. The commands and what each calls; next: vm.c.
+ */
+#include "args.h"
+#include "check.h"
+#include "end.h"
+#include "log.h"
+#include "timeline.h"
+#include "vm.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void print_help(void)
+{
+	printf("mayfly " MAYFLY_VERSION ": a minimal microVM monitor\n\n"
+	       "mayfly run --kernel FILE [OPTIONS] [-- COMMAND ARGS...]\n"
+	       "  Boots a Linux kernel directly. With a command, runs it in the guest, powers off and\n"
+	       "  exits with its status.\n\n");
+	args_help();
+	printf("\nmayfly check [--json | --quiet]\n"
+	       "  Says what this host offers; exits with 0 where a stock kernel can boot.\n\n"
+	       "mayfly --help, mayfly --version\n\n"
+	       "Exit codes of run: the command's own, 128+n for signal n, 126 where it cannot be run,\n"
+	       "127 where it is not found; 0 for a power-off without a command. Else:\n"
+	       "  119 powered off before the command ended    123 halted with interrupts off\n"
+	       "  120 the guest rebooted                      124 --timeout is over\n"
+	       "  121 the guest's kernel panicked             125 an error of mayfly or the host\n"
+	       "  122 triple fault                            128+n mayfly got signal n\n\n"
+	       "On a terminal, Ctrl-A x ends the guest; Ctrl-A Ctrl-A is one Ctrl-A.\n");
+}
+
+/* A descriptor that we open must never become 0, 1 or 2, which the guest's console would then be. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int run(int argc, char **argv)
+{
+	static struct vm_config config;
+	const int err = args_run(argc, argv, &config);
+
+	if (err > 0)
+		print_help();
+	if (err)
+		return err > 0 ? 0 : EXIT_MONITOR;
+	return vm_run(&config);
+}
+
+static int check(int argc, char **argv)
+{
+	const char *option = argc > 1 ? argv[1] : "";
+
+	if (argc > 2 || (*option && strcmp(option, "--quiet") && strcmp(option, "--json"))) {
+		fail(0, "check: takes --quiet or --json");
+		return EXIT_MONITOR;
+	}
+	return check_host(!strcmp(option, "--quiet"), !strcmp(option, "--json"));
+}
+
+int main(int argc, char **argv)
+{
+	const char *command = argc > 1 ? argv[1] : "--help";
+
+	timeline_mark(PHASE_START);
+	fill_standard_descriptors();
+	if (!strcmp(command, "run"))
+		return run(argc - 1, argv + 1);
+	if (!strcmp(command, "check"))
+		return check(argc - 1, argv + 1);
+	if (!strcmp(command, "--version")) {
+		puts("mayfly " MAYFLY_VERSION);
+		return 0;
+	}
+	if (!strcmp(command, "--help")) {
+		print_help();
+		return argc > 1 ? 0 : EXIT_MONITOR;
+	}
+	fail(0, "'%s' is no command ('mayfly --help' lists them)", command);
+	return EXIT_MONITOR;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A 16550A: the registers on vCPU threads, the two queues behind them shared with the loop thread,
+ * which carries them to and from the outside (console.c).
+ *
+ *   vCPU  THR -> [tx queue] -> loop -> stdout, file, socket, pty
+ *   vCPU  RBR <- [rx queue] <- loop <- stdin, socket, pty
+ *
+ * A full tx queue shows as "transmitter busy", as a slow line would; nothing written by a driver that
+ * looks at the line status is ever lost. Input waits while the guest holds RTS down.
+ */
+#ifndef VMM_SERIAL_H
+#define VMM_SERIAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SERIAL_TX 65536u /* bytes, a power of two */
+#define SERIAL_RX 4096u
+
+struct serial {
+	pthread_mutex_t lock; /* everything below */
+	pthread_cond_t room;  /* the tx queue has room again */
+	int irq_fd;	      /* interrupt GSI COM1_GSI */
+	int wake_fd;	      /* tells the loop: output is there, or room for input */
+
+	uint8_t ier, lcr, mcr, scr, fcr;
+	uint16_t divisor;
+	bool thre_pending; /* THR empty is an interrupt until IIR is read or THR written */
+	bool line;	   /* the interrupt output: an edge goes out when it rises */
+	bool overrun;	   /* LSR OE */
+	bool gated;	   /* input waits for the guest to set OUT1 */
+
+	uint8_t tx[SERIAL_TX];
+	uint32_t tx_head, tx_tail; /* free running; tail is the next to go out */
+	bool tx_awake;		   /* the loop knows that there is output */
+	bool tx_stalled;	   /* a writer waited in vain: do not wait again before progress */
+	bool tx_discard;	   /* the reader is gone */
+	uint64_t tx_dropped;	   /* bytes */
+
+	uint8_t rx[SERIAL_RX];
+	uint32_t rx_head, rx_tail;
+	unsigned rx_breaks; /* BREAK conditions behind the bytes in the queue */
+	bool break_shown;   /* the guest has seen this one in LSR */
+	bool rx_waiting;    /* the loop wants to know when there is room */
+};
+
+/*
+ * The descriptors stay the caller's. `gated`: hold input back until the guest sets OUT1, which mayfly's
+ * init does once the terminal is set up; a kernel alone would take bytes too early and lose them.
+ */
+void serial_init(struct serial *s, int irq_fd, int wake_fd, bool gated);
+
+/* For the bus: the eight ports from COM1_PORT. */
+void serial_access(void *serial, uint64_t offset, uint8_t *data, unsigned len, bool write);
+
+/* The loop's side. Bytes waiting to go out, contiguous, at *data; 0 also re-arms wake_fd. */
+size_t serial_tx_peek(struct serial *s, const uint8_t **data);
+/* The first n of them have gone out. */
+void serial_tx_done(struct serial *s, size_t n);
+/* Whether nothing is left to go out. */
+bool serial_tx_empty(struct serial *s);
+/* Throw output away from now on (true: the reader is gone), or queue it again. */
+void serial_tx_discard(struct serial *s, bool discard);
+
+/* How many bytes of input may be put now; 0 arms wake_fd for when that changes. */
+size_t serial_rx_room(struct serial *s);
+void serial_rx_put(struct serial *s, const uint8_t *data, size_t n);
+/* A BREAK behind what has been put: the end of the input. */
+void serial_rx_break(struct serial *s);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Signals: the operator's go through the loop, the fatal ones are answered on the spot. */
+#include "signals.h"
+#include "log.h"
+#include "term.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+	int signo;
+	int code;
+	const char *line;
+} fatal[] = {
+	{ SIGSYS, 148, "mayfly: fatal: a forbidden system call\n" },
+	{ SIGBUS, 149, "mayfly: fatal: SIGBUS (was a kernel or initrd file cut short?)\n" },
+	{ SIGSEGV, 150, "mayfly: fatal: SIGSEGV; please report it\n" },
+	{ SIGXFSZ, 151, "mayfly: fatal: SIGXFSZ (the file size limit is too low)\n" },
+	{ SIGXCPU, 154, "mayfly: fatal: SIGXCPU (the CPU time limit is used up)\n" },
+	{ SIGILL, 157, "mayfly: fatal: SIGILL; please report it\n" },
+	{ SIGABRT, 134, "mayfly: fatal: aborted\n" },
+	{ SIGFPE, 136, "mayfly: fatal: SIGFPE; please report it\n" },
+};
+
+static void on_fatal(int signo)
+{
+	term_restore();
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
+		if (fatal[i].signo != signo)
+			continue;
+		if (write(STDERR_FILENO, fatal[i].line, strlen(fatal[i].line)) < 0)
+			_exit(fatal[i].code);
+		_exit(fatal[i].code);
+	}
+	_exit(EXIT_MONITOR);
+}
+
+static void read_next(struct signals *s)
+{
+	loop_read(s->loop, &s->op, s->file, &s->info, sizeof(s->info));
+}
+
+static void on_signal(struct op *op, int res)
+{
+	struct signals *s = container_of(op, struct signals, op);
+
+	if (res == (int)sizeof(s->info)) {
+		if (s->end->reason != END_NONE) { /* asked again: do not wait for the output's reader */
+			loop_stop(s->loop);
+			return;
+		}
+		s->end->signal = (int)s->info.ssi_signo;
+		end_now(s->end, END_SIGNAL);
+	}
+	read_next(s);
+}
+
+int signals_init(struct signals *s, struct loop *loop, struct end *end)
+{
+	struct sigaction action = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND };
+	sigset_t set;
+
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		sigaction(fatal[i].signo, &action, NULL);
+	signal(SIGPIPE, SIG_IGN); /* a reader that is gone shows as EPIPE */
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	s->loop = loop;
+	s->end = end;
+	s->op.done = on_signal;
+	s->fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (s->fd < 0)
+		return fail(-errno, "signalfd");
+	s->file = loop_file(loop, s->fd);
+	if (s->file < 0)
+		return fail(s->file, "signalfd");
+	read_next(s);
+	return 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The process's signals. SIGINT, SIGTERM and SIGHUP end the microVM through the loop; the ones that
+ * mean a bug or a lost file restore the terminal, say so in one line and end the process with the
+ * exit codes of the wire contract (148 to 157).
+ */
+#ifndef VMM_SIGNALS_H
+#define VMM_SIGNALS_H
+
+#include "end.h"
+#include "loop.h"
+
+#include <sys/signalfd.h>
+
+struct signals {
+	struct loop *loop;
+	struct end *end;
+	int fd, file;
+	struct signalfd_siginfo info;
+	struct op op;
+};
+
+/* Before any thread is started: they inherit the mask. 0 or -errno, logged. */
+int signals_init(struct signals *signals, struct loop *loop, struct end *end);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The terminal on standard input: one per process, hence static. */
+#include "term.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+static struct termios saved;
+static atomic_bool is_raw;
+
+bool term_is_usable(void)
+{
+	return isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
+
+void term_size(unsigned *rows, unsigned *cols)
+{
+	struct winsize size = { 0 };
+
+	ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
+	*rows = size.ws_row;
+	*cols = size.ws_col;
+}
+
+int term_raw(void)
+{
+	struct termios raw;
+
+	if (tcgetattr(STDIN_FILENO, &saved))
+		return -errno;
+	raw = saved;
+	cfmakeraw(&raw);
+	if (tcsetattr(STDIN_FILENO, TCSANOW, &raw))
+		return -errno;
+	is_raw = true;
+	return 0;
+}
+
+void term_restore(void)
+{
+	if (atomic_exchange(&is_raw, false))
+		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+}

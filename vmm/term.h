@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The operator's terminal: raw while the guest's console is on it, restored on every way out, also
+ * from a signal handler.
+ */
+#ifndef VMM_TERM_H
+#define VMM_TERM_H
+
+#include <stdbool.h>
+
+/* Whether standard input is a terminal that this process may read: it is in the foreground. */
+bool term_is_usable(void);
+
+/* The window's size; 0 by 0 where unknown. */
+void term_size(unsigned *rows, unsigned *cols);
+
+/* Every key goes to the guest from here on. 0 or -errno. */
+int term_raw(void);
+
+/* As it was before term_raw(); async-signal-safe; harmless where it is not raw. */
+void term_restore(void);
+
+#endif

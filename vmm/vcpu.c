@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One thread per vCPU: run the guest, answer the exit, run again. The guest can end the microVM or
+ * spin; it cannot hold this thread: a kick is immediate_exit plus a signal, so none is ever lost.
+ */
+#include "vcpu.h"
+#include "cpu.h"
+#include "log.h"
+#include "timeline.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define KICK SIGUSR1
+
+#define RFLAGS_IF (1ull << 9)
+
+static void on_kick(int signo)
+{
+	(void)signo; /* its arrival ends the ioctl: that is all it is for */
+}
+
+void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mmio,
+		const struct mem *mem, struct end *end)
+{
+	memset(vcpus, 0, sizeof(*vcpus));
+	vcpus->pio = pio;
+	vcpus->mmio = mmio;
+	vcpus->mem = mem;
+	vcpus->end = end;
+	pthread_mutex_init(&vcpus->lock, NULL);
+	pthread_cond_init(&vcpus->changed, NULL);
+	vcpus->pause = true;
+}
+
+int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
+{
+	struct hv_cpuid supported;
+	int err = hv_supported_cpuid(hv, &supported);
+
+	must(nr >= 1 && nr <= MAX_VCPUS);
+	vcpus->poke_fd = eventfd(0, EFD_CLOEXEC);
+	if (vcpus->poke_fd < 0)
+		return fail(-errno, "eventfd");
+	if (err)
+		return fail(err, "%s: KVM_GET_SUPPORTED_CPUID", hv->device);
+	for (unsigned i = 0; i < nr; i++) {
+		struct vcpu *v = &vcpus->vcpu[i];
+		int khz;
+
+		v->all = vcpus;
+		v->id = i;
+		err = hv_create_vcpu(hv, &v->hv, i);
+		if (err)
+			return fail(err, "%s: creating vCPU %u of %u", hv->device, i, nr);
+		khz = hv_tsc_khz(&v->hv);
+		if (khz <= 0)
+			return fail(khz ? khz : -EINVAL, "%s: KVM_GET_TSC_KHZ", hv->device);
+		err = cpu_init(&v->hv, &supported, i, nr, (unsigned)khz);
+		if (err)
+			return err;
+	}
+	vcpus->nr = nr;
+	return 0;
+}
+
+/* A string instruction moves `count` values of one size through one port. */
+static void exit_io(const struct vcpu *v)
+{
+	struct kvm_run *run = v->hv.run;
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size)
+		bus_access(v->all->pio, run->io.port, data, run->io.size,
+			   run->io.direction == KVM_EXIT_IO_OUT);
+}
+
+static void exit_mmio(const struct vcpu *v)
+{
+	struct kvm_run *run = v->hv.run;
+
+	bus_access(v->all->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
+		   run->mmio.is_write);
+}
+
+static void exit_fail_entry(const struct vcpu *v)
+{
+	note("vCPU %u: the CPU refused to enter the guest, hardware reason %#llx", v->id,
+	     (unsigned long long)v->hv.run->fail_entry.hardware_entry_failure_reason);
+	cpu_dump(&v->hv, v->all->mem, v->id);
+	end_now(v->all->end, END_ERROR);
+}
+
+static void exit_internal_error(const struct vcpu *v)
+{
+	static const char *const suberrors[] = { "unknown", "an instruction could not be emulated",
+						 "simultaneous exceptions", "event delivery failed",
+						 "unexpected exit reason" };
+	const uint32_t sub = v->hv.run->internal.suberror;
+
+	note("vCPU %u: hypervisor error %u: %s", v->id, sub, suberrors[sub < 5 ? sub : 0]);
+	cpu_dump(&v->hv, v->all->mem, v->id);
+	end_now(v->all->end, END_ERROR);
+}
+
+static void exit_unknown(const struct vcpu *v)
+{
+	note("vCPU %u: exit reason %u is none that mayfly knows", v->id, v->hv.run->exit_reason);
+	cpu_dump(&v->hv, v->all->mem, v->id);
+	end_now(v->all->end, END_ERROR);
+}
+
+static void run_failed(struct vcpu *v, int err)
+{
+	if (err == -EFAULT)
+		fail(err, "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "
+			  "while the guest ran?)", v->id);
+	else
+		fail(err, "vCPU %u: KVM_RUN", v->id);
+	cpu_dump(&v->hv, v->all->mem, v->id);
+	v->has_failed = true;
+	end_now(v->all->end, END_ERROR);
+}
+
+static void show_life(struct vcpus *all)
+{
+	const uint64_t one = 1;
+
+	atomic_fetch_add_explicit(&all->exits, 1, memory_order_relaxed);
+	if (all->want_poke && atomic_exchange(&all->want_poke, false))
+		must(write(all->poke_fd, &one, sizeof(one)) == sizeof(one));
+}
+
+static void handle_exit(const struct vcpu *v)
+{
+	show_life(v->all);
+	switch (v->hv.run->exit_reason) {
+	case KVM_EXIT_IO:
+		exit_io(v);
+		break;
+	case KVM_EXIT_MMIO:
+		exit_mmio(v);
+		break;
+	case KVM_EXIT_INTR:
+		break;
+	case KVM_EXIT_HLT: /* a provider that sees that nothing can wake the last vCPU */
+		end_now(v->all->end, END_HALTED);
+		break;
+	case KVM_EXIT_SHUTDOWN:
+		end_now(v->all->end, END_TRIPLE_FAULT);
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		exit_fail_entry(v);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		exit_internal_error(v);
+		break;
+	default:
+		exit_unknown(v);
+		break;
+	}
+}
+
+/* Never started, or halted with interrupts off and no NMI or INIT on its way. */
+static bool is_dead(const struct vcpu *v)
+{
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state state;
+	struct kvm_regs regs;
+
+	if (hv_get_mp_state(&v->hv, &state) || hv_get_regs(&v->hv, &regs) ||
+	    hv_get_events(&v->hv, &events))
+		return false;
+	if (state.mp_state == KVM_MP_STATE_UNINITIALIZED)
+		return true;
+	return state.mp_state == KVM_MP_STATE_HALTED && !(regs.rflags & RFLAGS_IF) &&
+	       !events.nmi.pending && !events.nmi.injected;
+}
+
+static void park(struct vcpu *v)
+{
+	struct vcpus *all = v->all;
+
+	v->is_dead = is_dead(v);
+	pthread_mutex_lock(&all->lock);
+	all->parked++;
+	pthread_cond_broadcast(&all->changed);
+	while ((all->pause || v->has_failed) && !all->stop)
+		pthread_cond_wait(&all->changed, &all->lock);
+	all->parked--;
+	pthread_mutex_unlock(&all->lock);
+}
+
+static void *thread(void *arg)
+{
+	struct vcpu *v = arg;
+	struct vcpus *all = v->all;
+	int err;
+
+	for (;;) {
+		/* Cleared before the flags are read; kick() sets the flags before it. */
+		__atomic_store_n(&v->hv.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+		if (all->stop)
+			return NULL;
+		if (all->pause || v->has_failed) {
+			park(v);
+			continue;
+		}
+		if (v->id == 0)
+			timeline_mark(PHASE_FIRST_ENTRY);
+		err = hv_run(&v->hv);
+		if (err == 0)
+			handle_exit(v);
+		else if (err != -EINTR && err != -EAGAIN)
+			run_failed(v, err);
+	}
+}
+
+int vcpus_start(struct vcpus *vcpus)
+{
+	struct sigaction kick = { .sa_handler = on_kick };
+	sigset_t all, old;
+	char name[16];
+	int err = 0;
+
+	sigaction(KICK, &kick, NULL);
+	/* The threads take the kick and nothing else; the process's signals are the loop's. */
+	sigfillset(&all);
+	sigdelset(&all, KICK);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (unsigned i = 0; i < vcpus->nr && !err; i++) {
+		struct vcpu *v = &vcpus->vcpu[i];
+
+		err = -pthread_create(&v->thread, NULL, thread, v);
+		if (err) {
+			fail(err, "starting the thread of vCPU %u", i);
+			break;
+		}
+		vcpus->started++;
+		pthread_getcpuclockid(v->thread, &v->clock);
+		snprintf(name, sizeof(name), "vcpu %u", i);
+		pthread_setname_np(v->thread, name);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return err;
+}
+
+static void kick(struct vcpus *vcpus)
+{
+	for (unsigned i = 0; i < vcpus->started; i++) {
+		__atomic_store_n(&vcpus->vcpu[i].hv.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		pthread_kill(vcpus->vcpu[i].thread, KICK);
+	}
+}
+
+void vcpus_resume(struct vcpus *vcpus)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	vcpus->pause = false;
+	pthread_cond_broadcast(&vcpus->changed);
+	pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_pause(struct vcpus *vcpus)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	vcpus->pause = true;
+	kick(vcpus);
+	while (vcpus->parked < vcpus->started)
+		pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+	pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_stop(struct vcpus *vcpus)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	vcpus->stop = true;
+	kick(vcpus);
+	pthread_cond_broadcast(&vcpus->changed);
+	pthread_mutex_unlock(&vcpus->lock);
+	for (unsigned i = 0; i < vcpus->started; i++)
+		pthread_join(vcpus->vcpu[i].thread, NULL);
+	vcpus->started = 0;
+}

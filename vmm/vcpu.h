@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The vCPU threads. They are created parked; vcpus_resume() lets them run, vcpus_pause() parks them
+ * again, vcpus_stop() ends them. These calls are the loop thread's. A thread answers its guest's
+ * port and memory accesses and does nothing else.
+ */
+#ifndef VMM_VCPU_H
+#define VMM_VCPU_H
+
+#include "bus.h"
+#include "end.h"
+#include "hv.h"
+#include "layout.h"
+#include "mem.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct vcpu {
+	struct vcpus *all;
+	struct hv_vcpu hv;
+	unsigned id;
+	pthread_t thread;
+	clockid_t clock; /* the thread's CPU time */
+	bool is_dead;	 /* as it parked: halted, and nothing can wake it */
+	bool has_failed; /* KVM_RUN gave up: parked for good */
+};
+
+struct vcpus {
+	struct vcpu vcpu[MAX_VCPUS];
+	unsigned nr, started; /* created; with a thread */
+	const struct bus *pio, *mmio;
+	const struct mem *mem;
+	struct end *end;
+	/* Signs of life for halt.c: exits to user space, and an eventfd for the first one wanted. */
+	atomic_uint_fast64_t exits;
+	atomic_bool want_poke;
+	int poke_fd;
+
+	pthread_mutex_t lock; /* parked, and the changes of the flags */
+	pthread_cond_t changed;
+	unsigned parked;
+	atomic_bool pause, stop;
+};
+
+/* Creates nothing in the kernel yet. */
+void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mmio,
+		const struct mem *mem, struct end *end);
+
+/* Creates `nr` vCPUs (1 to MAX_VCPUS) with CPUID and MSRs. 0 or -errno, logged. */
+int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr);
+
+/* Starts the threads, parked. 0 or -errno, logged. */
+int vcpus_start(struct vcpus *vcpus);
+
+void vcpus_resume(struct vcpus *vcpus);
+/* Returns when every vCPU is parked, outside of the guest. */
+void vcpus_pause(struct vcpus *vcpus);
+/* Ends and joins the threads. Harmless where none was started. */
+void vcpus_stop(struct vcpus *vcpus);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole of a microVM and the order in which it comes to life: vm_run() is the table of contents.
+ * Everything is checked and opened before anything is created, and created before anything runs.
+ */
+#include "vm.h"
+#include "boot.h"
+#include "bus.h"
+#include "console.h"
+#include "cpu.h"
+#include "end.h"
+#include "halt.h"
+#include "hv.h"
+#include "ioapic.h"
+#include "job.h"
+#include "log.h"
+#include "loop.h"
+#include "mem.h"
+#include "power.h"
+#include "serial.h"
+#include "signals.h"
+#include "term.h"
+#include "timeline.h"
+#include "vcpu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+/* Static: one per process, and the serial queues would not fit a stack. */
+static struct vm {
+	const struct vm_config *config;
+	struct boot boot;
+	struct hv hv;
+	struct mem mem;
+	struct bus pio, mmio;
+	struct ioapic ioapic;
+	struct serial serial;
+	struct console console;
+	struct power power;
+	struct vcpus vcpus;
+	struct halt halt;
+	struct end end;
+	struct loop loop;
+	struct signals signals;
+	struct op end_op, timeout_op;
+	uint64_t end_count;
+	int end_file;
+	struct __kernel_timespec timeout;
+} vm;
+
+static void on_drained(void *arg)
+{
+	struct vm *v = arg;
+
+	loop_stop(&v->loop);
+}
+
+/* The guest is over: no vCPU runs any more, what it wrote goes out, then the loop stops. */
+static void on_end(struct op *op, int res)
+{
+	struct vm *v = container_of(op, struct vm, end_op);
+
+	must(res == (int)sizeof(v->end_count));
+	vcpus_stop(&v->vcpus);
+	console_drain(&v->console, on_drained, v);
+}
+
+static void on_timeout(struct op *op, int res)
+{
+	struct vm *v = container_of(op, struct vm, timeout_op);
+
+	(void)res; /* -ETIME */
+	end_now(&v->end, END_TIMEOUT);
+}
+
+/* The loop, and what it watches from the start: the end, signals, the time limit. */
+static int make_loop(struct vm *v)
+{
+	int err = loop_init(&v->loop);
+
+	if (err)
+		return err;
+	err = end_init(&v->end, v->config->job.argc > 0);
+	if (err)
+		return fail(err, "eventfd");
+	v->end_op.done = on_end;
+	v->end_file = loop_file(&v->loop, v->end.fd);
+	if (v->end_file < 0)
+		return fail(v->end_file, "registering an eventfd");
+	loop_read(&v->loop, &v->end_op, v->end_file, &v->end_count, sizeof(v->end_count));
+	v->timeout_op.done = on_timeout;
+	if (v->config->timeout_ms)
+		loop_timeout(&v->loop, &v->timeout_op, &v->timeout, v->config->timeout_ms);
+	return signals_init(&v->signals, &v->loop, &v->end);
+}
+
+static int make_machine(struct vm *v)
+{
+	int err = mem_init(&v->mem, v->config->mem_size);
+
+	if (err)
+		return err;
+	err = hv_create_vm(&v->hv, IOAPIC_PINS);
+	if (err)
+		return fail(err, "%s: creating a VM", v->hv.device);
+	for (unsigned i = 0; i < v->mem.nr_regions; i++) {
+		const struct mem_region *r = &v->mem.regions[i];
+
+		err = hv_set_memory(&v->hv, i, r->gpa, r->size, r->host);
+		if (err)
+			return fail(err, "%s: %llu MiB of guest memory", v->hv.device,
+				    (unsigned long long)(r->size >> 20));
+	}
+	return 0;
+}
+
+static int make_serial(struct vm *v)
+{
+	const int irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	const int wake_fd = eventfd(0, EFD_CLOEXEC);
+	const bool is_job = v->config->job.argc > 0;
+	int err;
+
+	if (irq_fd < 0 || wake_fd < 0)
+		return fail(-errno, "eventfd");
+	err = hv_irqfd(&v->hv, irq_fd, COM1_GSI);
+	if (err)
+		return fail(err, "%s: KVM_IRQFD", v->hv.device);
+	serial_init(&v->serial, irq_fd, wake_fd, is_job);
+	return console_open(&v->console, &v->loop, &v->serial, &v->config->serial, is_job);
+}
+
+static int make_devices(struct vm *v)
+{
+	ioapic_init(&v->ioapic, &v->hv);
+	v->power = (struct power){ .end = &v->end, .mem = &v->mem };
+
+	bus_add(&v->pio, (struct window){ COM1_PORT, 8, serial_access, &v->serial });
+	bus_add(&v->pio, (struct window){ I8042_PORT, 5, power_i8042_access, &v->power });
+	bus_add(&v->pio, (struct window){ SLEEP_CONTROL_PORT, 3, power_acpi_access, &v->power });
+	bus_add(&v->mmio, (struct window){ CONTROL_GPA, DEVICE_SIZE, power_control_access, &v->power });
+	bus_add(&v->mmio, (struct window){ IOAPIC_GPA, IOAPIC_SIZE, ioapic_access, &v->ioapic });
+	return make_serial(v);
+}
+
+static int load(struct vm *v)
+{
+	const struct job_config *job = &v->config->job;
+	unsigned rows = 0, cols = 0;
+	uint8_t *archive = NULL;
+	ssize_t size = 0;
+	int err;
+
+	if (job->argc) {
+		term_size(&rows, &cols);
+		size = job_pack(job, console_is_tty(&v->console), rows, cols, &archive);
+		if (size < 0)
+			return fail((int)size, "packing the command");
+	}
+	err = boot_load(&v->boot, &v->mem, v->config, archive, (uint64_t)size);
+	free(archive);
+	return err;
+}
+
+static int make_vcpus(struct vm *v)
+{
+	int err;
+
+	vcpus_init(&v->vcpus, &v->pio, &v->mmio, &v->mem, &v->end);
+	err = vcpus_create(&v->vcpus, &v->hv, v->config->cpus);
+	if (!err)
+		err = cpu_enter(&v->vcpus.vcpu[0].hv, &v->mem, v->boot.image.kind,
+				v->boot.image.entry);
+	return err;
+}
+
+static int start(struct vm *v)
+{
+	int err = vcpus_start(&v->vcpus);
+
+	if (!err)
+		err = halt_watch(&v->halt, &v->loop, &v->vcpus);
+	if (!err)
+		vcpus_resume(&v->vcpus);
+	return err;
+}
+
+static double ms_between(enum phase from, enum phase to)
+{
+	return (double)(timeline_at(to).wall_ns - timeline_at(from).wall_ns) / 1e6;
+}
+
+/* How it ended: where that is no news (a job that reported, a power-off), only when asked. */
+static void report(const struct vm *v)
+{
+	const bool is_news = v->end.reason != END_POWEROFF || end_code(&v->end) == EXIT_JOB_LOST;
+
+	if (is_news || v->config->report)
+		note("%s; exit code %d", end_words(&v->end), end_code(&v->end));
+	if (v->serial.tx_dropped)
+		note("%llu bytes of serial output had no reader",
+		     (unsigned long long)v->serial.tx_dropped);
+	if (!v->config->report)
+		return;
+	note("first instruction after %.1f ms, %s after %.1f ms, end after %.1f ms",
+	     ms_between(PHASE_START, PHASE_FIRST_ENTRY),
+	     timeline_at(PHASE_INIT).wall_ns ? "init" : "no init",
+	     timeline_at(PHASE_INIT).wall_ns ? ms_between(PHASE_START, PHASE_INIT) : 0.0,
+	     ms_between(PHASE_START, PHASE_END));
+}
+
+int vm_run(const struct vm_config *config)
+{
+	struct vm *v = &vm;
+	int err;
+
+	v->config = config;
+	err = boot_open(&v->boot, config);
+	if (!err)
+		err = hv_open(&v->hv, config->hv);
+	if (!err)
+		err = make_loop(v);
+	timeline_mark(PHASE_CONFIGURED);
+	if (!err)
+		err = make_machine(v);
+	if (!err)
+		err = make_devices(v);
+	if (!err)
+		err = load(v);
+	if (!err)
+		err = make_vcpus(v);
+	boot_close(&v->boot);
+	if (!err)
+		err = start(v);
+	if (!err)
+		err = loop_run(&v->loop);
+	vcpus_stop(&v->vcpus);
+	timeline_mark(PHASE_END);
+	term_restore();
+	console_close(&v->console);
+	if (!err)
+		report(v);
+	if (config->timeline && !err)
+		err = timeline_write(config->timeline);
+	return err ? EXIT_MONITOR : end_code(&v->end);
+}
