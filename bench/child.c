@@ -10,12 +10,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,8 +24,7 @@
 #define NS 1000000000ull
 #define SMAPS_MAX (4u << 20)
 #define MAPPINGS_MAX 4096u
-
-extern char **environ;
+#define NOT_FOUND 127
 
 __attribute__((format(printf, 2, 3))) static _Noreturn void die(struct child *c, const char *format,
 								...)
@@ -63,32 +63,36 @@ static struct mark mark_now(const struct child *c)
 	return mark;
 }
 
+/* Between vfork and exec: the parent waits, and nothing but system calls is done. */
+static _Noreturn void become(const char *const *argv, int out)
+{
+	const int in = open("/dev/null", O_RDONLY);
+
+	/* Whatever ends us ends the monitor, too: a guest that stays on purpose would stay for good. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(in, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	close(in);
+	execvp(argv[0], (char *const *)argv);
+	_exit(NOT_FOUND);
+}
+
 void child_start(struct child *c, const char *name, const char *const *argv)
 {
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	int pipe_fds[2], err;
-	sigset_t none;
+	int fds[2];
 
 	memset(c, 0, sizeof(*c));
 	c->name = name;
-	if (pipe2(pipe_fds, O_CLOEXEC))
+	if (pipe2(fds, O_CLOEXEC))
 		die(c, "has no pipe: %s", strerror(errno));
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&files, pipe_fds[1], STDOUT_FILENO);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
 	c->start_ns = now_ns(CLOCK_MONOTONIC);
-	err = posix_spawnp(&c->pid, argv[0], &files, &attr, (char *const *)argv, environ);
-	if (err)
-		die(c, "cannot be started: %s: %s", argv[0], strerror(err));
-	close(pipe_fds[1]);
-	c->out = pipe_fds[0];
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&files);
+	c->pid = vfork();
+	if (c->pid == 0)
+		become(argv, fds[1]);
+	if (c->pid < 0)
+		die(c, "cannot be started: %s", strerror(errno));
+	close(fds[1]);
+	c->out = fds[0];
 }
 
 /* Keeps the last part of what came, with room for one more read. */
@@ -151,27 +155,46 @@ static uint64_t timeval_ns(struct timeval tv)
 	return (uint64_t)tv.tv_sec * NS + (uint64_t)tv.tv_usec * 1000;
 }
 
-int child_end(struct child *c, unsigned seconds, struct mark *end)
+/* Until the process has ended, its output drained meanwhile; false once the deadline has passed. */
+static bool await_exit(struct child *c, uint64_t deadline_ns)
+{
+	const int pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+	struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = c->out, .events = POLLIN } };
+
+	if (pidfd < 0)
+		die(c, "has no pidfd: %s", strerror(errno));
+	while (!p[0].revents && now_ns(CLOCK_MONOTONIC) < deadline_ns) {
+		if (poll(p, 2, 100) > 0 && p[1].revents && read_some(c, deadline_ns) == 0)
+			p[1].fd = -1;
+	}
+	close(pidfd);
+	return p[0].revents;
+}
+
+int child_end(struct child *c, unsigned seconds, struct mark *end, struct mark *closed)
 {
 	const uint64_t deadline = now_ns(CLOCK_MONOTONIC) + seconds * NS;
 	struct rusage usage;
 	int status;
 	ssize_t n;
 
-	*end = (struct mark){ 0 };
-	do
-		n = read_some(c, deadline);
-	while (n > 0);
-	if (n < 0) {
+	*end = *closed = (struct mark){ 0 };
+	if (!await_exit(c, deadline)) {
 		child_kill(c);
 		return -1;
 	}
-	close(c->out);
+	end->wall_ns = now_ns(CLOCK_MONOTONIC) - c->start_ns;
 	while (wait4(c->pid, &status, 0, &usage) < 0)
 		if (errno != EINTR)
 			die(c, "cannot be waited for: %s", strerror(errno));
-	end->wall_ns = now_ns(CLOCK_MONOTONIC) - c->start_ns;
 	end->cpu_ns = timeval_ns(usage.ru_utime) + timeval_ns(usage.ru_stime);
+	do
+		n = read_some(c, deadline);
+	while (n > 0);
+	if (n == 0)
+		*closed = (struct mark){ .wall_ns = now_ns(CLOCK_MONOTONIC) - c->start_ns,
+					 .cpu_ns = end->cpu_ns };
+	close(c->out);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 

@@ -42,9 +42,10 @@ void child_await(struct child *c, const char *text, unsigned seconds, struct mar
 
 /*
  * Waits for its end, at most `seconds`. Returns its exit status (128+n for a signal) with the end
- * marked; or -1 where it had to be killed, with end->wall_ns 0.
+ * marked, and when the last copy of its standard output was closed, which whoever reads that waits
+ * for; or -1 where it had to be killed, with nothing marked.
  */
-int child_end(struct child *c, unsigned seconds, struct mark *end);
+int child_end(struct child *c, unsigned seconds, struct mark *end, struct mark *closed);
 
 void child_kill(struct child *c);
 

@@ -5,7 +5,6 @@
  * then writes mayfly's boot timer and powers off. With HOLD on the kernel's command line it stays
  * instead, for a look at the monitor's memory. It never waits for anything but its own output.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>

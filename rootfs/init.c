@@ -36,12 +36,12 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define OWN_DIR     "/.mayfly"
+#define OWN_DIR	    "/.mayfly"
 #define OWN_INIT    OWN_DIR "/init"
-#define OWN_JOB     OWN_DIR "/job"
+#define OWN_JOB	    OWN_DIR "/job"
 #define OWN_ROOT    OWN_DIR "/root"
 #define JOB_VERSION "mayfly-job-1"
-#define CONSOLE     "/dev/ttyS0"
+#define CONSOLE	    "/dev/ttyS0"
 
 enum status {
 	STATUS_INIT_FAILED = 125, /* the command was not tried: the reason is on the console */
@@ -80,7 +80,7 @@ static const char *const links[][2] = {
 
 /* What a kernel with modules needs for mayfly's devices and root images: each needs those above. */
 static const char *const modules[] = {
-	"virtio_ring", "virtio",	"virtio_mmio", "virtio_blk",
+	"virtio_ring", "virtio",       "virtio_mmio", "virtio_blk",
 	"failover",    "net_failover", "virtio_net",  "squashfs",
 };
 
@@ -108,15 +108,16 @@ struct job {
  */
 struct relay {
 	int from, to;
-	int pipe;     /* whichever of the two is ours to close; -1: this direction has ended */
-	bool marked;  /* `from` is the console, which marks a BREAK (see unmark) */
-	bool last;    /* close when the buffer is empty */
-	unsigned mark;
+	int pipe;	   /* whichever of the two is ours to close; -1: this direction has ended */
+	bool marked;	   /* `from` is the console, which marks a BREAK (see unmark) */
+	bool last;	   /* close when the buffer is empty */
+	unsigned mark;	   /* bytes of a mark seen so far */
 	size_t begin, end; /* what `bytes` holds */
 	unsigned char bytes[4096];
 };
 
 static volatile uint32_t *control; /* the control page, or NULL where there is none */
+static bool on_disk;		   /* the job's root is a disk, which wants to be left clean */
 static char module_paths[ARRAY_SIZE(modules)][256];
 
 static struct iovec text(const char *s)
@@ -136,7 +137,8 @@ static void say(const char *what, const char *why)
 /*
  * Ends the guest. The order is the point: output first, so that the monitor has all of it before
  * it learns the status; then the kernel is hushed, which would add "reboot: Power down" to the
- * job's output (a log level of 0 silences even that, and panics too: hence not earlier); power last.
+ * job's output (a log level of 0 silences even that, and panics too: hence not earlier); power
+ * last.
  */
 static _Noreturn void finish(int status)
 {
@@ -147,6 +149,8 @@ static _Noreturn void finish(int status)
 	if (control != NULL)
 		control[CONTROL_STATUS / sizeof(*control)] = (uint32_t)status;
 	sync();
+	if (on_disk)
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
 	reboot(RB_POWER_OFF);
 	reboot(RB_AUTOBOOT);
 	for (;;)
@@ -374,7 +378,8 @@ static void modules_load(void)
 			continue;
 		fd = open(file, O_RDONLY | O_CLOEXEC);
 		/* 4 is MODULE_INIT_COMPRESSED_FILE of linux/module.h; EEXIST: it is built in. */
-		if (fd < 0 || (syscall(SYS_finit_module, fd, "", packed ? 4 : 0) != 0 && errno != EEXIST))
+		if (fd < 0 ||
+		    (syscall(SYS_finit_module, fd, "", packed ? 4 : 0) != 0 && errno != EEXIST))
 			say(file, strerror(errno));
 		close(fd);
 	}
@@ -438,6 +443,7 @@ mounted:
 	mount("/proc", OWN_ROOT "/proc", NULL, MS_MOVE, NULL);
 	if (chdir(OWN_ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0)
 		fail(device, strerror(errno));
+	on_disk = true;
 }
 
 static void loopback_up(void)
@@ -450,10 +456,10 @@ static void loopback_up(void)
 }
 
 /*
- * Makes the console what the job expects; returns init's own descriptor of it. A job with a terminal
- * gets it from init's session and does not lead one: when a session's leader ends, the kernel hangs
- * its terminal up and throws away what is still to be sent. RTS and CTS are obeyed in both modes, so
- * that nothing sent to us is lost.
+ * Makes the console what the job expects; returns init's own descriptor of it. A job with a
+ * terminal gets it from init's session and does not lead one: when a session's leader ends, the
+ * kernel hangs its terminal up and throws away what is still to be sent. RTS and CTS are obeyed in
+ * both modes, so that nothing sent to us is lost.
  */
 static int console_set(const struct job *job)
 {
@@ -532,7 +538,7 @@ static struct pollfd relay_wants(const struct relay *r)
 /* Moves what can be moved without waiting; at most `max` bytes are read. Returns the bytes read. */
 static size_t relay_turn(struct relay *r, size_t max)
 {
-	ssize_t n = 0, sent;
+	ssize_t n = 0;
 
 	if (r->begin == r->end) {
 		n = read(r->from, r->bytes, max < sizeof(r->bytes) ? max : sizeof(r->bytes));
@@ -546,7 +552,8 @@ static size_t relay_turn(struct relay *r, size_t max)
 		r->end = r->marked ? unmark(r, (size_t)n) : (size_t)n;
 	}
 	if (r->begin != r->end) {
-		sent = write(r->to, r->bytes + r->begin, r->end - r->begin);
+		ssize_t sent = write(r->to, r->bytes + r->begin, r->end - r->begin);
+
 		if (sent > 0) {
 			r->begin += (size_t)sent;
 		} else if (errno != EAGAIN && errno != EINTR) {
@@ -625,7 +632,8 @@ static int job_run(const struct job *job, int tty)
 	int signals, status;
 	pid_t pid;
 
-	/* All are blocked: none is of use here, SIGPIPE least, and the child's tcsetpgrp() needs it. */
+	/* All are blocked: none is of use here, SIGPIPE least, and the child's tcsetpgrp() needs
+	 * it. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	sigemptyset(&ended);

@@ -177,9 +177,11 @@ static void pump_in(struct console *c)
 	if (c->reading || c->input_over || c->in < 0)
 		return;
 	room = serial_rx_room(c->serial);
-	if (room < 2) /* an escape may put two for one */
+	if (room == 0)
 		return;
-	room = room / 2 < sizeof(c->input) ? room / 2 : sizeof(c->input);
+	room /= 2; /* an escape may put two bytes for one */
+	if (room > sizeof(c->input))
+		room = sizeof(c->input);
 	c->reading = true;
 	loop_read(c->loop, &c->read_op, c->in, c->input, (unsigned)room);
 }
@@ -374,6 +376,7 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	if (err)
 		return err;
 	loop_read(loop, &c->wake_op, c->wake_file, &c->wakes, sizeof(c->wakes));
+	pump_in(c); /* there is no room yet: this asks to be told */
 	return 0;
 }
 

@@ -146,6 +146,9 @@ static void rx_push(struct serial *s, uint8_t byte)
 
 static void transmit(struct serial *s, uint8_t byte)
 {
+	/* Writing THR takes the interrupt back; that it comes again is a new edge. */
+	s->thre_pending = false;
+	update_irq(s);
 	if (s->mcr & MCR_LOOP) { /* what goes out comes in */
 		if (rx_used(s) < SERIAL_RX)
 			rx_push(s, byte);
@@ -175,7 +178,7 @@ static uint8_t receive(struct serial *s)
 		s->rx_breaks--;
 		s->break_shown = false;
 	}
-	if (rx_used(s) <= SERIAL_RX / 2)
+	if (SERIAL_RX - rx_used(s) >= SERIAL_RX / 2)
 		wake_for_input(s);
 	return byte;
 }
@@ -380,7 +383,9 @@ size_t serial_rx_room(struct serial *s)
 	size_t room;
 
 	pthread_mutex_lock(&s->lock);
-	room = is_held(s) || s->rx_breaks ? 0 : SERIAL_RX - rx_used(s);
+	room = SERIAL_RX - rx_used(s);
+	if (is_held(s) || room < SERIAL_RX / 2)
+		room = 0;
 	s->rx_waiting = room == 0;
 	pthread_mutex_unlock(&s->lock);
 	return room;

@@ -65,7 +65,7 @@ bool serial_tx_empty(struct serial *s);
 /* Throw output away from now on (true: the reader is gone), or queue it again. */
 void serial_tx_discard(struct serial *s, bool discard);
 
-/* How many bytes of input may be put now; 0 arms wake_fd for when that changes. */
+/* How many bytes of input may be put now: 0, which arms wake_fd for when there is room, or many. */
 size_t serial_rx_room(struct serial *s);
 void serial_rx_put(struct serial *s, const uint8_t *data, size_t n);
 /* A BREAK behind what has been put: the end of the input. */

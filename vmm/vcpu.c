@@ -114,7 +114,7 @@ static void exit_unknown(const struct vcpu *v)
 	end_now(v->all->end, END_ERROR);
 }
 
-static void run_failed(struct vcpu *v, int err)
+static void run_failed(const struct vcpu *v, int err)
 {
 	if (err == -EFAULT)
 		fail(err, "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "
@@ -122,7 +122,6 @@ static void run_failed(struct vcpu *v, int err)
 	else
 		fail(err, "vCPU %u: KVM_RUN", v->id);
 	cpu_dump(&v->hv, v->all->mem, v->id);
-	v->has_failed = true;
 	end_now(v->all->end, END_ERROR);
 }
 
@@ -181,6 +180,12 @@ static bool is_dead(const struct vcpu *v)
 	       !events.nmi.pending && !events.nmi.injected;
 }
 
+/* Not to run now; after the end never again, so that no guest goes on behind its own power-off. */
+static bool is_held(const struct vcpus *all)
+{
+	return all->pause || all->end->reason != END_NONE;
+}
+
 static void park(struct vcpu *v)
 {
 	struct vcpus *all = v->all;
@@ -189,7 +194,7 @@ static void park(struct vcpu *v)
 	pthread_mutex_lock(&all->lock);
 	all->parked++;
 	pthread_cond_broadcast(&all->changed);
-	while ((all->pause || v->has_failed) && !all->stop)
+	while (is_held(all) && !all->stop)
 		pthread_cond_wait(&all->changed, &all->lock);
 	all->parked--;
 	pthread_mutex_unlock(&all->lock);
@@ -206,7 +211,7 @@ static void *thread(void *arg)
 		__atomic_store_n(&v->hv.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		if (all->stop)
 			return NULL;
-		if (all->pause || v->has_failed) {
+		if (is_held(all)) {
 			park(v);
 			continue;
 		}

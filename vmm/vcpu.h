@@ -24,7 +24,6 @@ struct vcpu {
 	pthread_t thread;
 	clockid_t clock; /* the thread's CPU time */
 	bool is_dead;	 /* as it parked: halted, and nothing can wake it */
-	bool has_failed; /* KVM_RUN gave up: parked for good */
 };
 
 struct vcpus {

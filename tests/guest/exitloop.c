@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What an exit costs, seen from the guest: each operation n=N times (10000), or only those that the
- * command line names, one line each: "exitloop: NAME N operations CYCLES cycles each". The addresses
- * belong to no device, so the monitor's part is its table look-up and nothing more. `empty` is the
- * loop alone; `call` is a way to ring 0 and back, without an exit where ring 0 is not emulated.
+ * command line names, one line each: "exitloop: NAME N operations CYCLES cycles each". The
+ * addresses belong to no device, so the monitor's part is its table look-up and nothing more.
+ * `empty` is the loop alone; `call` is a way to ring 0 and back, without an exit where ring 0 is
+ * not emulated.
  */
 #include "guest.h"
 
-#define NO_PORT   0x5f0u
+#define NO_PORT	  0x5f0u
 #define NO_WINDOW (DEVICE_GPA + DEVICE_MAX * DEVICE_SIZE)
-#define BURST     16u
+#define BURST	  16u
 
 static const uint8_t zeros[BURST];
 
@@ -74,8 +75,8 @@ static const struct {
 	const char *name;
 	void (*loop)(uint64_t n);
 } loops[] = {
-	{ "empty", loop_empty },   { "port", loop_port },   { "port-in", loop_port_in },
-	{ "string", loop_string }, { "mmio", loop_mmio },   { "mmio-read", loop_mmio_read },
+	{ "empty", loop_empty },   { "port", loop_port }, { "port-in", loop_port_in },
+	{ "string", loop_string }, { "mmio", loop_mmio }, { "mmio-read", loop_mmio_read },
 	{ "cpuid", loop_cpuid },   { "call", loop_call },
 };
 

@@ -7,16 +7,16 @@
  */
 #include "guest.h"
 
-#define NO_PORT   0x5f0u                                /* nothing here, nor in the 64 after */
+#define NO_PORT	  0x5f0u				  /* nothing from here to 0x5ff */
 #define NO_WINDOW (DEVICE_GPA + DEVICE_MAX * DEVICE_SIZE) /* the first page after the windows */
-#define PIN       22u
-#define STRING    "a string written by rep outsb\n"
+#define PIN	  22u
+#define STRING	  "a string written by rep outsb\n"
 
 static bool check_ports(void)
 {
 	bool ok = true;
 
-	for (uint16_t port = NO_PORT - 0x10; port < NO_PORT; port += 5) {
+	for (uint16_t port = NO_PORT; port < NO_PORT + 12; port += 5) {
 		outb(port, 0x12);
 		outw(port, 0x1234);
 		outl(port, 0x12345678);
@@ -181,10 +181,17 @@ static const struct {
 	const char *name;
 	bool (*check)(void);
 } checks[] = {
-	{ "port", check_ports },         { "string", check_strings }, { "mmio", check_mmio },
-	{ "control", check_control },    { "ioapic", check_ioapic },  { "lapic", check_lapic },
-	{ "uart", check_uart },          { "irq", check_interrupt },  { "sleep", check_sleep },
-	{ "keyboard", check_keyboard },  { "cpuid", check_cpuid },
+	{ "port", check_ports },	/* port I/O, claimed and not */
+	{ "string", check_strings },	/* rep ins, rep outs */
+	{ "mmio", check_mmio },		/* unclaimed memory, all sizes */
+	{ "control", check_control },	/* the control page, all sizes */
+	{ "ioapic", check_ioapic },	/* registers of the I/O APIC */
+	{ "lapic", check_lapic },	/* xAPIC page, x2APIC MSRs */
+	{ "uart", check_uart },		/* registers of COM1, loopback */
+	{ "irq", check_interrupt },	/* COM1 to I/O APIC to local APIC */
+	{ "sleep", check_sleep },	/* sleep and reset registers, idle values */
+	{ "keyboard", check_keyboard }, /* i8042, idle values */
+	{ "cpuid", check_cpuid },	/* what the platform promises */
 };
 
 static int act_boot(void)
@@ -245,10 +252,17 @@ static const struct {
 	const char *name;
 	int (*act)(void);
 } acts[] = {
-	{ "boot", act_boot },       { "poweroff", act_poweroff }, { "reset", act_reset },
-	{ "i8042", act_i8042 },     { "triple", act_triple },     { "halt", act_halt },
-	{ "badinsn", act_badinsn }, { "fault", act_fault },       { "spin", act_spin },
-	{ "echo", echo },           { "flood", flood },
+	{ "boot", act_boot },	      /* writes the boot timer, powers off */
+	{ "poweroff", act_poweroff }, /* with the status of exit=N */
+	{ "reset", act_reset },	      /* by the reset register */
+	{ "i8042", act_i8042 },	      /* reset by the keyboard controller */
+	{ "triple", act_triple },     /* triple fault */
+	{ "halt", act_halt },	      /* HLT with interrupts off */
+	{ "badinsn", act_badinsn },   /* the run call fails: internal error */
+	{ "fault", act_fault },	      /* an exception: STATUS_FAULT */
+	{ "spin", act_spin },	      /* for ever */
+	{ "echo", echo },	      /* input to output, echo=irq by interrupt */
+	{ "flood", flood },	      /* flood=N KiB of output, with irq by interrupt */
 };
 
 static bool asked_for(const char *name)

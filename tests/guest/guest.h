@@ -47,7 +47,7 @@ struct memmap_entry {
 };
 
 #define START_INFO_MAGIC 0x336ec578u
-#define MEMMAP_RAM       1u
+#define MEMMAP_RAM	 1u
 
 /* 16550A registers, as offsets from COM1_PORT; DLAB in UART_LCR puts the divisor at 0 and 1. */
 enum { UART_DATA, UART_IER, UART_IIR, UART_LCR, UART_MCR, UART_LSR, UART_MSR, UART_SCR };
@@ -70,24 +70,23 @@ enum { UART_DLL = UART_DATA, UART_DLM = UART_IER, UART_FCR = UART_IIR };
 #define UART_LSR_TEMT  0x40u
 #define UART_FIFO      16u /* bytes that may be sent each time UART_LSR_THRE is seen */
 
-#define IOAPIC_VERSION  1u
+#define IOAPIC_VERSION	1u
 #define IOAPIC_PIN(pin) (0x10u + 2 * (pin)) /* low word; the high word is the next register */
-#define IOAPIC_MASKED   0x10000u
+#define IOAPIC_MASKED	0x10000u
 
-#define MSR_APIC_BASE    0x1bu
+#define MSR_APIC_BASE	 0x1bu
 #define APIC_BASE_X2APIC 0x400u
 #define MSR_TSC_DEADLINE 0x6e0u
-#define MSR_X2APIC(reg)  (0x800u + ((reg) >> 4)) /* by the register's offset in the xAPIC page */
-#define APIC_ID          0x20u
-#define APIC_VERSION     0x30u
-#define APIC_SPURIOUS    0xf0u
-#define APIC_ICR         0x300u
-#define APIC_LVT_TIMER   0x320u
-#define APIC_LVT_MASKED  0x10000u
-#define APIC_DEADLINE    0x40000u
-#define APIC_ICR_INIT    0x4500u
+#define MSR_X2APIC(reg)	 (0x800u + ((reg) >> 4)) /* by the register's offset in the xAPIC page */
+#define APIC_ID		 0x20u
+#define APIC_VERSION	 0x30u
+#define APIC_SPURIOUS	 0xf0u
+#define APIC_ICR	 0x300u
+#define APIC_LVT_TIMER	 0x320u
+#define APIC_DEADLINE	 0x40000u
+#define APIC_ICR_INIT	 0x4500u
 #define APIC_ICR_STARTUP 0x4600u
-#define APIC_ICR_FIXED   0x4000u
+#define APIC_ICR_FIXED	 0x4000u
 
 static inline void outb(uint16_t port, uint8_t v)
 {
@@ -144,17 +143,17 @@ static inline void rep_insl(uint16_t port, void *p, size_t n)
 }
 
 /* Device registers are accessed by one plain move each, whatever the compiler thinks of them. */
-#define MMIO(bits)                                                                                 \
-	static inline uint##bits##_t mmio_read##bits(uint64_t gpa)                                 \
-	{                                                                                          \
-		uint##bits##_t v;                                                                  \
-                                                                                                   \
-		__asm__ volatile("mov (%1), %0" : "=r"(v) : "r"(gpa) : "memory");                  \
-		return v;                                                                          \
-	}                                                                                          \
-	static inline void mmio_write##bits(uint64_t gpa, uint##bits##_t v)                        \
-	{                                                                                          \
-		__asm__ volatile("mov %0, (%1)" : : "r"(v), "r"(gpa) : "memory");                  \
+#define MMIO(bits)                                                                \
+	static inline uint##bits##_t mmio_read##bits(uint64_t gpa)                \
+	{                                                                         \
+		uint##bits##_t v;                                                 \
+                                                                                  \
+		__asm__ volatile("mov (%1), %0" : "=r"(v) : "r"(gpa) : "memory"); \
+		return v;                                                         \
+	}                                                                         \
+	static inline void mmio_write##bits(uint64_t gpa, uint##bits##_t v)       \
+	{                                                                         \
+		__asm__ volatile("mov %0, (%1)" : : "r"(v), "r"(gpa) : "memory"); \
 	}
 MMIO(8)
 MMIO(16)
@@ -179,33 +178,33 @@ static inline void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 
 /* start.S */
 extern struct start_info *start_info;
-extern uint64_t pml4[512], pdpt[512];     /* the first is the root; the second maps 512 GiB */
+extern uint64_t pml4[512], pdpt[512];	  /* the first is the root; the second maps 512 GiB */
 extern volatile uint32_t interrupts[256]; /* how many of each vector have come, on all CPUs */
 extern char idt[256 * 16];
-extern char image_end[];                  /* first byte above the program, 4 KiB aligned */
+extern char image_end[]; /* first byte above the program, 4 KiB aligned */
 long call_ring0(long (*function)(long, long), long a, long b);
 long interrupts_allow(long, long);  /* for call_ring0(): ring 3 is interrupted from here on */
 long interrupts_forbid(long, long); /* and no longer */
 
 /* rt.c, ring 3 only */
 const char *arg(const char *name); /* "" for NAME, the text after = for NAME=..., else NULL */
-bool arg_is(const char *name, const char *value);             /* NAME=VALUE is there */
-uint64_t arg_number(const char *name, uint64_t otherwise);    /* decimal or 0x; junk is fatal */
-void print(const char *format, ...) __attribute__((format(printf, 1, 2))); /* %s %c %u %x, l */
+bool arg_is(const char *name, const char *value);	   /* NAME=VALUE is there */
+uint64_t arg_number(const char *name, uint64_t otherwise); /* decimal or 0x; junk is fatal */
+void print(const char *format, ...) __attribute__((format(printf, 1, 2))); /* %s %u %x, l */
 void serial_send(const void *bytes, size_t n); /* to COM1, waiting for room */
-uint8_t serial_drain(void); /* waits until all is sent; LSR as it then was */
+uint8_t serial_drain(void);		       /* waits until all is sent; LSR as it then was */
 bool want(const char *what, uint64_t got, uint64_t wanted); /* prints where they differ */
 _Noreturn void power_off(uint8_t status);
-_Noreturn void spin(void); /* for good, in ring 3 */
+_Noreturn void spin(void);	     /* for good, in ring 3 */
 _Noreturn void die(const char *why); /* prints it and powers off with status 1 */
 uint64_t rdmsr(uint32_t msr);
 void wrmsr(uint32_t msr, uint64_t v);
-void wait_interrupt(void);            /* HLT with interrupts on, until one has been taken */
+void wait_interrupt(void); /* HLT with interrupts on, until one has been taken */
 bool wait_for(unsigned vector, uint32_t count); /* interrupts[vector] >= count, else gives up */
-_Noreturn void halt_for_good(void);   /* HLT with interrupts off, in ring 0 */
-uint64_t apic_read(uint32_t reg);     /* x2APIC; the registers by their xAPIC offsets */
+_Noreturn void halt_for_good(void);		/* HLT with interrupts off, in ring 0 */
+uint64_t apic_read(uint32_t reg);		/* x2APIC; the registers by their xAPIC offsets */
 void apic_write(uint32_t reg, uint64_t v);
-void apic_enable(void);               /* x2APIC mode, interrupts accepted */
+void apic_enable(void); /* x2APIC mode, interrupts accepted */
 uint32_t ioapic_read(uint32_t reg);
 void ioapic_write(uint32_t reg, uint32_t v);
 void ioapic_route(unsigned pin, uint8_t vector); /* edge, to this CPU, unmasked */
@@ -221,7 +220,8 @@ int flood(void);
 /* The program. ap_main() runs on processors started through ap_trampoline, index from 1. */
 int guest_main(void);
 _Noreturn void ap_main(unsigned index);
-extern const char ap_trampoline[], ap_trampoline_end[];
+extern const char ap_trampoline[];
+extern const uint32_t ap_trampoline_size;
 
 #endif
 #endif

@@ -10,7 +10,7 @@
 #include "guest.h"
 
 #define MAX_REGIONS 16u
-#define PAGE        0x1000ul
+#define PAGE	    0x1000ul
 #define LARGE_PAGE  0x200000ul
 #define PTE_TABLE   0x07ul /* present, writable, user */
 #define PTE_LARGE   0x87ul
@@ -25,7 +25,7 @@ static struct memmap_entry map[64];
 static struct region ram[MAX_REGIONS];
 static unsigned nr_map, nr_ram;
 static uint64_t free_page; /* page tables are taken from here up */
-static bool loaded; /* by the monitor: RAM above 1 MiB holds an initrd, too */
+static bool loaded;	   /* by the monitor: RAM above 1 MiB holds an initrd, too */
 static unsigned bad;
 
 static void complain(const char *what, uint64_t gpa, uint64_t v)

@@ -28,8 +28,8 @@ struct gate {
 	uint32_t reserved;
 };
 
-#define GATE     0x8eu /* present, interrupt gate, for exceptions and interrupts only */
-#define CODE0    0x18u
+#define GATE	 0x8eu /* present, interrupt gate, for exceptions and interrupts only */
+#define CODE0	 0x18u
 #define PATIENCE 20000000000ul /* cycles that wait_for() waits: 4 to 20 s */
 
 extern const char vectors[], invalid_opcode[];
@@ -167,8 +167,6 @@ void print(const char *format, ...)
 			f += wide;
 			if (*f == 's') {
 				s = va_arg(args, const char *);
-			} else if (*f == 'c') {
-				one[0] = (char)va_arg(args, int);
 			} else {
 				uint64_t v = wide ? va_arg(args, uint64_t) : va_arg(args, uint32_t);
 
@@ -316,10 +314,10 @@ static void idt_set(unsigned vector, const char *handler)
 	uint64_t a = (uint64_t)handler;
 
 	((struct gate *)idt)[vector] = (struct gate){ .offset_low = (uint16_t)a,
-				     .selector = CODE0,
-				     .type = GATE,
-				     .offset_mid = (uint16_t)(a >> 16),
-				     .offset_high = (uint32_t)(a >> 32) };
+						      .selector = CODE0,
+						      .type = GATE,
+						      .offset_mid = (uint16_t)(a >> 16),
+						      .offset_high = (uint32_t)(a >> 32) };
 }
 
 __attribute__((weak)) _Noreturn void ap_main(unsigned index)

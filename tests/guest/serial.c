@@ -6,11 +6,11 @@
  */
 #include "guest.h"
 
-#define COM1_VECTOR   0x24u
-#define END_OF_INPUT  0x04u
-#define LINE_SIZE     64u
-#define MCR_ALL       0x0fu
-#define DIVISOR       0x1234u
+#define COM1_VECTOR  0x24u
+#define END_OF_INPUT 0x04u
+#define LINE_SIZE    64u
+#define MCR_ALL	     0x0fu
+#define DIVISOR	     0x1234u
 
 static uint8_t get(unsigned reg)
 {

@@ -47,7 +47,7 @@ struct madt {
 static uint32_t listed[GUEST_CPUS]; /* APIC IDs, in the MADT's order */
 static unsigned nr_listed, nr_ioapics;
 static volatile uint32_t apic_id[GUEST_CPUS]; /* by index, in the order of arrival */
-static volatile uint32_t nr_running;          /* with apic_id[] filled in */
+static volatile uint32_t nr_running;	      /* with apic_id[] filled in */
 static volatile bool all_halt;
 static bool spinning; /* the others wait for interrupts in ring 3, not in HLT */
 
@@ -190,7 +190,7 @@ static void start_processors(void)
 {
 	const uint32_t startup = APIC_ICR_STARTUP | TRAMPOLINE_GPA >> 12;
 
-	memcpy((void *)TRAMPOLINE_GPA, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
+	memcpy((void *)TRAMPOLINE_GPA, ap_trampoline, ap_trampoline_size);
 	for (unsigned i = 0; i < nr_listed; i++) {
 		if (listed[i] == apic_id[0])
 			continue;

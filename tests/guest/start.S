@@ -115,7 +115,7 @@ ring3:
  * An application processor's first instructions, in real mode at TRAMPOLINE_GPA. It takes the next
  * free index; one more than there is room for stops here.
  */
-	.globl ap_trampoline, ap_trampoline_end
+	.globl ap_trampoline, ap_trampoline_size
 	.code16
 ap_trampoline:
 	cli
@@ -142,8 +142,8 @@ ap_protected:
 	.code64
 /*
  * long call_ring0(function, a, b): the function runs in ring 0 on a stack of 1 << STACK0_SHIFT
- * bytes. The way in is an invalid opcode, told from others by its address: of INT n, SYSCALL and
- * SYSENTER a provider that emulates ring 0 does the first not at all, the second wrongly.
+ * bytes. The way in is an invalid opcode, told from others by its address: where ring 0 is
+ * emulated, INT n is not, and SYSCALL arrives with ring 3's rights.
  */
 	.globl call_ring0
 call_ring0:
@@ -235,6 +235,8 @@ idt_pointer:
 	.balign 4
 next_index:
 	.long 1
+ap_trampoline_size:
+	.long ap_trampoline_end - ap_trampoline
 
 /* The first 4 GiB one to one, in 2 MiB pages, open to ring 3. */
 	.balign 4096

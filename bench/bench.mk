@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+# Benchmarks, which the top-level Makefile includes this for, after it has set CC and the guests.
+# build/bench/NAME is a static measuring program, run by bench/NAME here or in an emulated host;
+# build/bench/report makes tables of its JSON lines. `make bench` runs them all, against their bounds.
+# Needs: gnuplot-nox for --plot, qemu-system-x86 for the peer.
+BUILD ?= build
+BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
+	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
+BENCH_CC ?= musl-gcc
+BENCH_TOOLS := $(BUILD)/bench/boot $(BUILD)/bench/report $(BUILD)/bench/initrd $(BUILD)/bench/hold.elf
+
+.PHONY: bench bench-tools
+bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
+	@bench/all
+
+bench-tools: $(BENCH_TOOLS)
+
+$(BUILD)/bench/%.o: bench/%.c $(BUILD)/include/.made $(BUILD)/cjson
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	@$(BENCH_CC) -I$(BUILD)/include -I$(BUILD)/cjson $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/bench/boot: $(addprefix $(BUILD)/bench/,boot.o child.o kernel.o peers.o)
+	@echo "  LD      $@"
+	@$(BENCH_CC) -static $^ -o $@
+
+$(BUILD)/bench/report: $(BUILD)/bench/report.o
+	@echo "  LD      $@"
+	@$(BENCH_CC) -static $^ $(BUILD)/cjson/libcjson.a -lm -o $@
+
+# The one file of the measured Linux guests' initrd.
+$(BUILD)/bench/root/init: bench/init.c bench/init.h vmm/layout.h $(BUILD)/include/.made
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(BENCH_CC) -I$(BUILD)/include $(BENCH_CFLAGS) -Os -static -s $< -o $@
+
+$(BUILD)/bench/initrd: $(BUILD)/bench/root/init
+	@cd $(<D) && echo init | cpio --quiet --reproducible -o -H newc -R +0:+0 > ../initrd
+
+$(BUILD)/bench/hold.o: bench/hold.c
+	@mkdir -p $(@D)
+	@$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/bench/hold.elf: tests/guest/guest.ld $(BUILD)/guest/start.o $(BUILD)/guest/rt.o \
+		$(BUILD)/bench/hold.o
+	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
+
+-include $(wildcard $(BUILD)/bench/*.d)

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How long a microVM takes to boot and what its monitor holds, for mayfly and its peers in turns
+ * (A B A B). Started by ./boot, on this machine or in an emulated host that has nothing but this
+ * program; prints JSON lines (report.h), of which report.c makes tables. Reading order: main(),
+ * time_boot(), measure_memory().
+ */
+#include "child.h"
+#include "init.h"
+#include "kernel.h"
+#include "peers.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MONITORS_MAX 6u
+#define BOOT_LIMIT   120u   /* seconds for a boot in an emulated host */
+#define END_LIMIT    10u    /* and for a power-off; a monitor that cannot is killed */
+#define SETTLE_NS    50000000l /* after init, before a look at the memory */
+
+struct monitor {
+	const struct peer *peer;
+	const char *program;
+};
+
+struct plan {
+	const char *host, *machine;
+	unsigned runs, memory_runs;
+	struct guest guest;
+	const char *hold_kernel; /* the guest whose memory is looked at; NULL: the same, told to stay */
+	struct monitor monitors[MONITORS_MAX];
+	unsigned nr_monitors;
+	char dir[64]; /* for the files of the monitors */
+};
+
+/*
+ * The phases. mayfly's own timeline knows all of them; from outside, the same way for everyone, are
+ * seen the first byte that comes out of the serial port, the line that init writes, and the end.
+ */
+static const struct {
+	const char *id, *label;
+} own_phases[] = {
+	{ "start", "main()" },
+	{ "configured", "configured" },
+	{ "first_entry", "first guest instruction" },
+	{ "first_serial", "first serial byte" },
+	{ "init", "init" },
+	{ "end", "end" },
+};
+#define OWN_PHASES (sizeof(own_phases) / sizeof(own_phases[0]))
+
+struct boot_time {
+	struct mark first, init, end, closed; /* from outside */
+	struct mark own[OWN_PHASES];
+};
+
+static const char *marker(const struct guest *guest)
+{
+	return guest->is_linux ? MARKER : "";
+}
+
+/* One phase of mayfly's timeline: "NAME":{"wall_us":N,"cpu_us":N}; wall time since `start_ns`. */
+static struct mark timeline_phase(const char *text, const char *name, uint64_t start_ns)
+{
+	unsigned long long wall_us, cpu_us;
+	char pattern[64];
+	const char *at;
+
+	snprintf(pattern, sizeof(pattern), "\"%s\":{\"wall_us\":", name);
+	at = strstr(text, pattern);
+	if (!at || sscanf(at + strlen(pattern), "%llu,\"cpu_us\":%llu", &wall_us, &cpu_us) != 2)
+		return (struct mark){ 0 };
+	return (struct mark){ .wall_ns = wall_us * 1000 - start_ns, .cpu_ns = cpu_us * 1000 };
+}
+
+static void read_timeline(const struct plan *plan, uint64_t start_ns, struct boot_time *time)
+{
+	char path[96], text[2048];
+	size_t len;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/timeline", plan->dir);
+	f = fopen(path, "r");
+	if (!f) {
+		perror(path);
+		exit(EXIT_FAILURE);
+	}
+	len = fread(text, 1, sizeof(text) - 1, f);
+	text[len] = '\0';
+	fclose(f);
+	unlink(path);
+	for (unsigned i = 0; i < OWN_PHASES; i++)
+		time->own[i] = timeline_phase(text, own_phases[i].id, start_ns);
+}
+
+static void launch(const struct plan *plan, const struct monitor *m, const struct guest *guest,
+		   struct child *child)
+{
+	static struct command command;
+
+	peer_command(&command, m->peer, m->program, guest, plan->dir);
+	child_start(child, m->peer->name, command.argv);
+}
+
+static void time_boot(const struct plan *plan, const struct monitor *m, struct boot_time *time)
+{
+	struct child child;
+	int status;
+
+	memset(time, 0, sizeof(*time));
+	launch(plan, m, &plan->guest, &child);
+	child_await(&child, marker(&plan->guest), BOOT_LIMIT, &time->first, &time->init);
+	status = child_end(&child, END_LIMIT, &time->end, &time->closed);
+	if (!m->peer->is_mayfly)
+		return;
+	if (status) {
+		fprintf(stderr, "bench: %s ended with %d\n", m->program, status);
+		exit(EXIT_FAILURE);
+	}
+	read_timeline(plan, child.start_ns, time);
+}
+
+static void print_mark(const char *id, struct mark mark)
+{
+	if (!mark.wall_ns)
+		return;
+	printf(",\"%s_wall\":%.1f,\"%s_cpu\":%.1f", id, (double)mark.wall_ns / 1e3, id,
+	       (double)mark.cpu_ns / 1e3);
+}
+
+static void print_boot(const struct plan *plan, const char *who, unsigned run,
+		       const struct boot_time *time)
+{
+	char id[32];
+
+	printf("{\"who\":\"%s\",\"run\":%u", who, run);
+	for (unsigned i = 0; i < OWN_PHASES; i++) {
+		snprintf(id, sizeof(id), "own_%s", own_phases[i].id);
+		print_mark(id, time->own[i]);
+	}
+	print_mark("byte", time->first);
+	if (plan->guest.is_linux)
+		print_mark("marker", time->init);
+	print_mark("exit", time->end);
+	if (time->closed.wall_ns)
+		printf(",\"closed_wall\":%.1f", (double)time->closed.wall_ns / 1e3);
+	printf("}\n");
+	fflush(stdout);
+}
+
+static void measure_boots(const struct plan *plan)
+{
+	struct boot_time time;
+
+	for (unsigned i = 0; i < plan->nr_monitors; i++) /* files into the page cache */
+		time_boot(plan, &plan->monitors[i], &time);
+	for (unsigned run = 0; run < plan->runs; run++)
+		for (unsigned i = 0; i < plan->nr_monitors; i++) {
+			time_boot(plan, &plan->monitors[i], &time);
+			print_boot(plan, plan->monitors[i].peer->name, run, &time);
+		}
+}
+
+/* The guest that stays once it has booted. */
+static struct guest guest_that_stays(const struct plan *plan)
+{
+	static char cmdline[2048];
+	struct guest guest = plan->guest;
+
+	if (plan->hold_kernel) {
+		guest.kernel = plan->hold_kernel;
+		return guest;
+	}
+	snprintf(cmdline, sizeof(cmdline), "%s " HOLD, guest.cmdline);
+	guest.cmdline = cmdline;
+	return guest;
+}
+
+static void boot_and_stay(const struct plan *plan, const struct monitor *m,
+			  const struct guest *guest, struct child *child)
+{
+	const struct timespec settle = { .tv_nsec = SETTLE_NS };
+	struct mark first, init;
+
+	launch(plan, m, guest, child);
+	child_await(child, marker(guest), BOOT_LIMIT, &first, &init);
+	nanosleep(&settle, NULL);
+}
+
+static struct memory memory_of(const struct plan *plan, const struct child *child)
+{
+	return child_memory(child, (long)plan->guest.mem_mib << 10);
+}
+
+/* What the machine holds more with a second microVM of `second`'s kernel beside one of `first`'s. */
+static long added_kib(const struct plan *plan, const struct monitor *m, const struct guest *first,
+		      const struct guest *second)
+{
+	struct child a, b;
+	long alone, both;
+
+	boot_and_stay(plan, m, first, &a);
+	alone = memory_of(plan, &a).all_kib;
+	boot_and_stay(plan, m, second, &b);
+	both = memory_of(plan, &a).all_kib + memory_of(plan, &b).all_kib;
+	child_kill(&b);
+	child_kill(&a);
+	return both - alone;
+}
+
+static void measure_memory(const struct plan *plan, const struct monitor *m, unsigned run)
+{
+	const struct guest guest = guest_that_stays(plan);
+	struct memory memory;
+	struct child child;
+
+	boot_and_stay(plan, m, &guest, &child);
+	memory = memory_of(plan, &child);
+	child_kill(&child);
+	printf("{\"who\":\"%s\",\"run\":%u", m->peer->name, run);
+	if (memory.guest_kib >= 0)
+		printf(",\"own_pss\":%ld,\"guest_pss\":%ld", memory.all_kib - memory.guest_kib,
+		       memory.guest_kib);
+	printf("}\n");
+	fflush(stdout);
+}
+
+/* A second microVM of one kernel, mapped and copied; mayfly only. */
+static void measure_sharing(const struct plan *plan, unsigned run, const char *copied_kernel)
+{
+	const struct monitor *m = &plan->monitors[0];
+	const struct guest mapped = guest_that_stays(plan);
+	struct guest copied = mapped;
+	long mapped_kib, copied_kib;
+
+	copied.kernel = copied_kernel;
+	mapped_kib = added_kib(plan, m, &mapped, &mapped);
+	copied_kib = added_kib(plan, m, &mapped, &copied);
+	printf("{\"who\":\"%s\",\"run\":%u,\"added_mapped\":%ld,\"added_copied\":%ld,\"saved\":%ld}\n",
+	       m->peer->name, run, mapped_kib, copied_kib, copied_kib - mapped_kib);
+	fflush(stdout);
+}
+
+static void measure_all_memory(const struct plan *plan)
+{
+	const bool is_shared = plan->guest.is_linux && kernel_readonly_kib(plan->guest.kernel) > 0;
+	char copied[96];
+
+	snprintf(copied, sizeof(copied), "%s/vmlinux", plan->dir);
+	if (is_shared && plan->memory_runs && kernel_misalign(plan->guest.kernel, copied))
+		exit(EXIT_FAILURE);
+	for (unsigned run = 0; run < plan->memory_runs; run++) {
+		for (unsigned i = 0; i < plan->nr_monitors; i++)
+			measure_memory(plan, &plan->monitors[i], run);
+		if (is_shared)
+			measure_sharing(plan, run, copied);
+	}
+	unlink(copied);
+}
+
+static void print_figure(const char *id, const char *label, const char *unit, bool plot)
+{
+	printf("{\"figure\":\"%s\",\"label\":\"%s\",\"unit\":\"%s\",\"plot\":%s}\n", id, label, unit,
+	       plot ? "true" : "false");
+}
+
+static void print_mark_figures(const char *id, const char *label, bool plot)
+{
+	char name[64], words[128];
+
+	snprintf(name, sizeof(name), "%s_wall", id);
+	snprintf(words, sizeof(words), "%s, wall", label);
+	print_figure(name, words, "us", plot);
+	snprintf(name, sizeof(name), "%s_cpu", id);
+	snprintf(words, sizeof(words), "%s, CPU", label);
+	print_figure(name, words, "us", plot);
+}
+
+/* What the lines that follow mean, in the order of the table. */
+static void print_head(const struct plan *plan)
+{
+	const char *slash = strrchr(plan->guest.kernel, '/');
+	struct utsname uts;
+	char id[32], label[64];
+
+	uname(&uts);
+	printf("{\"bench\":\"boot\",\"title\":\"Boot of %s on %s (%s), Linux %s, %ld CPUs; "
+	       "%u MiB, %u boots of each in turn\"}\n",
+	       slash ? slash + 1 : plan->guest.kernel, plan->host, plan->machine, uts.release,
+	       sysconf(_SC_NPROCESSORS_ONLN), plan->guest.mem_mib, plan->runs);
+	print_mark_figures("byte", "first serial byte seen", !plan->guest.is_linux);
+	if (plan->guest.is_linux)
+		print_mark_figures("marker", "init's line seen", true);
+	print_mark_figures("exit", "process ended", false);
+	print_figure("closed_wall", "its output closed, wall", "us", false);
+	for (unsigned i = 0; i < OWN_PHASES; i++) {
+		snprintf(id, sizeof(id), "own_%s", own_phases[i].id);
+		snprintf(label, sizeof(label), "timeline: %s", own_phases[i].label);
+		print_mark_figures(id, label, false);
+	}
+	print_figure("own_pss", "monitor's own memory, PSS", "KiB", false);
+	print_figure("guest_pss", "guest RAM in use, PSS", "KiB", false);
+	print_figure("added_mapped", "added by a second microVM", "KiB", false);
+	print_figure("added_copied", "added by one with its kernel copied", "KiB", false);
+	print_figure("saved", "saved by mapping", "KiB", false);
+}
+
+static bool has_monitor(const struct plan *plan, const char *name)
+{
+	for (unsigned i = 0; i < plan->nr_monitors; i++)
+		if (!strcmp(plan->monitors[i].peer->name, name))
+			return true;
+	return false;
+}
+
+/* The figures to reach: issue 2, "Speed and memory to reach". Medians. */
+static void print_targets(const struct plan *plan)
+{
+	const bool vs_qemu = has_monitor(plan, "qemu");
+	const long readonly_kib = kernel_readonly_kib(plan->guest.kernel);
+
+	if (!strcmp(plan->host, "native") && !plan->guest.is_linux) {
+		printf("{\"target\":\"own_first_entry_cpu\",\"who\":\"mayfly\",\"at_most\":2000}\n");
+		if (vs_qemu)
+			printf("{\"target\":\"byte_cpu\",\"who\":\"mayfly\",\"over\":\"qemu\","
+			       "\"at_most\":0.1}\n");
+	}
+	if (plan->memory_runs)
+		printf("{\"target\":\"own_pss\",\"who\":\"mayfly\",\"at_most\":1024}\n");
+	if (!plan->guest.is_linux)
+		return;
+	if (vs_qemu)
+		printf("{\"target\":\"marker_wall\",\"who\":\"mayfly\",\"over\":\"qemu\","
+		       "\"at_most\":0.6}\n");
+	if (plan->memory_runs && readonly_kib > 0)
+		printf("{\"target\":\"saved\",\"who\":\"mayfly\",\"at_least\":%ld}\n", readonly_kib);
+}
+
+static _Noreturn void usage(void)
+{
+	fprintf(stderr,
+		"usage: boot --monitor mayfly=PROGRAM [--monitor NAME=PROGRAM]... --kernel FILE\n"
+		"            [--linux] [--initrd FILE] [--cmdline WORDS] [--mem MIB] [--runs N]\n"
+		"            [--memory-runs N] [--hold-kernel FILE] [--host NAME] [--machine WORDS]\n"
+		"Prints JSON lines. bench/boot starts it with all it needs and makes tables of them.\n");
+	exit(EXIT_FAILURE);
+}
+
+static void take_monitor(struct plan *plan, char *value)
+{
+	char *program = strchr(value, '=');
+	struct monitor *m = &plan->monitors[plan->nr_monitors];
+
+	if (plan->nr_monitors == MONITORS_MAX)
+		usage();
+	if (program)
+		*program++ = '\0';
+	m->peer = peer_find(value);
+	if (!m->peer) {
+		fprintf(stderr, "bench: %s: no monitor that is known here\n", value);
+		exit(EXIT_FAILURE);
+	}
+	m->program = program ? program : m->peer->program;
+	plan->nr_monitors++;
+}
+
+enum { MONITOR = 1, KERNEL, LINUX, INITRD, CMDLINE, MEM, RUNS, MEMORY_RUNS, HOLD_KERNEL, HOST, MACHINE };
+
+static const struct option options[] = {
+	{ "monitor", required_argument, NULL, MONITOR },
+	{ "kernel", required_argument, NULL, KERNEL },
+	{ "linux", no_argument, NULL, LINUX },
+	{ "initrd", required_argument, NULL, INITRD },
+	{ "cmdline", required_argument, NULL, CMDLINE },
+	{ "mem", required_argument, NULL, MEM },
+	{ "runs", required_argument, NULL, RUNS },
+	{ "memory-runs", required_argument, NULL, MEMORY_RUNS },
+	{ "hold-kernel", required_argument, NULL, HOLD_KERNEL },
+	{ "host", required_argument, NULL, HOST },
+	{ "machine", required_argument, NULL, MACHINE },
+	{ 0 },
+};
+
+static unsigned number(const char *value)
+{
+	char *end;
+	const unsigned long n = strtoul(value, &end, 10);
+
+	if (*value < '0' || *value > '9' || *end || n > 1000000)
+		usage();
+	return (unsigned)n;
+}
+
+static void take(struct plan *plan, int option, char *value)
+{
+	switch (option) {
+	case MONITOR: take_monitor(plan, value); break;
+	case KERNEL: plan->guest.kernel = value; break;
+	case LINUX: plan->guest.is_linux = true; break;
+	case INITRD: plan->guest.initrd = value; break;
+	case CMDLINE: plan->guest.cmdline = value; break;
+	case MEM: plan->guest.mem_mib = number(value); break;
+	case RUNS: plan->runs = number(value); break;
+	case MEMORY_RUNS: plan->memory_runs = number(value); break;
+	case HOLD_KERNEL: plan->hold_kernel = value; break;
+	case HOST: plan->host = value; break;
+	case MACHINE: plan->machine = value; break;
+	default: usage();
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct plan plan = {
+		.host = "native",
+		.machine = "this machine",
+		.runs = 20,
+		.memory_runs = 3,
+		.guest = { .cmdline = "quiet", .mem_mib = 128 },
+		.dir = "/tmp/mayfly-bench.XXXXXX",
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+		take(&plan, option, optarg);
+	if (optind < argc || !plan.guest.kernel || !plan.nr_monitors ||
+	    !plan.monitors[0].peer->is_mayfly)
+		usage();
+	if (!mkdtemp(plan.dir)) {
+		perror(plan.dir);
+		return EXIT_FAILURE;
+	}
+	print_head(&plan);
+	print_targets(&plan);
+	measure_boots(&plan);
+	measure_all_memory(&plan);
+	rmdir(plan.dir);
+	return 0;
+}
