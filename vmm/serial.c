@@ -178,7 +178,7 @@ static uint8_t receive(struct serial *s)
 		s->rx_breaks--;
 		s->break_shown = false;
 	}
-	if (SERIAL_RX - rx_used(s) >= SERIAL_RX / 2)
+	if (!has_input(s))
 		wake_for_input(s);
 	return byte;
 }
@@ -383,9 +383,7 @@ size_t serial_rx_room(struct serial *s)
 	size_t room;
 
 	pthread_mutex_lock(&s->lock);
-	room = SERIAL_RX - rx_used(s);
-	if (is_held(s) || room < SERIAL_RX / 2)
-		room = 0;
+	room = is_held(s) || has_input(s) ? 0 : SERIAL_RX;
 	s->rx_waiting = room == 0;
 	pthread_mutex_unlock(&s->lock);
 	return room;

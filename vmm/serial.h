@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define SERIAL_TX 65536u /* bytes, a power of two */
-#define SERIAL_RX 4096u
+#define SERIAL_RX 1024u
 
 struct serial {
 	pthread_mutex_t lock; /* everything below */
@@ -65,7 +65,7 @@ bool serial_tx_empty(struct serial *s);
 /* Throw output away from now on (true: the reader is gone), or queue it again. */
 void serial_tx_discard(struct serial *s, bool discard);
 
-/* How many bytes of input may be put now: 0, which arms wake_fd for when there is room, or many. */
+/* How many bytes may be put now: SERIAL_RX when the last have been read, else 0, which arms wake_fd. */
 size_t serial_rx_room(struct serial *s);
 void serial_rx_put(struct serial *s, const uint8_t *data, size_t n);
 /* A BREAK behind what has been put: the end of the input. */
