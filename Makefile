@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # mayfly: `make help` lists the targets. Everything made here lies under build/; what takes long to
-# make (kernels, images, cJSON) lies in a cache folder keyed by what it is made of.
+# make (kernels, images, cJSON) lies in a cache folder, $MAYFLY_CACHE or ~/.cache/mayfly, keyed by what
+# it is made of. `make run` and `make test` install what is missing; the other targets say what is.
 
 VERSION := 0.1.0
 BUILD   := build
 PREFIX  ?= /usr/local
-CACHE   := $(or $(MAYFLY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mayfly)
+DESTDIR ?=
 
+.DEFAULT_GOAL := all
 SOURCES := $(wildcard vmm/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/init.o
 
@@ -21,8 +23,77 @@ CPPFLAGS = -I$(BUILD)/include -I$(BUILD)/cjson
 LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack,--gc-sections \
 	-Wl,--fatal-warnings
 
-.PHONY: all
+include tests/unit/unit.mk
+include tests/guest/guest.mk
+include bench/bench.mk
+
+.PHONY: all run test tests-built bench kernel rootfs check format install clean help deps
 all: $(BUILD)/mayfly ## build build/mayfly
+
+# Debian packages, and what for. `make deps` installs those that are missing.
+DEPS := gcc binutils make git \
+	musl-tools liburing-dev linux-libc-dev dpkg-dev `# build/mayfly; cJSON from its source package` \
+	cpio lz4 xz-utils patch kmod                     `# guest images` \
+	flex bison bc libelf-dev                         `# make kernel` \
+	qemu-system-x86                                  `# the svm host; the peer of the benchmarks` \
+	bochs bochs-term bochsbios vgabios isolinux syslinux-common genisoimage busybox-static `# the vtx host` \
+	libcmocka-dev acpica-tools mandoc                `# tests` \
+	clang libclang-rt-14-dev                         `# make fuzz` \
+	clang-format clang-tidy cppcheck                 `# make check` \
+	mmdebstrap squashfs-tools e2fsprogs gnuplot-nox  `# make rootfs; plots`
+
+deps: ## install the Debian packages that are missing
+	@missing=$$(for p in $$(echo $(DEPS)); do \
+		dpkg-query -W -f '$${Status}' $$p 2> /dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing:" $$missing; \
+		sudo=$$([ $$(id -u) -eq 0 ] || echo sudo); \
+		$$sudo apt-get -qq update && \
+		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing > /dev/null || \
+			{ echo "make deps: apt-get could not install them; as root: apt-get install" $$missing; exit 1; }; \
+	elif ! apt-cache show linux-image-cloud-amd64 > /dev/null 2>&1; then \
+		$$([ $$(id -u) -eq 0 ] || echo sudo) apt-get -qq update; \
+	fi
+	@api/cjson > /dev/null
+
+run: deps ## install what is missing, build, and run a job in a microVM
+	@$(MAKE) --no-print-directory all
+	@rootfs/demo
+
+test: deps ## install what is missing, build, and run all tests
+	@$(MAKE) --no-print-directory tests-built
+	@rootfs/kernel > /dev/null
+	@tests/run
+
+tests-built: all guests $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+
+kernel: ## build the tuned guest kernel (5 minutes on two cores, once)
+	@rootfs/kernel
+
+rootfs: ## build a Debian root file system as ext4 and squashfs
+	@rootfs/rootfs
+
+CHECKED := $(shell git ls-files '*.c' '*.h' 2> /dev/null)
+check: $(BUILD)/mayfly ## format, lint, static analysis
+	@clang-format --dry-run -Werror $(CHECKED)
+	@cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \
+		--suppress=missingIncludeSystem --std=c11 vmm virtio api
+	@clang-tidy --quiet $(SOURCES) -- -std=c11 -D_GNU_SOURCE -DMAYFLY_VERSION='"$(VERSION)"' $(CPPFLAGS) 2> /dev/null
+	@echo "check: clean"
+
+format: ## format the sources in place
+	@clang-format -i $(CHECKED)
+
+install: $(BUILD)/mayfly ## install mayfly and its man page (DESTDIR, PREFIX)
+	install -D -m 755 $(BUILD)/mayfly $(DESTDIR)$(PREFIX)/bin/mayfly
+	install -D -m 644 vmm/mayfly.1 $(DESTDIR)$(PREFIX)/share/man/man1/mayfly.1
+
+clean: ## remove build/ (the cache stays)
+	rm -rf $(BUILD)
+
+help: ## list the targets
+	@echo "make run and make test are all you need; the rest:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | awk '{ t = $$1; $$1 = ""; printf "  %-12s%s\n", t, $$0 }'
 
 # Kernel headers for musl: a folder of links to the three that Linux gives to user space.
 $(BUILD)/include/.made:

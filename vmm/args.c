@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One table of options: name, value, help, and the function that takes the value. The help text, the
- * parser and (by a test) the man page come from it.
+ * One table of options: name, value, help, and the function that takes the value. The help text,
+ * the parser and (by a test) the man page come from it.
  */
 #include "args.h"
 #include "job.h"
@@ -23,7 +23,7 @@
  */
 #define CMDLINE_DEFAULT "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
 /* With a job the console is the job's: of the kernel's messages only a panic's come through. */
-#define CMDLINE_JOB " loglevel=1 " JOB_CMDLINE
+#define CMDLINE_JOB	" loglevel=1 " JOB_CMDLINE
 
 #define MEM_DEFAULT (128ul << 20)
 
@@ -173,7 +173,8 @@ static int take_serial(struct vm_config *c, const char *value)
 	else if (!strncmp(value, "unix=", 5) && value[5])
 		c->serial = (struct serial_config){ .kind = SERIAL_UNIX, .path = value + 5 };
 	else
-		return fail(0, "--serial %s: give stdio, file=PATH[,max=SIZE], unix=PATH, pty or none",
+		return fail(0,
+			    "--serial %s: give stdio, file=PATH[,max=SIZE], unix=PATH, pty or none",
 			    value);
 	return 0;
 }
@@ -208,14 +209,16 @@ static const struct {
 	const char *name, *value, *help;
 	int (*take)(struct vm_config *config, const char *value);
 } options[] = {
-	{ "kernel", "FILE", "the guest's kernel: an ELF vmlinux or a bzImage; required", take_kernel },
+	{ "kernel", "FILE", "the guest's kernel: an ELF vmlinux or a bzImage; required",
+	  take_kernel },
 	{ "initrd", "FILE", "an initial RAM disk", take_initrd },
 	{ "mem", "SIZE", "guest memory, 16M to 1T (default 128M)", take_mem },
 	{ "cpus", "N", "virtual CPUs, 1 to 32 (default 1)", take_cpus },
 	{ "cmdline", "TEXT", "more words for the kernel's command line", take_cmdline },
 	{ "env", "NAME=VALUE", "a variable for the command; may be repeated", take_env },
 	{ "timeout", "TIME", "end the guest after TIME (500ms, 30s, 5m, 2h)", take_timeout },
-	{ "serial", "WHERE", "stdio (default), file=PATH[,max=SIZE], unix=PATH, pty, none", take_serial },
+	{ "serial", "WHERE", "stdio (default), file=PATH[,max=SIZE], unix=PATH, pty, none",
+	  take_serial },
 	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
 	{ "report", NULL, "say at the end how it ended and how long it took", take_report },
 	{ "timeline", "FILE", "write the boot's time stamps to FILE as JSON", take_timeline },
@@ -240,7 +243,9 @@ static int finish(struct vm_config *c)
 	int n;
 
 	if (!c->kernel)
-		return fail(0, "run: --kernel FILE is required ('mayfly run --help' lists the options)");
+		return fail(
+			0,
+			"run: --kernel FILE is required ('mayfly run --help' lists the options)");
 	if (c->job.argc && c->serial.kind == SERIAL_NONE)
 		note("--serial none: the command's output goes nowhere");
 	if (c->job.nr_env < ENV_MAX && getenv("TERM")) {
@@ -251,7 +256,8 @@ static int finish(struct vm_config *c)
 		     c->job.argc ? CMDLINE_JOB : "", extra_cmdline ? " " : "",
 		     extra_cmdline ? extra_cmdline : "");
 	if (n >= (int)sizeof(c->cmdline))
-		return fail(0, "command line: %d bytes; at most %zu go in", n, sizeof(c->cmdline) - 1);
+		return fail(0, "command line: %d bytes; at most %zu go in", n,
+			    sizeof(c->cmdline) - 1);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Direct boot. The kernel file is the user's, who may have it from anyone: image.c has checked every
- * number in it before anything here acts on one. Next: cpu.c enters what lies ready.
+ * Direct boot. The kernel file is the user's, who may have it from anyone: image.c has checked
+ * every number in it before anything here acts on one. Next: cpu.c enters what lies ready.
  */
 #include "boot.h"
 #include "acpi.h"
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE_SIZE 4096ul
+#define PAGE_SIZE  4096ul
 #define KERNEL_MAX (1ull << 31) /* larger is no kernel; keeps the parser's mapping bounded */
 
 #define E820_RAM      1u
@@ -24,9 +24,9 @@
 
 static const char *kind_of(mode_t mode)
 {
-	return S_ISDIR(mode)  ? "is a directory" :
-	       S_ISFIFO(mode) ? "is a FIFO; give a regular file" :
-				"is not a regular file";
+	return S_ISDIR(mode)	? "is a directory"
+	       : S_ISFIFO(mode) ? "is a FIFO; give a regular file"
+				: "is not a regular file";
 }
 
 /* Opens a regular file for reading; *size is in bytes. A FIFO or device must not block or act. */
@@ -72,7 +72,8 @@ static int open_kernel(struct boot *boot, uint64_t low_ram)
 	return err;
 }
 
-/* Where an initrd of `size` bytes goes: page-aligned, as high as the kernel takes it; 0: nowhere. */
+/* Where an initrd of `size` bytes goes: page-aligned, as high as the kernel takes it; 0: nowhere.
+ */
 static uint64_t initrd_gpa(const struct image *image, uint64_t low_ram, uint64_t size)
 {
 	uint64_t top = low_ram < image->initrd_max ? low_ram : image->initrd_max + 1;
@@ -93,8 +94,10 @@ int boot_open(struct boot *boot, const struct vm_config *config)
 {
 	int err;
 
-	*boot = (struct boot){ .kernel_path = config->kernel, .initrd_path = config->initrd,
-			       .kernel_fd = -1, .initrd_fd = -1 };
+	*boot = (struct boot){ .kernel_path = config->kernel,
+			       .initrd_path = config->initrd,
+			       .kernel_fd = -1,
+			       .initrd_fd = -1 };
 	err = open_kernel(boot, low_ram_of(config));
 	if (err)
 		return err;
@@ -107,9 +110,10 @@ int boot_open(struct boot *boot, const struct vm_config *config)
 	if (err)
 		return err;
 	if (!initrd_gpa(&boot->image, low_ram_of(config), boot->initrd_size))
-		return fail(0, "%s: %llu MiB do not fit beside the kernel in %llu MiB of memory: "
-			    "give more with --mem", config->initrd,
-			    (unsigned long long)(boot->initrd_size >> 20),
+		return fail(0,
+			    "%s: %llu MiB do not fit beside the kernel in %llu MiB of memory: "
+			    "give more with --mem",
+			    config->initrd, (unsigned long long)(boot->initrd_size >> 20),
 			    (unsigned long long)(config->mem_size >> 20));
 	return 0;
 }
@@ -127,7 +131,8 @@ static int load_kernel(const struct boot *boot, const struct mem *mem)
 {
 	for (unsigned i = 0; i < boot->image.nr_segments; i++) {
 		const struct image_segment *s = &boot->image.segments[i];
-		const int err = mem_load_file(mem, s->gpa, boot->kernel_fd, s->offset, s->file_size);
+		const int err =
+			mem_load_file(mem, s->gpa, boot->kernel_fd, s->offset, s->file_size);
 
 		/* What mem_size has beyond file_size is zero already: the memory is new. */
 		if (err)
@@ -153,8 +158,10 @@ static int load_initrd(const struct boot *boot, const struct mem *mem, const uin
 	if (disk->size == 0)
 		return 0;
 	if (!disk->gpa)
-		return fail(0, "initrd and job, %llu KiB, do not fit beside the kernel: give more "
-			    "with --mem", (unsigned long long)(disk->size >> 10));
+		return fail(0,
+			    "initrd and job, %llu KiB, do not fit beside the kernel: give more "
+			    "with --mem",
+			    (unsigned long long)(disk->size >> 10));
 	if (boot->initrd_size)
 		err = mem_load_file(mem, disk->gpa, boot->initrd_fd, 0, boot->initrd_size);
 	if (err)
@@ -239,8 +246,8 @@ static void write_zero_page(const struct image *image, const struct mem *mem,
 	zero->acpi_rsdp_addr = ACPI_GPA;
 	zero->e820_entries = (uint8_t)memory_map(mem, spans);
 	for (unsigned i = 0; i < zero->e820_entries; i++)
-		zero->e820_table[i] = (struct boot_e820_entry){ spans[i].gpa, spans[i].size,
-								spans[i].type };
+		zero->e820_table[i] =
+			(struct boot_e820_entry){ spans[i].gpa, spans[i].size, spans[i].type };
 }
 
 int boot_load(const struct boot *boot, const struct mem *mem, const struct vm_config *config,

@@ -39,7 +39,9 @@ static const char *cpu_virtualization(void)
 
 	if (!file_line("/proc/cpuinfo", "flags", flags, sizeof(flags)))
 		return NULL;
-	return strstr(flags, " vmx") ? "VT-x (vmx)" : strstr(flags, " svm") ? "AMD SVM (svm)" : NULL;
+	return strstr(flags, " vmx")   ? "VT-x (vmx)"
+	       : strstr(flags, " svm") ? "AMD SVM (svm)"
+				       : NULL;
 }
 
 static bool check_cpu(char *detail)
@@ -55,9 +57,9 @@ static bool check_device(const char *device, char *detail)
 	const int err = hv_probe(device);
 
 	snprintf(detail, DETAIL, "%s",
-		 err == -ENOTSUP ? "there, but lacks capabilities that mayfly needs" :
-		 err		 ? strerror(-err) :
-				   "usable");
+		 err == -ENOTSUP ? "there, but lacks capabilities that mayfly needs"
+		 : err		 ? strerror(-err)
+				 : "usable");
 	return !err;
 }
 
@@ -89,9 +91,9 @@ static bool check_stock(char *detail)
 	const bool kvm = hv_probe("/dev/kvm") == 0 && !is_software_kvm();
 
 	snprintf(detail, DETAIL, "%s",
-		 module ? "on /dev/mayfly" :
-		 kvm	? "on /dev/kvm" :
-			  "no hypervisor here runs one");
+		 module ? "on /dev/mayfly"
+		 : kvm	? "on /dev/kvm"
+			: "no hypervisor here runs one");
 	return module || kvm;
 }
 
@@ -103,9 +105,9 @@ static bool check_io_uring(char *detail)
 	const int err = io_uring_queue_init_params(4, &ring, &params);
 
 	snprintf(detail, DETAIL, "%s",
-		 err == -EINVAL ? "older than Linux 6.1" :
-		 err		? strerror(-err) :
-				  "with deferred task work");
+		 err == -EINVAL ? "older than Linux 6.1"
+		 : err		? strerror(-err)
+				: "with deferred task work");
 	if (!err)
 		io_uring_queue_exit(&ring);
 	return !err;
@@ -184,7 +186,11 @@ static const struct {
 
 static void print_row(size_t i, bool ok, const char *detail)
 {
-	printf("%-3s %-20s %s\n", ok ? "yes" : rows[i].is_needed ? "NO" : "no", rows[i].name, detail);
+	printf("%-3s %-20s %s\n",
+	       ok		   ? "yes"
+	       : rows[i].is_needed ? "NO"
+				   : "no",
+	       rows[i].name, detail);
 	if (!ok)
 		printf("    %-20s -> %s\n", "", rows[i].cure);
 }

@@ -180,9 +180,10 @@ static uint64_t now_ns(void)
 }
 
 /*
- * Linux empties the UART in its interrupt handler for as long as there is input, and only the thread
- * behind it can say "no more" by RTS: fed without a break it would run out of buffers and lose bytes.
- * So the guest gets a pause of a quarter of the time that it took over the last helping.
+ * Linux empties the UART in its interrupt handler for as long as there is input, and only the
+ * thread behind it can say "no more" by RTS: fed without a break it would run out of buffers and
+ * lose bytes. So the guest gets a pause of a quarter of the time that it took over the last
+ * helping.
  */
 static void pause_input(struct console *c)
 {
@@ -322,7 +323,8 @@ static int open_stdio(struct console *c, bool is_job)
 static int open_file(struct console *c)
 {
 	const char *path = c->config->path;
-	const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	const int fd =
+		open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 
 	if (fd < 0)
 		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
@@ -364,7 +366,8 @@ static int open_pty(struct console *c)
 
 	if (fd < 0 || grantpt(fd) || unlockpt(fd))
 		return fail(-errno, "a new pseudo-terminal");
-	/* Held open, so that the master neither fails nor loses its settings between two readers. */
+	/* Held open, so that the master neither fails nor loses its settings between two readers.
+	 */
 	slave = open(ptsname(fd), O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (slave < 0 || tcgetattr(slave, &raw))
 		return fail(-errno, "%s", ptsname(fd));
@@ -399,8 +402,12 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 {
 	int err;
 
-	*c = (struct console){ .loop = loop, .serial = serial, .config = config,
-			       .in = -1, .out = -1, .client_fd = -1 };
+	*c = (struct console){ .loop = loop,
+			       .serial = serial,
+			       .config = config,
+			       .in = -1,
+			       .out = -1,
+			       .client_fd = -1 };
 	c->wake_op.done = on_wake;
 	c->read_op.done = on_read;
 	c->readable_op.done = on_readable;

@@ -14,7 +14,7 @@ struct console {
 	struct loop *loop;
 	struct serial *serial;
 	const struct serial_config *config;
-	int in, out;  /* loop files; -1: none, or no client */
+	int in, out; /* loop files; -1: none, or no client */
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;
 	bool is_bound; /* the socket's file is ours to remove */
@@ -44,7 +44,8 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 /* Whether the console is on a terminal, which is raw from console_open() to term_restore(). */
 bool console_is_tty(const struct console *c);
 
-/* Calls back, on the loop, once all output is out or its reader is gone. No vCPU may run any more. */
+/* Calls back, on the loop, once all output is out or its reader is gone. No vCPU may run any more.
+ */
 void console_drain(struct console *c, void (*drained)(void *arg), void *arg);
 
 /* Removes what console_open() left in the file system. */

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* CPUID (SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E). */
-#define CPUID_1_ECX_MONITOR	 (1u << 3)  /* MWAIT would exit or be an idle loop on the host */
+#define CPUID_1_ECX_MONITOR	 (1u << 3) /* MWAIT would exit or be an idle loop on the host */
 #define CPUID_1_ECX_X2APIC	 (1u << 21)
 #define CPUID_1_ECX_TSC_DEADLINE (1u << 24) /* the only timer there is */
 #define CPUID_1_ECX_HYPERVISOR	 (1u << 31)
@@ -23,17 +23,17 @@
 #define HYPERVISOR_TIMING	 0x40000010u /* EAX = TSC in kHz: VMware's leaf, read by BSDs */
 
 /* MSRs (SDM vol. 4). */
-#define MSR_MISC_ENABLE	     0x1a0u
-#define MISC_FAST_STRING     1ull
-#define MSR_MTRR_DEF_TYPE    0x2ffu
-#define MTRR_ENABLE_WB	     (1ull << 11 | 6) /* all memory write-back: there is no MTRR to probe */
-#define APIC_BASE_X2APIC     (1ull << 10)
-#define APIC_BASE_ENABLE     (1ull << 11)
+#define MSR_MISC_ENABLE	  0x1a0u
+#define MISC_FAST_STRING  1ull
+#define MSR_MTRR_DEF_TYPE 0x2ffu
+#define MTRR_ENABLE_WB	  (1ull << 11 | 6) /* all memory write-back: there is no MTRR to probe */
+#define APIC_BASE_X2APIC  (1ull << 10)
+#define APIC_BASE_ENABLE  (1ull << 11)
 
-#define CR0_PE (1ull << 0)
-#define CR0_ET (1ull << 4)
-#define CR0_PG (1ull << 31)
-#define CR4_PAE (1ull << 5)
+#define CR0_PE	 (1ull << 0)
+#define CR0_ET	 (1ull << 4)
+#define CR0_PG	 (1ull << 31)
+#define CR4_PAE	 (1ull << 5)
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 
@@ -110,10 +110,16 @@ static void intel_topology(struct hv_cpuid *cpuid, unsigned id, unsigned cpus)
 	drop(cpuid, 0x1f);
 	must(cpuid->head.nent + 2 <= HV_CPUID_MAX);
 	e = &cpuid->entries[cpuid->head.nent];
-	e[0] = (struct kvm_cpuid_entry2){ .function = 0xb, .index = 0, .flags = 1,
-					  .eax = 0, .ebx = 1, .ecx = 0x100, .edx = id };
-	e[1] = (struct kvm_cpuid_entry2){ .function = 0xb, .index = 1, .flags = 1,
-					  .eax = id_bits(cpus), .ebx = cpus, .ecx = 0x201, .edx = id };
+	e[0] = (struct kvm_cpuid_entry2){
+		.function = 0xb, .index = 0, .flags = 1, .eax = 0, .ebx = 1, .ecx = 0x100, .edx = id
+	};
+	e[1] = (struct kvm_cpuid_entry2){ .function = 0xb,
+					  .index = 1,
+					  .flags = 1,
+					  .eax = id_bits(cpus),
+					  .ebx = cpus,
+					  .ecx = 0x201,
+					  .edx = id };
 	cpuid->head.nent += 2;
 }
 
@@ -204,14 +210,25 @@ int cpu_init(const struct hv_vcpu *vcpu, const struct hv_cpuid *supported, unsig
 
 static struct kvm_segment code_segment(bool is_long)
 {
-	return (struct kvm_segment){ .selector = BOOT_CS, .limit = 0xffffffff, .type = 0xb, .s = 1,
-				     .present = 1, .g = 1, .l = is_long, .db = !is_long };
+	return (struct kvm_segment){ .selector = BOOT_CS,
+				     .limit = 0xffffffff,
+				     .type = 0xb,
+				     .s = 1,
+				     .present = 1,
+				     .g = 1,
+				     .l = is_long,
+				     .db = !is_long };
 }
 
 static struct kvm_segment data_segment(void)
 {
-	return (struct kvm_segment){ .selector = BOOT_DS, .limit = 0xffffffff, .type = 0x3, .s = 1,
-				     .present = 1, .g = 1, .db = 1 };
+	return (struct kvm_segment){ .selector = BOOT_DS,
+				     .limit = 0xffffffff,
+				     .type = 0x3,
+				     .s = 1,
+				     .present = 1,
+				     .g = 1,
+				     .db = 1 };
 }
 
 /* The descriptor that a segment register was loaded from (SDM vol. 3, Segment Descriptors). */
@@ -250,7 +267,9 @@ int cpu_enter(const struct hv_vcpu *vcpu, const struct mem *mem, enum image_entr
 		return fail(err, "KVM_GET_SREGS");
 	sregs.cs = code_segment(is_long);
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data_segment();
-	sregs.tr = (struct kvm_segment){ .selector = BOOT_TR, .limit = 0x67, .type = 0xb, .present = 1 };
+	sregs.tr = (struct kvm_segment){
+		.selector = BOOT_TR, .limit = 0x67, .type = 0xb, .present = 1
+	};
 	gdt[BOOT_CS / 8] = descriptor(&sregs.cs);
 	gdt[BOOT_DS / 8] = descriptor(&sregs.ds);
 	gdt[BOOT_TR / 8] = descriptor(&sregs.tr); /* 16 bytes in long mode: the upper half is 0 */
@@ -314,8 +333,8 @@ void cpu_dump(const struct hv_vcpu *vcpu, const struct mem *mem, unsigned id)
 	for (unsigned i = 0; code && i < 16; i++)
 		snprintf(bytes + 3 * i, sizeof(bytes) - 3 * i, " %02x", code[i]);
 	note("vCPU %u: rip %016llx rflags %08llx cs %04x base %llx cr0 %llx cr2 %llx cr3 %llx cr4 %llx "
-	     "efer %llx", id, r.rip, r.rflags, s.cs.selector, s.cs.base, s.cr0, s.cr2, s.cr3, s.cr4,
-	     s.efer);
+	     "efer %llx",
+	     id, r.rip, r.rflags, s.cs.selector, s.cs.base, s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
 	note("  rax %016llx rbx %016llx rcx %016llx rdx %016llx", r.rax, r.rbx, r.rcx, r.rdx);
 	note("  rsi %016llx rdi %016llx rbp %016llx rsp %016llx", r.rsi, r.rdi, r.rbp, r.rsp);
 	note("  r8  %016llx r9  %016llx r10 %016llx r11 %016llx", r.r8, r.r9, r.r10, r.r11);

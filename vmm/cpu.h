@@ -21,9 +21,9 @@ int cpu_init(const struct hv_vcpu *vcpu, const struct hv_cpuid *supported, unsig
 	     unsigned cpus, unsigned tsc_khz);
 
 /*
- * Sets the boot CPU to the kernel's entry: flat segments, paging off with EBX = start info (PVH), or
- * long mode on the identity map with RSI = zero page (Linux). Writes GDT and page tables into guest
- * memory. 0 or -errno, logged.
+ * Sets the boot CPU to the kernel's entry: flat segments, paging off with EBX = start info (PVH),
+ * or long mode on the identity map with RSI = zero page (Linux). Writes GDT and page tables into
+ * guest memory. 0 or -errno, logged.
  */
 int cpu_enter(const struct hv_vcpu *vcpu, const struct mem *mem, enum image_entry kind,
 	      uint64_t entry);

@@ -57,5 +57,6 @@ int end_code(const struct end *end)
 
 const char *end_words(const struct end *end)
 {
-	return is_job_lost(end) ? "powered off before the command ended" : reasons[end->reason].words;
+	return is_job_lost(end) ? "powered off before the command ended"
+				: reasons[end->reason].words;
 }

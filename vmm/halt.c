@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The look-out for a guest that halted with interrupts off. Only a guest that used no CPU time since
- * the last look is stopped for a moment and asked: a busy one is alive.
+ * The look-out for a guest that halted with interrupts off. Only a guest that used no CPU time
+ * since the last look is stopped for a moment and asked: a busy one is alive.
  */
 #include "halt.h"
 #include "log.h"
 
 #include <time.h>
 
-#define SOON_MS	    100
-#define LATE_MS	    60000
-#define ACTIVE_NS   1000000u /* more CPU time than that since the last look: the guest is alive */
+#define SOON_MS	  100
+#define LATE_MS	  60000
+#define ACTIVE_NS 1000000u /* more CPU time than that since the last look: the guest is alive */
 
 static uint64_t cpu_time(const struct vcpus *vcpus)
 {
@@ -39,7 +39,8 @@ static bool all_dead(struct vcpus *vcpus)
 static void look_again(struct halt *h, uint64_t interval_ms)
 {
 	h->interval_ms = interval_ms;
-	/* While looks are rare, the next exit to user space tells that there is something to see. */
+	/* While looks are rare, the next exit to user space tells that there is something to see.
+	 */
 	h->vcpus->want_poke = interval_ms > SOON_MS;
 	loop_timeout(h->loop, &h->timer_op, &h->ts, interval_ms);
 }
@@ -47,8 +48,8 @@ static void look_again(struct halt *h, uint64_t interval_ms)
 static void on_timer(struct op *op, int res)
 {
 	struct halt *h = container_of(op, struct halt, timer_op);
-	const bool is_active = cpu_time(h->vcpus) - h->cpu_ns > ACTIVE_NS ||
-			       h->vcpus->exits != h->exits;
+	const bool is_active =
+		cpu_time(h->vcpus) - h->cpu_ns > ACTIVE_NS || h->vcpus->exits != h->exits;
 
 	(void)res; /* -ETIME, the only way it ends */
 	if (h->vcpus->end->reason != END_NONE)

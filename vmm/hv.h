@@ -2,7 +2,8 @@
 /*
  * The kernel's side: the subset of the KVM ioctl API that mayfly uses, one function per call, on
  * /dev/mayfly or /dev/kvm. Nothing else in the monitor knows which. Each returns 0 (or what it
- * says) or -errno, and logs nothing unless it says so. See the KVM API, Documentation/virt/kvm/api.rst.
+ * says) or -errno, and logs nothing unless it says so. See the KVM API,
+ * Documentation/virt/kvm/api.rst.
  */
 #ifndef VMM_HV_H
 #define VMM_HV_H
@@ -15,7 +16,7 @@ enum hv_provider { HV_AUTO, HV_MAYFLY, HV_KVM };
 
 struct hv {
 	int sys_fd, vm_fd;
-	size_t run_size; /* bytes of struct kvm_run as mapped */
+	size_t run_size;    /* bytes of struct kvm_run as mapped */
 	const char *device; /* "/dev/kvm", ... */
 };
 

@@ -43,7 +43,8 @@ static bool is_live(uint64_t rte)
 {
 	const unsigned mode = rte >> RTE_MODE_SHIFT & 7;
 
-	return !(rte & RTE_MASKED) && (mode == MODE_FIXED || mode == MODE_LOWEST || mode == MODE_NMI);
+	return !(rte & RTE_MASKED) &&
+	       (mode == MODE_FIXED || mode == MODE_LOWEST || mode == MODE_NMI);
 }
 
 /* The message an entry stands for (SDM vol. 3, Message Signalled Interrupts). */
@@ -126,9 +127,9 @@ void ioapic_access(void *device, uint64_t offset, uint8_t *data, unsigned len, b
 	else if (write && offset == IOWIN)
 		write_register(ioapic, value);
 	if (!write) {
-		value = offset == IOREGSEL ? ioapic->select :
-			offset == IOWIN	   ? read_register(ioapic) :
-					     0;
+		value = offset == IOREGSEL ? ioapic->select
+			: offset == IOWIN  ? read_register(ioapic)
+					   : 0;
 		memset(data, 0, len);
 		memcpy(data, &value, len < sizeof(value) ? len : sizeof(value));
 	}

@@ -11,13 +11,15 @@
 #include <string.h>
 
 #define ENTRIES 256u
-#define FILES   64u
+#define FILES	64u
 
 int loop_init(struct loop *loop)
 {
-	/* COOP_TASKRUN and friends come with DEFER_TASKRUN: completions are made in our own enter. */
+	/* COOP_TASKRUN and friends come with DEFER_TASKRUN: completions are made in our own enter.
+	 */
 	struct io_uring_params params = {
-		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP,
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			 IORING_SETUP_CLAMP,
 	};
 	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
 
@@ -28,13 +30,15 @@ int loop_init(struct loop *loop)
 				 "'sysctl kernel.io_uring_disabled=0' (in a container, also in its "
 				 "seccomp profile)");
 	if (err == -EINVAL || err == -ENOSYS)
-		return fail(err, "this host's io_uring is too old; mayfly needs Linux 6.1 or newer");
+		return fail(err,
+			    "this host's io_uring is too old; mayfly needs Linux 6.1 or newer");
 	if (err)
 		return fail(err, "io_uring_setup");
 	err = io_uring_register_files_sparse(&loop->ring, FILES);
 	if (err)
 		return fail(err, "registering the io_uring file table");
-	/* Calls by index into the ring's own table save a descriptor lookup; older kernels refuse. */
+	/* Calls by index into the ring's own table save a descriptor lookup; older kernels refuse.
+	 */
 	io_uring_register_ring_fd(&loop->ring);
 	return 0;
 }

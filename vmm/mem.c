@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define PAGE_SIZE 4096ul
-#define GUARD     (2ul << 20) /* PROT_NONE on both sides of each region; keeps 2 MiB alignment */
+#define GUARD	  (2ul << 20) /* PROT_NONE on both sides of each region; keeps 2 MiB alignment */
 
 /* One region between two guards, so that a wild access next to guest RAM hits nothing else. */
 static int region_init(struct mem_region *region, gpa_t gpa, uint64_t size)
@@ -31,8 +31,10 @@ static int region_init(struct mem_region *region, gpa_t gpa, uint64_t size)
 	region->size = size;
 	if (mprotect(region->host, size, PROT_READ | PROT_WRITE))
 		return -errno;
-	/* A core file of the monitor does not hold the guest's secrets, and no child shares them. */
-	if (madvise(region->host, size, MADV_DONTDUMP) || madvise(region->host, size, MADV_DONTFORK))
+	/* A core file of the monitor does not hold the guest's secrets, and no child shares them.
+	 */
+	if (madvise(region->host, size, MADV_DONTDUMP) ||
+	    madvise(region->host, size, MADV_DONTFORK))
 		return -errno;
 	return 0;
 }

@@ -90,8 +90,8 @@ static uint8_t pending(const struct serial *s)
 	if (s->ier & IER_RLSI && (s->overrun || (at_break(s) && !s->break_shown)))
 		return IIR_RLSI;
 	if (s->ier & IER_RDI && has_input(s))
-		return rx_used(s) >= trigger[s->fcr >> 6] || !(s->fcr & FCR_ENABLE) ? IIR_RDI :
-										    IIR_TIMEOUT;
+		return rx_used(s) >= trigger[s->fcr >> 6] || !(s->fcr & FCR_ENABLE) ? IIR_RDI
+										    : IIR_TIMEOUT;
 	if (s->ier & IER_THRI && s->thre_pending)
 		return IIR_THRI;
 	return IIR_NONE;
@@ -107,7 +107,8 @@ static void update_irq(struct serial *s)
 	s->line = line;
 }
 
-/* RTS down is the guest's "send nothing": before its driver is open, and when its buffers are full. */
+/* RTS down is the guest's "send nothing": before its driver is open, and when its buffers are full.
+ */
 static bool is_held(const struct serial *s)
 {
 	return s->gated || (s->mcr & (MCR_RTS | MCR_LOOP)) != MCR_RTS;
@@ -164,7 +165,8 @@ static void transmit(struct serial *s, uint8_t byte)
 			signal_fd(s->wake_fd);
 		}
 	}
-	/* "Sent" as soon as it is queued; when the queue is full, once serial_tx_done() makes room. */
+	/* "Sent" as soon as it is queued; when the queue is full, once serial_tx_done() makes room.
+	 */
 	s->thre_pending = tx_used(s) < SERIAL_TX;
 }
 

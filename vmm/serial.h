@@ -6,8 +6,8 @@
  *   vCPU  THR -> [tx queue] -> loop -> stdout, file, socket, pty
  *   vCPU  RBR <- [rx queue] <- loop <- stdin, socket, pty
  *
- * A full tx queue shows as "transmitter busy", as a slow line would; nothing written by a driver that
- * looks at the line status is ever lost. Input waits while the guest holds RTS down.
+ * A full tx queue shows as "transmitter busy", as a slow line would; nothing written by a driver
+ * that looks at the line status is ever lost. Input waits while the guest holds RTS down.
  */
 #ifndef VMM_SERIAL_H
 #define VMM_SERIAL_H
@@ -48,8 +48,9 @@ struct serial {
 };
 
 /*
- * The descriptors stay the caller's. `gated`: hold input back until the guest sets OUT1, which mayfly's
- * init does once the terminal is set up; a kernel alone would take bytes too early and lose them.
+ * The descriptors stay the caller's. `gated`: hold input back until the guest sets OUT1, which
+ * mayfly's init does once the terminal is set up; a kernel alone would take bytes too early and
+ * lose them.
  */
 void serial_init(struct serial *s, int irq_fd, int wake_fd, bool gated);
 
@@ -65,7 +66,8 @@ bool serial_tx_empty(struct serial *s);
 /* Throw output away from now on (true: the reader is gone), or queue it again. */
 void serial_tx_discard(struct serial *s, bool discard);
 
-/* How many bytes may be put now: SERIAL_RX when the last have been read, else 0, which arms wake_fd. */
+/* How many bytes may be put now: SERIAL_RX when the last have been read, else 0, which arms
+ * wake_fd. */
 size_t serial_rx_room(struct serial *s);
 void serial_rx_put(struct serial *s, const uint8_t *data, size_t n);
 /* A BREAK behind what has been put: the end of the input. */

@@ -47,7 +47,8 @@ static void on_signal(struct op *op, int res)
 	struct signals *s = container_of(op, struct signals, op);
 
 	if (res == (int)sizeof(s->info)) {
-		if (s->end->reason != END_NONE) { /* asked again: do not wait for the output's reader */
+		if (s->end->reason !=
+		    END_NONE) { /* asked again: do not wait for the output's reader */
 			loop_stop(s->loop);
 			return;
 		}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Time stamps of a boot. Written by any thread, read by the loop thread when all others have ended. */
+/* Time stamps of a boot. Written by any thread, read by the loop thread when all others have ended.
+ */
 #include "timeline.h"
 #include "log.h"
 

@@ -117,8 +117,10 @@ static void exit_unknown(const struct vcpu *v)
 static void run_failed(const struct vcpu *v, int err)
 {
 	if (err == -EFAULT)
-		fail(err, "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "
-			  "while the guest ran?)", v->id);
+		fail(err,
+		     "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "
+		     "while the guest ran?)",
+		     v->id);
 	else
 		fail(err, "vCPU %u: KVM_RUN", v->id);
 	cpu_dump(&v->hv, v->all->mem, v->id);

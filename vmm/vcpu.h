@@ -32,7 +32,8 @@ struct vcpus {
 	const struct bus *pio, *mmio;
 	const struct mem *mem;
 	struct end *end;
-	/* Signs of life for halt.c: exits to user space, and an eventfd for the first one wanted. */
+	/* Signs of life for halt.c: exits to user space, and an eventfd for the first one wanted.
+	 */
 	atomic_uint_fast64_t exits;
 	atomic_bool want_poke;
 	int poke_fd;

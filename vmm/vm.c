@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The whole of a microVM and the order in which it comes to life: vm_run() is the table of contents.
- * Everything is checked and opened before anything is created, and created before anything runs.
+ * The whole of a microVM and the order in which it comes to life: vm_run() is the table of
+ * contents. Everything is checked and opened before anything is created, and created before
+ * anything runs.
  */
 #include "vm.h"
 #include "boot.h"
@@ -139,7 +140,8 @@ static int make_devices(struct vm *v)
 	bus_add(&v->pio, (struct window){ COM1_PORT, 8, serial_access, &v->serial });
 	bus_add(&v->pio, (struct window){ I8042_PORT, 5, power_i8042_access, &v->power });
 	bus_add(&v->pio, (struct window){ SLEEP_CONTROL_PORT, 3, power_acpi_access, &v->power });
-	bus_add(&v->mmio, (struct window){ CONTROL_GPA, DEVICE_SIZE, power_control_access, &v->power });
+	bus_add(&v->mmio,
+		(struct window){ CONTROL_GPA, DEVICE_SIZE, power_control_access, &v->power });
 	bus_add(&v->mmio, (struct window){ IOAPIC_GPA, IOAPIC_SIZE, ioapic_access, &v->ioapic });
 	return make_serial(v);
 }

@@ -61,7 +61,7 @@ $(BUILD)/fuzz/seeds: $(BUILD)/tests/obj/tests/fuzz/seeds.o
 	@mkdir -p $(@D)
 	$(UNIT_CC) -o $@ $^
 
-fuzz: $(FUZZERS:%=fuzz-%)
+fuzz: $(FUZZERS:%=fuzz-%) ## run each fuzzer for FUZZ_SECONDS (60)
 $(FUZZERS:%=fuzz-%): fuzz-%: $(BUILD)/fuzz/% $(BUILD)/fuzz/seeds
 	@mkdir -p $(BUILD)/fuzz/corpus/$*
 	$(BUILD)/fuzz/seeds $* $(BUILD)/fuzz/corpus/$*

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+# Linux guests, run in a host where a stock kernel can boot. KERNEL names the kernel, KERNEL_NAME says
+# which it is, INITRD brings a shell; DEPTH=full tells all stories, else only the first few.
+. tests/stories/lib.sh
+
+boot() { mayfly run --timeout 120s --kernel "$KERNEL" --initrd "$INITRD" "$@"; }
+job() { boot -- sh -c "$1"; }
+
+story "$KERNEL_NAME: a job's output is the command's and nothing else"
+job 'echo to stdout; echo to stderr >&2'
+ends_with 0
+prints "to stdout
+to stderr"
+says_nothing
+
+story "$KERNEL_NAME: a job's exit status is mayfly's, and --report says when init came"
+boot --report -- sh -c 'exit 42'
+ends_with 42
+says "init after"
+
+story "$KERNEL_NAME: 2 CPUs and 4 GiB are seen by the guest"
+boot --cpus 2 --mem 4G -- sh -c 'nproc; awk "/MemTotal/ { print (\$2 > 3900000) }" /proc/meminfo'
+ends_with 0
+prints "2
+1"
+
+story "$KERNEL_NAME: 8 CPUs"
+boot --cpus 8 -- nproc
+prints 8
+
+if [ "${DEPTH:-}" != full ]; then
+	the_end
+	exit
+fi
+
+story "$KERNEL_NAME: exit status 1"
+job 'exit 1'
+ends_with 1
+
+story "$KERNEL_NAME: a command that is not there is 127, with its name"
+boot -- no-such-command
+ends_with 127
+shows "no-such-command"
+
+story "$KERNEL_NAME: a file that cannot be run is 126"
+boot -- /etc/passwd
+ends_with 126
+
+story "$KERNEL_NAME: a job ended by a signal is 128+n"
+job 'kill -SEGV $$'
+ends_with 139
+
+story "$KERNEL_NAME: arguments and variables arrive as they are"
+boot --env 'GREETING=good  morning' -- sh -c 'printf "%s|" "$GREETING" "$@"; echo' sh 'a b' '' '"c"' "it's"
+prints "good  morning|a b||\"c\"|it's|"
+
+story "$KERNEL_NAME: standard input goes to the job, up to its end"
+printf 'one\ntwo\n' > "$T/in"
+boot -- wc -l < "$T/in"
+prints 2
+
+story "$KERNEL_NAME: bytes of any value pass unchanged both ways"
+head -c 8000 /dev/urandom > "$T/in"
+boot -- cat < "$T/in"
+ends_with 0
+holds cmp -s "$T/in" "$T/out"
+
+story "$KERNEL_NAME: 200 KB of output arrive whole"
+job 'seq 1 40000'
+ends_with 0
+seq 1 40000 > "$T/expected"
+holds cmp -s "$T/expected" "$T/out"
+
+story "$KERNEL_NAME: the timeout ends a job with 124"
+mayfly run --timeout 8s --kernel "$KERNEL" --initrd "$INITRD" -- sleep 1000
+ends_with 124
+
+story "$KERNEL_NAME: a panic is 121, and the kernel's last words come out"
+job 'echo c > /proc/sysrq-trigger'
+ends_with 121
+shows "Kernel panic - not syncing"
+says "the guest kernel panicked; exit code 121"
+
+story "$KERNEL_NAME: a reboot is 120"
+boot -- reboot -f
+ends_with 120
+
+story "$KERNEL_NAME: a power-off behind the job's back is 119"
+boot -- poweroff -f
+ends_with 119
+
+story "$KERNEL_NAME: a halt is 123"
+boot -- halt -f
+ends_with 123
+
+story "$KERNEL_NAME: without a command the guest's own init runs, and its power-off is 0"
+printf 'echo I am the shell\npoweroff -f\n' > "$T/in"
+boot < "$T/in"
+ends_with 0
+shows "I am the shell"
+
+story "$KERNEL_NAME: without an initrd a job's own init runs alone"
+mayfly run --timeout 120s --kernel "$KERNEL" -- /nothing-here
+ends_with 127
+
+story "$KERNEL_NAME: the bzImage boots as the vmlinux does"
+mayfly run --timeout 120s --kernel "$BZIMAGE" --initrd "$INITRD" -- sh -c 'exit 9'
+ends_with 9
+
+story "$KERNEL_NAME: the serial port on a Unix socket"
+"$MAYFLY" run --timeout 60s --kernel "$KERNEL" --initrd "$INITRD" --serial "unix=$T/socket" -- \
+	sh -c 'sleep 2; echo through the socket' 2> "$T/err" &
+while [ ! -S "$T/socket" ]; do sleep 0.1; done
+nc local:"$T/socket" < /dev/null > "$T/out" 2> /dev/null || :
+wait $!
+status=$?
+ends_with 0
+holds [ ! -e "$T/socket" ]
+
+the_end

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+# What mayfly refuses before it creates anything: one line that names the thing and the reason, exit
+# code 125. Needs no hypervisor.
+. tests/stories/lib.sh
+
+refused() {
+	ends_with 125
+	says_one_line
+	says "$1"
+	holds [ ! -s "$T/out" ]
+}
+
+HELLO=${GUESTS:-build/guest}/hello.elf
+
+story "no kernel given"
+mayfly run
+refused "--kernel FILE is required"
+
+story "a kernel that does not exist is named with the reason"
+mayfly run --kernel "$T/nowhere"
+refused "$T/nowhere: No such file or directory"
+
+story "an empty kernel"
+: > "$T/empty"
+mayfly run --kernel "$T/empty"
+refused "$T/empty: is empty"
+
+story "a directory as kernel"
+mayfly run --kernel "$T"
+refused "$T: is a directory"
+
+story "a FIFO as kernel does not hang"
+mkfifo "$T/fifo"
+mayfly run --kernel "$T/fifo"
+refused "$T/fifo: is a FIFO"
+
+story "a text file as kernel"
+echo "#!/bin/sh" > "$T/script"
+mayfly run --kernel "$T/script"
+refused "$T/script: not a kernel"
+
+story "an ELF cut in half"
+head -c 100 "$HELLO" > "$T/half"
+mayfly run --kernel "$T/half"
+refused "$T/half: "
+
+story "an ELF whose segments claim more than the file holds"
+head -c 4200 "$HELLO" > "$T/short"
+mayfly run --kernel "$T/short"
+refused "$T/short: "
+
+story "a kernel nobody may read"
+cp "$HELLO" "$T/secret"
+chmod 0 "$T/secret"
+if [ "$(id -u)" -ne 0 ]; then
+	mayfly run --kernel "$T/secret"
+	refused "$T/secret: Permission denied"
+else # root may read anything; as nobody, with a program and a folder that it can reach
+	chmod 755 "$T"
+	cp "$MAYFLY" "$T/mayfly"
+	if command -v setpriv > /dev/null; then
+		setpriv --reuid=65534 --clear-groups "$T/mayfly" run --kernel "$T/secret" > "$T/out" 2> "$T/err"
+	else
+		su -s /bin/sh nobody -c "$T/mayfly run --kernel $T/secret" > "$T/out" 2> "$T/err"
+	fi
+	status=$?
+	refused "$T/secret: Permission denied"
+fi
+
+story "an initrd that does not exist"
+mayfly run --kernel "$HELLO" --initrd "$T/nowhere"
+refused "$T/nowhere: No such file or directory"
+
+story "an empty initrd"
+mayfly run --kernel "$HELLO" --initrd "$T/empty"
+refused "$T/empty: is empty"
+
+story "an initrd larger than the guest's memory"
+truncate -s 64M "$T/large"
+mayfly run --kernel "$HELLO" --initrd "$T/large" --mem 32M
+refused "$T/large: 64 MiB do not fit"
+
+story "a command line that is too long"
+mayfly run --kernel "$HELLO" --cmdline "$(printf '%2100s' x)"
+refused "command line: "
+
+for mem in 0 15M 2T 100 128X -1 17000001 99999999999999999999 ''; do
+	story "--mem '$mem'"
+	mayfly run --kernel "$HELLO" --mem "$mem"
+	refused "--mem $mem: give 16M to 1T"
+done
+
+for cpus in 0 33 -1 1x ''; do
+	story "--cpus '$cpus'"
+	mayfly run --kernel "$HELLO" --cpus "$cpus"
+	refused "--cpus $cpus: give 1 to 32"
+done
+
+for time in 0 5x -3 99999999999h ''; do
+	story "--timeout '$time'"
+	mayfly run --kernel "$HELLO" --timeout "$time"
+	refused "--timeout $time: give a time"
+done
+
+story "a serial port to nowhere known"
+mayfly run --kernel "$HELLO" --serial floppy
+refused "--serial floppy: give stdio"
+
+story "a serial file in a folder that does not exist"
+mayfly run --kernel "$HELLO" --serial "file=$T/no/folder"
+[ -e /dev/kvm ] && refused "$T/no/folder: No such file or directory"
+
+story "an unknown hypervisor"
+mayfly run --kernel "$HELLO" --hv xen
+refused "--hv xen: give auto, mayfly or kvm"
+
+story "an unknown option"
+mayfly run --kernel "$HELLO" --cores 3
+refused "--cores is no option"
+
+story "an option without its value"
+mayfly run --kernel
+refused "--kernel needs a value"
+
+story "a command that is not set off by --"
+mayfly run --kernel "$HELLO" true
+refused "'true' is no option; a command for the guest comes after --"
+
+story "an unknown command of mayfly's"
+mayfly walk
+refused "'walk' is no command"
+
+story "--help goes to standard output and ends with 0"
+mayfly --help
+ends_with 0
+shows "mayfly run --kernel FILE"
+says_nothing
+
+story "--version names the version"
+mayfly --version
+ends_with 0
+shows "mayfly 0."
+
+story "check explains what is missing, and its status is its verdict"
+mayfly check
+shows "stock kernels boot"
+if grep -q '^yes stock' "$T/out"; then ends_with 0; else ends_with 1; fi
+
+story "check --json is one object with the same verdict"
+verdict=$("$MAYFLY" check --quiet && echo true || echo false)
+mayfly check --json
+shows "\"can_boot\":$verdict"
+
+the_end
