@@ -31,19 +31,21 @@ include bench/bench.mk
 all: $(BUILD)/mayfly ## build build/mayfly
 
 # Debian packages, and what for. `make deps` installs those that are missing.
-DEPS := gcc binutils make git \
-	musl-tools liburing-dev linux-libc-dev dpkg-dev `# build/mayfly; cJSON from its source package` \
-	cpio lz4 xz-utils patch kmod                     `# guest images` \
-	flex bison bc libelf-dev                         `# make kernel` \
-	qemu-system-x86                                  `# the svm host; the peer of the benchmarks` \
-	bochs bochs-term bochsbios vgabios isolinux syslinux-common genisoimage busybox-static `# the vtx host` \
-	libcmocka-dev acpica-tools mandoc                `# tests` \
-	clang libclang-rt-14-dev                         `# make fuzz` \
-	clang-format clang-tidy cppcheck                 `# make check` \
-	mmdebstrap squashfs-tools e2fsprogs gnuplot-nox  `# make rootfs; plots`
+DEPS := gcc binutils make git
+DEPS += musl-tools liburing-dev linux-libc-dev dpkg-dev # build/mayfly; cJSON from its source package
+DEPS += cpio lz4 xz-utils kmod                          # guest images
+DEPS += flex bison bc libelf-dev patch                  # make kernel
+DEPS += qemu-system-x86                                 # the svm host; the peer of the benchmarks
+DEPS += bochs bochs-term bochsbios vgabios isolinux syslinux-common genisoimage # the vtx host
+DEPS += busybox-static                                  # both hosts
+DEPS += libcmocka-dev acpica-tools mandoc               # tests
+DEPS += clang libclang-rt-14-dev                        # make fuzz
+DEPS += clang-format clang-tidy cppcheck                # make check
+DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs    # make rootfs
+DEPS += gnuplot-nox                                     # plots of the benchmarks
 
 deps: ## install the Debian packages that are missing
-	@missing=$$(for p in $$(echo $(DEPS)); do \
+	@missing=$$(for p in $(DEPS); do \
 		dpkg-query -W -f '$${Status}' $$p 2> /dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
 		echo "installing:" $$missing; \

@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #define MONITORS_MAX 6u
-#define BOOT_LIMIT   120u   /* seconds for a boot in an emulated host */
-#define END_LIMIT    10u    /* and for a power-off; a monitor that cannot is killed */
+#define BOOT_LIMIT   120u      /* seconds for a boot in an emulated host */
+#define END_LIMIT    10u       /* and for a power-off; a monitor that cannot is killed */
 #define SETTLE_NS    50000000l /* after init, before a look at the memory */
 
 struct monitor {
@@ -32,11 +32,25 @@ struct plan {
 	const char *host, *machine;
 	unsigned runs, memory_runs;
 	struct guest guest;
-	const char *hold_kernel; /* the guest whose memory is looked at; NULL: the same, told to stay */
+	const char *hold_kernel; /* for a look at the memory; NULL: guest.kernel, told to stay */
 	struct monitor monitors[MONITORS_MAX];
 	unsigned nr_monitors;
-	char dir[64]; /* for the files of the monitors */
 };
+
+/* For the files of the monitors; removed with what may be in it, however this program ends. */
+static char dir[] = "/tmp/mayfly-bench.XXXXXX";
+static const char *const dir_files[] = { "timeline", "vmlinux", "firecracker.json" };
+
+static void remove_dir(void)
+{
+	char path[96];
+
+	for (unsigned i = 0; i < sizeof(dir_files) / sizeof(dir_files[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, dir_files[i]);
+		unlink(path);
+	}
+	rmdir(dir);
+}
 
 /*
  * The phases. mayfly's own timeline knows all of them; from outside, the same way for everyone, are
@@ -78,13 +92,13 @@ static struct mark timeline_phase(const char *text, const char *name, uint64_t s
 	return (struct mark){ .wall_ns = wall_us * 1000 - start_ns, .cpu_ns = cpu_us * 1000 };
 }
 
-static void read_timeline(const struct plan *plan, uint64_t start_ns, struct boot_time *time)
+static void read_timeline(uint64_t start_ns, struct boot_time *time)
 {
 	char path[96], text[2048];
 	size_t len;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/timeline", plan->dir);
+	snprintf(path, sizeof(path), "%s/timeline", dir);
 	f = fopen(path, "r");
 	if (!f) {
 		perror(path);
@@ -98,12 +112,11 @@ static void read_timeline(const struct plan *plan, uint64_t start_ns, struct boo
 		time->own[i] = timeline_phase(text, own_phases[i].id, start_ns);
 }
 
-static void launch(const struct plan *plan, const struct monitor *m, const struct guest *guest,
-		   struct child *child)
+static void launch(const struct monitor *m, const struct guest *guest, struct child *child)
 {
 	static struct command command;
 
-	peer_command(&command, m->peer, m->program, guest, plan->dir);
+	peer_command(&command, m->peer, m->program, guest, dir);
 	child_start(child, m->peer->name, command.argv);
 }
 
@@ -113,7 +126,7 @@ static void time_boot(const struct plan *plan, const struct monitor *m, struct b
 	int status;
 
 	memset(time, 0, sizeof(*time));
-	launch(plan, m, &plan->guest, &child);
+	launch(m, &plan->guest, &child);
 	child_await(&child, marker(&plan->guest), BOOT_LIMIT, &time->first, &time->init);
 	status = child_end(&child, END_LIMIT, &time->end, &time->closed);
 	if (!m->peer->is_mayfly)
@@ -122,7 +135,7 @@ static void time_boot(const struct plan *plan, const struct monitor *m, struct b
 		fprintf(stderr, "bench: %s ended with %d\n", m->program, status);
 		exit(EXIT_FAILURE);
 	}
-	read_timeline(plan, child.start_ns, time);
+	read_timeline(child.start_ns, time);
 }
 
 static void print_mark(const char *id, struct mark mark)
@@ -181,13 +194,12 @@ static struct guest guest_that_stays(const struct plan *plan)
 	return guest;
 }
 
-static void boot_and_stay(const struct plan *plan, const struct monitor *m,
-			  const struct guest *guest, struct child *child)
+static void boot_and_stay(const struct monitor *m, const struct guest *guest, struct child *child)
 {
 	const struct timespec settle = { .tv_nsec = SETTLE_NS };
 	struct mark first, init;
 
-	launch(plan, m, guest, child);
+	launch(m, guest, child);
 	child_await(child, marker(guest), BOOT_LIMIT, &first, &init);
 	nanosleep(&settle, NULL);
 }
@@ -197,16 +209,16 @@ static struct memory memory_of(const struct plan *plan, const struct child *chil
 	return child_memory(child, (long)plan->guest.mem_mib << 10);
 }
 
-/* What the machine holds more with a second microVM of `second`'s kernel beside one of `first`'s. */
+/* What the machine holds more with a microVM of `second` beside one of `first`. */
 static long added_kib(const struct plan *plan, const struct monitor *m, const struct guest *first,
 		      const struct guest *second)
 {
 	struct child a, b;
 	long alone, both;
 
-	boot_and_stay(plan, m, first, &a);
+	boot_and_stay(m, first, &a);
 	alone = memory_of(plan, &a).all_kib;
-	boot_and_stay(plan, m, second, &b);
+	boot_and_stay(m, second, &b);
 	both = memory_of(plan, &a).all_kib + memory_of(plan, &b).all_kib;
 	child_kill(&b);
 	child_kill(&a);
@@ -219,7 +231,7 @@ static void measure_memory(const struct plan *plan, const struct monitor *m, uns
 	struct memory memory;
 	struct child child;
 
-	boot_and_stay(plan, m, &guest, &child);
+	boot_and_stay(m, &guest, &child);
 	memory = memory_of(plan, &child);
 	child_kill(&child);
 	printf("{\"who\":\"%s\",\"run\":%u", m->peer->name, run);
@@ -231,7 +243,8 @@ static void measure_memory(const struct plan *plan, const struct monitor *m, uns
 }
 
 /* A second microVM of one kernel, mapped and copied; mayfly only. */
-static void measure_sharing(const struct plan *plan, unsigned run, const char *copied_kernel)
+static void measure_sharing(const struct plan *plan, unsigned run, const char *copied_kernel,
+			    const struct kernel_size *size)
 {
 	const struct monitor *m = &plan->monitors[0];
 	const struct guest mapped = guest_that_stays(plan);
@@ -241,32 +254,34 @@ static void measure_sharing(const struct plan *plan, unsigned run, const char *c
 	copied.kernel = copied_kernel;
 	mapped_kib = added_kib(plan, m, &mapped, &mapped);
 	copied_kib = added_kib(plan, m, &mapped, &copied);
-	printf("{\"who\":\"%s\",\"run\":%u,\"added_mapped\":%ld,\"added_copied\":%ld,\"saved\":%ld}\n",
-	       m->peer->name, run, mapped_kib, copied_kib, copied_kib - mapped_kib);
+	printf("{\"who\":\"%s\",\"run\":%u,\"added_mapped\":%ld,\"added_copied\":%ld,\"saved\":%ld,"
+	       "\"readonly\":%ld,\"patched\":%ld}\n",
+	       m->peer->name, run, mapped_kib, copied_kib, copied_kib - mapped_kib,
+	       size->readonly_kib, size->patched_kib);
 	fflush(stdout);
 }
 
 static void measure_all_memory(const struct plan *plan)
 {
-	const bool is_shared = plan->guest.is_linux && kernel_readonly_kib(plan->guest.kernel) > 0;
+	struct kernel_size size;
+	const bool is_shared = plan->guest.is_linux && kernel_size(plan->guest.kernel, &size) == 0;
 	char copied[96];
 
-	snprintf(copied, sizeof(copied), "%s/vmlinux", plan->dir);
+	snprintf(copied, sizeof(copied), "%s/vmlinux", dir);
 	if (is_shared && plan->memory_runs && kernel_misalign(plan->guest.kernel, copied))
 		exit(EXIT_FAILURE);
 	for (unsigned run = 0; run < plan->memory_runs; run++) {
 		for (unsigned i = 0; i < plan->nr_monitors; i++)
 			measure_memory(plan, &plan->monitors[i], run);
 		if (is_shared)
-			measure_sharing(plan, run, copied);
+			measure_sharing(plan, run, copied, &size);
 	}
-	unlink(copied);
 }
 
 static void print_figure(const char *id, const char *label, const char *unit, bool plot)
 {
-	printf("{\"figure\":\"%s\",\"label\":\"%s\",\"unit\":\"%s\",\"plot\":%s}\n", id, label, unit,
-	       plot ? "true" : "false");
+	printf("{\"figure\":\"%s\",\"label\":\"%s\",\"unit\":\"%s\",\"plot\":%s}\n", id, label,
+	       unit, plot ? "true" : "false");
 }
 
 static void print_mark_figures(const char *id, const char *label, bool plot)
@@ -308,6 +323,8 @@ static void print_head(const struct plan *plan)
 	print_figure("added_mapped", "added by a second microVM", "KiB", false);
 	print_figure("added_copied", "added by one with its kernel copied", "KiB", false);
 	print_figure("saved", "saved by mapping", "KiB", false);
+	print_figure("readonly", "the kernel's text and read-only data", "KiB", false);
+	print_figure("patched", "of it patched by the kernel itself", "KiB", false);
 }
 
 static bool has_monitor(const struct plan *plan, const char *name)
@@ -322,7 +339,7 @@ static bool has_monitor(const struct plan *plan, const char *name)
 static void print_targets(const struct plan *plan)
 {
 	const bool vs_qemu = has_monitor(plan, "qemu");
-	const long readonly_kib = kernel_readonly_kib(plan->guest.kernel);
+	struct kernel_size size;
 
 	if (!strcmp(plan->host, "native") && !plan->guest.is_linux) {
 		printf("{\"target\":\"own_first_entry_cpu\",\"who\":\"mayfly\",\"at_most\":2000}\n");
@@ -337,8 +354,10 @@ static void print_targets(const struct plan *plan)
 	if (vs_qemu)
 		printf("{\"target\":\"marker_wall\",\"who\":\"mayfly\",\"over\":\"qemu\","
 		       "\"at_most\":0.6}\n");
-	if (plan->memory_runs && readonly_kib > 0)
-		printf("{\"target\":\"saved\",\"who\":\"mayfly\",\"at_least\":%ld}\n", readonly_kib);
+	/* What the kernel patches for the CPU it finds is each guest's own. */
+	if (plan->memory_runs && kernel_size(plan->guest.kernel, &size) == 0)
+		printf("{\"target\":\"saved\",\"who\":\"mayfly\",\"at_least\":%ld}\n",
+		       size.readonly_kib - size.patched_kib);
 }
 
 static _Noreturn void usage(void)
@@ -369,7 +388,19 @@ static void take_monitor(struct plan *plan, char *value)
 	plan->nr_monitors++;
 }
 
-enum { MONITOR = 1, KERNEL, LINUX, INITRD, CMDLINE, MEM, RUNS, MEMORY_RUNS, HOLD_KERNEL, HOST, MACHINE };
+enum {
+	MONITOR = 1,
+	KERNEL,
+	LINUX,
+	INITRD,
+	CMDLINE,
+	MEM,
+	RUNS,
+	MEMORY_RUNS,
+	HOLD_KERNEL,
+	HOST,
+	MACHINE
+};
 
 static const struct option options[] = {
 	{ "monitor", required_argument, NULL, MONITOR },
@@ -399,18 +430,41 @@ static unsigned number(const char *value)
 static void take(struct plan *plan, int option, char *value)
 {
 	switch (option) {
-	case MONITOR: take_monitor(plan, value); break;
-	case KERNEL: plan->guest.kernel = value; break;
-	case LINUX: plan->guest.is_linux = true; break;
-	case INITRD: plan->guest.initrd = value; break;
-	case CMDLINE: plan->guest.cmdline = value; break;
-	case MEM: plan->guest.mem_mib = number(value); break;
-	case RUNS: plan->runs = number(value); break;
-	case MEMORY_RUNS: plan->memory_runs = number(value); break;
-	case HOLD_KERNEL: plan->hold_kernel = value; break;
-	case HOST: plan->host = value; break;
-	case MACHINE: plan->machine = value; break;
-	default: usage();
+	case MONITOR:
+		take_monitor(plan, value);
+		break;
+	case KERNEL:
+		plan->guest.kernel = value;
+		break;
+	case LINUX:
+		plan->guest.is_linux = true;
+		break;
+	case INITRD:
+		plan->guest.initrd = value;
+		break;
+	case CMDLINE:
+		plan->guest.cmdline = value;
+		break;
+	case MEM:
+		plan->guest.mem_mib = number(value);
+		break;
+	case RUNS:
+		plan->runs = number(value);
+		break;
+	case MEMORY_RUNS:
+		plan->memory_runs = number(value);
+		break;
+	case HOLD_KERNEL:
+		plan->hold_kernel = value;
+		break;
+	case HOST:
+		plan->host = value;
+		break;
+	case MACHINE:
+		plan->machine = value;
+		break;
+	default:
+		usage();
 	}
 }
 
@@ -421,8 +475,7 @@ int main(int argc, char **argv)
 		.machine = "this machine",
 		.runs = 20,
 		.memory_runs = 3,
-		.guest = { .cmdline = "quiet", .mem_mib = 128 },
-		.dir = "/tmp/mayfly-bench.XXXXXX",
+		.guest = { .cmdline = "loglevel=1", .mem_mib = 128 },
 	};
 	int option;
 
@@ -431,14 +484,14 @@ int main(int argc, char **argv)
 	if (optind < argc || !plan.guest.kernel || !plan.nr_monitors ||
 	    !plan.monitors[0].peer->is_mayfly)
 		usage();
-	if (!mkdtemp(plan.dir)) {
-		perror(plan.dir);
+	if (!mkdtemp(dir)) {
+		perror(dir);
 		return EXIT_FAILURE;
 	}
+	atexit(remove_dir);
 	print_head(&plan);
 	print_targets(&plan);
 	measure_boots(&plan);
 	measure_all_memory(&plan);
-	rmdir(plan.dir);
 	return 0;
 }

@@ -21,10 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS 1000000000ull
-#define SMAPS_MAX (4u << 20)
+#define NS	     1000000000ull
+#define SMAPS_MAX    (4u << 20)
 #define MAPPINGS_MAX 4096u
-#define NOT_FOUND 127
+#define NOT_FOUND    127
 
 __attribute__((format(printf, 2, 3))) static _Noreturn void die(struct child *c, const char *format,
 								...)
@@ -68,7 +68,7 @@ static _Noreturn void become(const char *const *argv, int out)
 {
 	const int in = open("/dev/null", O_RDONLY);
 
-	/* Whatever ends us ends the monitor, too: a guest that stays on purpose would stay for good. */
+	/* What ends us ends the monitor: a guest that is told to stay would stay for good. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(in, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
@@ -159,7 +159,8 @@ static uint64_t timeval_ns(struct timeval tv)
 static bool await_exit(struct child *c, uint64_t deadline_ns)
 {
 	const int pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-	struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = c->out, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN },
+			       { .fd = c->out, .events = POLLIN } };
 
 	if (pidfd < 0)
 		die(c, "has no pidfd: %s", strerror(errno));

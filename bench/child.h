@@ -19,9 +19,9 @@ struct mark {
 struct child {
 	const char *name;
 	pid_t pid;
-	int out;	     /* its standard output */
-	uint64_t start_ns;   /* CLOCK_MONOTONIC, just before the process was made */
-	char tail[4096];     /* the end of what it has written */
+	int out;	   /* its standard output */
+	uint64_t start_ns; /* CLOCK_MONOTONIC, just before the process was made */
+	char tail[4096];   /* the end of what it has written */
 	unsigned tail_len;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes of a benchmark's JSON lines, on standard input, what people read: a table (Markdown), a plot
- * (SVG by gnuplot), a verdict on each bound. Every program in bench/ prints the same kinds of lines:
+ * Makes of a benchmark's JSON lines, on standard input, what people read: a table (Markdown), a
+ * plot (SVG by gnuplot), a verdict on each bound. All programs in bench/ print the same lines:
  *
  *   {"bench":NAME,"title":TEXT}
  *   {"figure":ID,"label":TEXT,"unit":TEXT,"plot":BOOL}   the rows of the table, in its order
@@ -236,11 +236,16 @@ static const char *short_number(double value)
 	static unsigned next;
 	char *to = text[next++ % 8];
 	const double size = fabs(value);
+	double limit = 1;
+	int digits = 3;
 
 	if (isnan(value))
 		return "-";
-	snprintf(to, sizeof(text[0]), "%.*f", size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3,
-		 value);
+	while (digits > 0 && size >= limit) {
+		digits--;
+		limit *= 10;
+	}
+	snprintf(to, sizeof(text[0]), "%.*f", digits, value);
 	return to;
 }
 
@@ -259,7 +264,8 @@ static unsigned head_cells(const struct report *r)
 		snprintf(cells[0][n++], sizeof(cells[0][0]), "p99");
 	}
 	for (unsigned w = 1; w < r->nr_who; w++)
-		snprintf(cells[0][n++], sizeof(cells[0][0]), "%s / %s (p10-p90)", r->who[0], r->who[w]);
+		snprintf(cells[0][n++], sizeof(cells[0][0]), "%s / %s (p10-p90)", r->who[0],
+			 r->who[w]);
 	return n;
 }
 
@@ -270,7 +276,8 @@ static bool row_cells(const struct report *r, const struct figure *f, unsigned r
 	bool measured = false;
 	unsigned n = 0;
 
-	snprintf(cells[row][n++], size, "%s, %s", f->label, !strcmp(f->unit, "us") ? "µs" : f->unit);
+	snprintf(cells[row][n++], size, "%s, %s", f->label,
+		 !strcmp(f->unit, "us") ? "µs" : f->unit);
 	for (unsigned w = 0; w < r->nr_who; w++) {
 		const struct spread s = value_spread(r, f, w);
 
@@ -365,7 +372,8 @@ static void print_json(const struct report *r)
 
 			if (!s.nr)
 				continue;
-			printf("{\"summary\":\"%s\",\"who\":\"%s\",\"runs\":%u", f->id, r->who[w], s.nr);
+			printf("{\"summary\":\"%s\",\"who\":\"%s\",\"runs\":%u", f->id, r->who[w],
+			       s.nr);
 			print_json_number("p50", s.p50);
 			print_json_number("p90", s.p90);
 			print_json_number("p99", s.p99);
@@ -438,15 +446,15 @@ static unsigned print_verdicts(struct report *r, bool json)
 			printf("%s\n", verdicts[i].text);
 			continue;
 		}
-		printf("{\"verdict\":\"%s\",\"who\":\"%s\",\"over\":\"%s\",\"reached\":%s", t->figure,
-		       t->who, t->over, verdicts[i].is_missed ? "false" : "true");
+		printf("{\"verdict\":\"%s\",\"who\":\"%s\",\"over\":\"%s\",\"reached\":%s",
+		       t->figure, t->who, t->over, verdicts[i].is_missed ? "false" : "true");
 		print_json_number("median", verdicts[i].value);
 		print_json_number(t->is_least ? "at_least" : "at_most", t->bound);
 		printf("}\n");
 	}
 	if (r->nr_targets && json)
-		printf("{\"worst\":\"%s\",\"missed\":%u,\"text\":\"%s\"}\n", r->targets[worst].figure,
-		       missed, verdicts[worst].text);
+		printf("{\"worst\":\"%s\",\"missed\":%u,\"text\":\"%s\"}\n",
+		       r->targets[worst].figure, missed, verdicts[worst].text);
 	else if (r->nr_targets)
 		printf("worst: %s\n", verdicts[worst].text);
 	return missed;

@@ -133,7 +133,7 @@ static int take_env(struct vm_config *c, const char *value)
 
 	if (!equals || equals == value)
 		return fail(0, "--env %s: give NAME=VALUE", value);
-	if (c->job.nr_env == ENV_MAX)
+	if (c->job.nr_env == ENV_MAX - 1) /* the last one is TERM's */
 		return fail(0, "--env: at most %u variables", ENV_MAX - 1);
 	env[c->job.nr_env++] = value;
 	return 0;
@@ -150,8 +150,7 @@ static int take_serial_file(struct vm_config *c, char *value)
 {
 	char *max = strstr(value, ",max=");
 
-	c->serial.kind = SERIAL_FILE;
-	c->serial.path = value;
+	c->serial = (struct serial_config){ .kind = SERIAL_FILE, .path = value };
 	if (!max)
 		return 0;
 	*max = '\0';
@@ -163,11 +162,11 @@ static int take_serial_file(struct vm_config *c, char *value)
 static int take_serial(struct vm_config *c, const char *value)
 {
 	if (!strcmp(value, "stdio"))
-		c->serial.kind = SERIAL_STDIO;
+		c->serial = (struct serial_config){ .kind = SERIAL_STDIO };
 	else if (!strcmp(value, "pty"))
-		c->serial.kind = SERIAL_PTY;
+		c->serial = (struct serial_config){ .kind = SERIAL_PTY };
 	else if (!strcmp(value, "none"))
-		c->serial.kind = SERIAL_NONE;
+		c->serial = (struct serial_config){ .kind = SERIAL_NONE };
 	else if (!strncmp(value, "file=", 5) && value[5])
 		return take_serial_file(c, (char *)value + 5); /* argv is ours to cut */
 	else if (!strncmp(value, "unix=", 5) && value[5])
@@ -237,6 +236,14 @@ void args_help(void)
 	}
 }
 
+static bool has_env(const struct vm_config *c, const char *name)
+{
+	for (unsigned i = 0; i < c->job.nr_env; i++)
+		if (!strncmp(env[i], name, strlen(name)) && env[i][strlen(name)] == '=')
+			return true;
+	return false;
+}
+
 static int finish(struct vm_config *c)
 {
 	static char term[64];
@@ -248,7 +255,7 @@ static int finish(struct vm_config *c)
 			"run: --kernel FILE is required ('mayfly run --help' lists the options)");
 	if (c->job.argc && c->serial.kind == SERIAL_NONE)
 		note("--serial none: the command's output goes nowhere");
-	if (c->job.nr_env < ENV_MAX && getenv("TERM")) {
+	if (getenv("TERM") && !has_env(c, "TERM")) {
 		snprintf(term, sizeof(term), "TERM=%s", getenv("TERM"));
 		env[c->job.nr_env++] = term;
 	}
@@ -264,6 +271,7 @@ static int finish(struct vm_config *c)
 int args_run(int argc, char **argv, struct vm_config *c)
 {
 	struct option longs[OPTIONS + 1] = { 0 };
+	const char *word; /* where getopt stands: after an error its optind may be anywhere */
 	int index, got;
 
 	for (size_t i = 0; i < OPTIONS; i++)
@@ -272,12 +280,11 @@ int args_run(int argc, char **argv, struct vm_config *c)
 					    NULL, 0 };
 	*c = (struct vm_config){ .mem_size = MEM_DEFAULT, .cpus = 1, .job.env = env };
 	opterr = 0;
-	while ((got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
+	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
 		if (got == ':')
-			return fail(0, "run: %s needs a value", argv[optind - 1]);
+			return fail(0, "run: %s needs a value", word);
 		if (got != 0)
-			return fail(0, "run: %s is no option ('mayfly run --help' lists them)",
-				    argv[optind - 1]);
+			return fail(0, "run: %s is no option ('mayfly run --help' lists them)", word);
 		if (!options[index].take)
 			return 1;
 		if (options[index].take(c, optarg))

@@ -123,11 +123,19 @@ static void intel_topology(struct hv_cpuid *cpuid, unsigned id, unsigned cpus)
 	cpuid->head.nent += 2;
 }
 
+/* By the maker's name, AuthenticAMD or HygonGenuine: elsewhere the fields below are reserved. */
+static bool is_amd(struct hv_cpuid *cpuid)
+{
+	const uint32_t maker = leaf(cpuid, 0)->ebx;
+
+	return maker == 0x68747541 || maker == 0x6f677948;
+}
+
 static void amd_topology(struct hv_cpuid *cpuid, unsigned id, unsigned cpus)
 {
 	struct kvm_cpuid_entry2 *e;
 
-	if (leaf(cpuid, 0x80000000)->eax < 0x80000008)
+	if (!is_amd(cpuid) || leaf(cpuid, 0x80000000)->eax < 0x80000008)
 		return;
 	e = leaf(cpuid, 0x80000001);
 	e->ecx = cpus > 1 ? e->ecx | CPUID_AMD_ECX_CMP_LEGACY : e->ecx & ~CPUID_AMD_ECX_CMP_LEGACY;

@@ -52,7 +52,7 @@ int end_code(const struct end *end)
 		return EXIT_JOB_LOST;
 	if (end->reason == END_POWEROFF && end->job_status >= 0)
 		return end->job_status;
-	return reasons[end->reason].code + end->signal;
+	return reasons[end->reason].code + (end->reason == END_SIGNAL ? end->signal : 0);
 }
 
 const char *end_words(const struct end *end)

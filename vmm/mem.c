@@ -16,6 +16,12 @@
 #define PAGE_SIZE 4096ul
 #define GUARD	  (2ul << 20) /* PROT_NONE on both sides of each region; keeps 2 MiB alignment */
 
+/* A core file of the monitor does not hold the guest's secrets, and no child shares them. */
+static int keep_private(void *host, uint64_t size)
+{
+	return madvise(host, size, MADV_DONTDUMP) || madvise(host, size, MADV_DONTFORK) ? -errno : 0;
+}
+
 /* One region between two guards, so that a wild access next to guest RAM hits nothing else. */
 static int region_init(struct mem_region *region, gpa_t gpa, uint64_t size)
 {
@@ -31,12 +37,7 @@ static int region_init(struct mem_region *region, gpa_t gpa, uint64_t size)
 	region->size = size;
 	if (mprotect(region->host, size, PROT_READ | PROT_WRITE))
 		return -errno;
-	/* A core file of the monitor does not hold the guest's secrets, and no child shares them.
-	 */
-	if (madvise(region->host, size, MADV_DONTDUMP) ||
-	    madvise(region->host, size, MADV_DONTFORK))
-		return -errno;
-	return 0;
+	return keep_private(region->host, size);
 }
 
 int mem_init(struct mem *mem, uint64_t size)
@@ -92,19 +93,35 @@ static int read_all(int fd, uint8_t *to, uint64_t len, uint64_t offset)
 	return 0;
 }
 
+/* Whole pages. A mapping may go on beyond the file's end, where a touch is a SIGBUS: look first. */
+static int map_pages(int fd, uint8_t *to, uint64_t len, uint64_t offset)
+{
+	uint8_t last;
+	const int err = read_all(fd, &last, 1, offset + len - 1);
+
+	if (err)
+		return err;
+	if (mmap(to, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+		 (off_t)offset) == MAP_FAILED)
+		return -errno;
+	return keep_private(to, len);
+}
+
 int mem_load_file(const struct mem *mem, gpa_t gpa, int fd, uint64_t offset, uint64_t len)
 {
 	uint8_t *to = mem_at(mem, gpa, len);
 	const uint64_t tail = len % PAGE_SIZE;
 	const uint64_t whole = len - tail;
+	int err = 0;
 
 	if (!to)
 		return -EFAULT;
 	if ((gpa | offset) % PAGE_SIZE)
 		return read_all(fd, to, len, offset);
-	if (whole && mmap(to, whole, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)offset) == MAP_FAILED)
-		return -errno;
+	if (whole)
+		err = map_pages(fd, to, whole, offset);
+	if (err)
+		return err;
 	/* The last, partial page is copied: what follows in the file is not the guest's to see. */
 	return read_all(fd, to + whole, tail, offset + whole);
 }

@@ -142,7 +142,7 @@ static bool wait_for_room(struct serial *s)
 
 static void rx_push(struct serial *s, uint8_t byte)
 {
-	s->rx[s->rx_head++ % SERIAL_RX] = byte;
+	s->rx[s->rx_head++ % sizeof(s->rx)] = byte;
 }
 
 static void transmit(struct serial *s, uint8_t byte)
@@ -151,7 +151,7 @@ static void transmit(struct serial *s, uint8_t byte)
 	s->thre_pending = false;
 	update_irq(s);
 	if (s->mcr & MCR_LOOP) { /* what goes out comes in */
-		if (rx_used(s) < SERIAL_RX)
+		if (rx_used(s) < SERIAL_LOOP)
 			rx_push(s, byte);
 		else
 			s->overrun = true;
@@ -175,7 +175,7 @@ static uint8_t receive(struct serial *s)
 	uint8_t byte = 0;
 
 	if (rx_used(s) > 0) {
-		byte = s->rx[s->rx_tail++ % SERIAL_RX];
+		byte = s->rx[s->rx_tail++ % sizeof(s->rx)];
 	} else if (s->rx_breaks > 0) {
 		s->rx_breaks--;
 		s->break_shown = false;
@@ -304,7 +304,7 @@ static void write_register(struct serial *s, unsigned reg, uint8_t value)
 
 void serial_init(struct serial *s, int irq_fd, int wake_fd, bool gated)
 {
-	memset(s, 0, offsetof(struct serial, tx)); /* the queues' pages stay untouched until used */
+	memset(s, 0, offsetof(struct serial, rx));
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->room, NULL);
 	s->irq_fd = irq_fd;
@@ -394,7 +394,7 @@ size_t serial_rx_room(struct serial *s)
 void serial_rx_put(struct serial *s, const uint8_t *data, size_t n)
 {
 	pthread_mutex_lock(&s->lock);
-	must(n <= SERIAL_RX - rx_used(s));
+	must(n <= sizeof(s->rx) - rx_used(s));
 	for (size_t i = 0; i < n; i++)
 		rx_push(s, data[i]);
 	update_irq(s);

@@ -17,8 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SERIAL_TX 65536u /* bytes, a power of two */
-#define SERIAL_RX 1024u
+#define SERIAL_TX   65536u /* bytes, a power of two */
+#define SERIAL_RX   1024u  /* what the loop puts at a time */
+#define SERIAL_LOOP 16u	   /* what the guest may loop back to itself meanwhile: a chip's FIFO */
 
 struct serial {
 	pthread_mutex_t lock; /* everything below */
@@ -33,18 +34,20 @@ struct serial {
 	bool overrun;	   /* LSR OE */
 	bool gated;	   /* input waits for the guest to set OUT1 */
 
-	uint8_t tx[SERIAL_TX];
 	uint32_t tx_head, tx_tail; /* free running; tail is the next to go out */
 	bool tx_awake;		   /* the loop knows that there is output */
 	bool tx_stalled;	   /* a writer waited in vain: do not wait again before progress */
 	bool tx_discard;	   /* the reader is gone */
 	uint64_t tx_dropped;	   /* bytes */
 
-	uint8_t rx[SERIAL_RX];
 	uint32_t rx_head, rx_tail;
 	unsigned rx_breaks; /* BREAK conditions behind the bytes in the queue */
 	bool break_shown;   /* the guest has seen this one in LSR */
 	bool rx_waiting;    /* the loop wants to know when there is room */
+
+	/* The queues come last: their pages stay untouched until used. */
+	uint8_t rx[2 * SERIAL_RX]; /* of which SERIAL_RX + SERIAL_LOOP are used */
+	uint8_t tx[SERIAL_TX];
 };
 
 /*

@@ -206,8 +206,11 @@ static void *thread(void *arg)
 {
 	struct vcpu *v = arg;
 	struct vcpus *all = v->all;
+	char name[16];
 	int err;
 
+	snprintf(name, sizeof(name), "vcpu %u", v->id);
+	pthread_setname_np(pthread_self(), name);
 	for (;;) {
 		/* Cleared before the flags are read; kick() sets the flags before it. */
 		__atomic_store_n(&v->hv.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
@@ -231,7 +234,6 @@ int vcpus_start(struct vcpus *vcpus)
 {
 	struct sigaction kick = { .sa_handler = on_kick };
 	sigset_t all, old;
-	char name[16];
 	int err = 0;
 
 	sigaction(KICK, &kick, NULL);
@@ -249,8 +251,6 @@ int vcpus_start(struct vcpus *vcpus)
 		}
 		vcpus->started++;
 		pthread_getcpuclockid(v->thread, &v->clock);
-		snprintf(name, sizeof(name), "vcpu %u", i);
-		pthread_setname_np(v->thread, name);
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return err;

@@ -14,9 +14,10 @@ UNIT_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 UNIT_TESTS :=
 FUZZERS :=
 
-# unit,NAME,SOURCES: tests/unit/NAME.c with the sources under test
+# unit,NAME,SOURCES,LIBRARIES: tests/unit/NAME.c with the sources under test
 define unit
 UNIT_TESTS += $(1)
+$(BUILD)/tests/unit/$(1) $(BUILD)/tests/unit-san/$(1): UNIT_LIBS := $(3)
 $(BUILD)/tests/unit/$(1): $(patsubst %.c,$(BUILD)/tests/obj/%.o,tests/unit/$(1).c $(2))
 $(BUILD)/tests/unit-san/$(1): $(patsubst %.c,$(BUILD)/tests/obj-san/%.o,tests/unit/$(1).c $(2))
 endef
@@ -30,7 +31,17 @@ endef
 $(eval $(call unit,image,vmm/image.c))
 $(eval $(call unit,acpi,vmm/acpi.c))
 $(eval $(call unit,cpio,vmm/cpio.c))
+$(eval $(call unit,serial,vmm/serial.c vmm/log.c tests/fuzz/serial.c))
+$(eval $(call unit,bus,vmm/bus.c vmm/log.c))
+$(eval $(call unit,mem,vmm/mem.c vmm/log.c))
+$(eval $(call unit,args,vmm/args.c vmm/log.c))
+$(eval $(call unit,ioapic,vmm/ioapic.c vmm/log.c))
+$(eval $(call unit,cpu,vmm/cpu.c vmm/mem.c vmm/log.c))
+$(eval $(call unit,end,vmm/end.c vmm/log.c))
+$(eval $(call unit,loop,vmm/loop.c vmm/log.c,-luring))
+$(eval $(call unit,job,vmm/job.c vmm/cpio.c))
 $(eval $(call fuzz,image,vmm/image.c))
+$(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
 
 $(BUILD)/tests/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -46,11 +57,11 @@ $(BUILD)/fuzz/obj/%.o: %.c
 
 $(UNIT_TESTS:%=$(BUILD)/tests/unit/%):
 	@mkdir -p $(@D)
-	$(UNIT_CC) -o $@ $^ -lcmocka
+	$(UNIT_CC) -o $@ $^ -lcmocka $(UNIT_LIBS)
 
 $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%):
 	@mkdir -p $(@D)
-	$(UNIT_CC) $(UNIT_SAN) -o $@ $^ -lcmocka
+	$(UNIT_CC) $(UNIT_SAN) -o $@ $^ -lcmocka $(UNIT_LIBS)
 
 $(FUZZERS:%=$(BUILD)/fuzz/%):
 	$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^

@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The command line of `mayfly run`: each value's grammar and edges, what options mean together, the
+ * kernel's command line that comes of them, and the line that says what is wrong. Every command line
+ * runs in a process of its own, as it does in life: getopt(3) and args.c keep state.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../vmm/args.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+#define KERNEL_WORDS "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
+#define JOB_WORDS    KERNEL_WORDS " loglevel=1 rdinit=/.mayfly/init"
+
+/* What the child made of its command line; strings of the config lie in the parent's memory too. */
+static struct outcome {
+	struct vm_config config;
+	int result;
+	char env[80][64], path[64]; /* which the child makes, or cuts */
+	char said[1024];
+} *got;
+
+static int map_outcome(void **state)
+{
+	(void)state;
+	got = mmap(NULL, sizeof(*got), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return got == MAP_FAILED ? -1 : unsetenv("TERM");
+}
+
+static void parse_in_child(int argc, char **argv, int say_fd)
+{
+	dup2(say_fd, STDERR_FILENO);
+	got->result = args_run(argc, argv, &got->config);
+	snprintf(got->path, sizeof(got->path), "%s",
+		 got->config.serial.path ? got->config.serial.path : "");
+	for (unsigned i = 0; i < got->config.job.nr_env; i++)
+		snprintf(got->env[i], sizeof(got->env[i]), "%s", got->config.job.env[i]);
+}
+
+/* Runs args_run() on "run" and these words, NULL at the end; lines said are in got->said. */
+static int parse(char **words)
+{
+	int say[2], status, argc = 0;
+	pid_t child;
+	ssize_t n;
+
+	memset(got, 0, sizeof(*got));
+	while (words[argc])
+		argc++;
+	assert_int_equal(pipe(say), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		parse_in_child(argc, words, say[1]);
+		_exit(0);
+	}
+	close(say[1]);
+	n = read(say[0], got->said, sizeof(got->said) - 1);
+	assert_true(n >= 0);
+	close(say[0]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	return got->result;
+}
+
+#define RUN(...) parse((char *[]){ (char[]){ "run" }, __VA_ARGS__, NULL })
+#define K	 "--kernel", "vmlinux"
+
+/* An array, not a literal: `file=...,max=...` is cut in place, as argv may be. */
+#define CUT(text) ((char[]){ text })
+
+static void refused(const char *line)
+{
+	assert_int_equal(got->result, -EINVAL);
+	assert_string_equal(got->said, line);
+}
+
+static void sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} good[] = {
+		{ "0", 0 },		     { "1", 1 },
+		{ "4096", 4096 },	     { "1K", 1024 },
+		{ "128M", 128ull << 20 },    { "4G", 4ull << 30 },
+		{ "1T", 1ull << 40 },	     { "010", 10 },
+		{ "16777215T", 16777215ull << 40 },
+		{ "18446744073709551615", UINT64_MAX },
+		{ "18014398509481983K", 18014398509481983ull << 10 },
+	};
+	static const char *const bad[] = {
+		"",	"K",   "-1",  "+1",   " 1",  "1 ",  "1k",   "1m",
+		"1MB",	"1MM", "0x1", "1.5G", "1e3", "1P",  "M1",   "18446744073709551616",
+		"16777216T", "18014398509481984K", "99999999999999999999999",
+	};
+	uint64_t bytes;
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(good); i++) {
+		assert_int_equal(args_size(good[i].text, &bytes), 0);
+		assert_int_equal(bytes, good[i].bytes);
+	}
+	for (unsigned i = 0; i < COUNT(bad); i++)
+		if (args_size(bad[i], &bytes) != -EINVAL)
+			fail_msg("size taken: '%s'", bad[i]);
+}
+
+static void durations(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t ms;
+	} good[] = {
+		{ "0", 0 },	    { "30", 30000 },	 { "500ms", 500 },
+		{ "30s", 30000 },   { "5m", 300000 },	 { "2h", 7200000 },
+		{ "8760h", 31536000000ull },		 { "31536000000ms", 31536000000ull },
+	};
+	static const char *const bad[] = {
+		"", "s", "-1s", " 1s", "1s ", "1.5s", "1S", "1d", "1min", "8761h", "31536001",
+		"18446744073709551615h", "99999999999999999999999",
+	};
+	uint64_t ms;
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(good); i++) {
+		assert_int_equal(args_duration(good[i].text, &ms), 0);
+		assert_int_equal(ms, good[i].ms);
+	}
+	for (unsigned i = 0; i < COUNT(bad); i++)
+		if (args_duration(bad[i], &ms) != -EINVAL)
+			fail_msg("time taken: '%s'", bad[i]);
+}
+
+static void defaults(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K), 0);
+	assert_string_equal(got->config.kernel, "vmlinux");
+	assert_null(got->config.initrd);
+	assert_int_equal(got->config.mem_size, 128ul << 20);
+	assert_int_equal(got->config.cpus, 1);
+	assert_int_equal(got->config.hv, HV_AUTO);
+	assert_int_equal(got->config.serial.kind, SERIAL_STDIO);
+	assert_int_equal(got->config.timeout_ms, 0);
+	assert_null(got->config.timeline);
+	assert_false(got->config.report);
+	assert_int_equal(got->config.job.argc, 0);
+	assert_string_equal(got->config.cmdline, KERNEL_WORDS);
+	assert_string_equal(got->said, "");
+}
+
+static void everything(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--initrd", "i", "--mem=4G", "--cpus", "32", "--cmdline", "quiet",
+			     "--env", "A=1", "--timeout", "2h", "--serial", CUT("unix=sock"), "--hv",
+			     "kvm", "--report", "--timeline", "t", "--", "ls", "-l", "--mem"),
+			 0);
+	assert_string_equal(got->config.initrd, "i");
+	assert_int_equal(got->config.mem_size, 4ull << 30);
+	assert_int_equal(got->config.cpus, 32);
+	assert_int_equal(got->config.timeout_ms, 7200000);
+	assert_int_equal(got->config.serial.kind, SERIAL_UNIX);
+	assert_int_equal(got->config.hv, HV_KVM);
+	assert_true(got->config.report);
+	assert_string_equal(got->config.timeline, "t");
+	assert_int_equal(got->config.job.argc, 3);
+	assert_string_equal(got->config.job.argv[0], "ls");
+	assert_string_equal(got->config.job.argv[2], "--mem");
+	assert_int_equal(got->config.job.nr_env, 1);
+	assert_string_equal(got->env[0], "A=1");
+	assert_string_equal(got->config.cmdline, JOB_WORDS " quiet");
+}
+
+static void memory(void **state)
+{
+	static char *const bad[] = { "0", "15M", "16777215", "16777217", "1025G", "2T", "lots", "" };
+
+	(void)state;
+	assert_int_equal(RUN(K, "--mem", "16M"), 0);
+	assert_int_equal(got->config.mem_size, MEM_MIN);
+	assert_int_equal(RUN(K, "--mem", "1T"), 0);
+	assert_int_equal(got->config.mem_size, MEM_MAX);
+	assert_int_equal(RUN(K, "--mem", "16781312"), 0);
+	for (unsigned i = 0; i < COUNT(bad); i++)
+		assert_int_equal(RUN(K, "--mem", bad[i]), -EINVAL);
+	RUN(K, "--mem", "15M");
+	refused("mayfly: --mem 15M: give 16M to 1T, in whole pages of 4K\n");
+}
+
+static void cpus(void **state)
+{
+	static char *const bad[] = { "0", "33", "-1", "1.5", "one", "", "4294967297" };
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(bad); i++)
+		assert_int_equal(RUN(K, "--cpus", bad[i]), -EINVAL);
+	RUN(K, "--cpus", "33");
+	refused("mayfly: --cpus 33: give 1 to 32\n");
+}
+
+static void serial(void **state)
+{
+	static char *const bad[] = { "", "file", "file=", "unix=", "unix", "tty", "stdio ", "null" };
+
+	(void)state;
+	assert_int_equal(RUN(K, "--serial", CUT("file=a,b,max=10M")), 0);
+	assert_int_equal(got->config.serial.kind, SERIAL_FILE);
+	assert_string_equal(got->path, "a,b");
+	assert_int_equal(got->config.serial.max_size, 10ul << 20);
+	assert_int_equal(RUN(K, "--serial", "pty"), 0);
+	assert_int_equal(got->config.serial.kind, SERIAL_PTY);
+	for (unsigned i = 0; i < COUNT(bad); i++)
+		assert_int_equal(RUN(K, "--serial", bad[i]), -EINVAL);
+	RUN(K, "--serial", CUT("file=a,max=0"));
+	refused("mayfly: --serial file=a,max=0: give a size such as 10M\n");
+}
+
+/* Of an option given twice the last counts, and nothing of the first. */
+static void serial_twice(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--serial", CUT("file=a,max=1K"), "--serial", CUT("file=b")), 0);
+	assert_string_equal(got->path, "b");
+	assert_int_equal(got->config.serial.max_size, 0);
+	assert_int_equal(RUN(K, "--serial", CUT("file=a,max=1K"), "--serial", CUT("unix=s")), 0);
+	assert_int_equal(got->config.serial.max_size, 0);
+	assert_int_equal(RUN(K, "--serial", CUT("file=a"), "--serial", "stdio"), 0);
+	assert_int_equal(got->config.serial.kind, SERIAL_STDIO);
+	assert_null(got->config.serial.path);
+}
+
+static void timeouts(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--timeout", "1ms"), 0);
+	assert_int_equal(got->config.timeout_ms, 1);
+	RUN(K, "--timeout", "0");
+	refused("mayfly: --timeout 0: give a time such as 500ms, 30s, 5m or 2h\n");
+	assert_int_equal(RUN(K, "--timeout", "soon"), -EINVAL);
+}
+
+static void environment(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--env", "A=", "--env", "B=x=y", "--", "env"), 0);
+	assert_int_equal(got->config.job.nr_env, 2);
+	assert_string_equal(got->env[0], "A=");
+	assert_string_equal(got->env[1], "B=x=y");
+	RUN(K, "--env", "A");
+	refused("mayfly: --env A: give NAME=VALUE\n");
+	RUN(K, "--env", "=x");
+	refused("mayfly: --env =x: give NAME=VALUE\n");
+}
+
+static void many_variables(void **state)
+{
+	char *words[4 + 2 * 64 + 1] = { "run", K };
+	unsigned n = 3;
+
+	(void)state;
+	for (unsigned i = 0; i < 63; i++) {
+		words[n++] = "--env";
+		words[n++] = "A=1";
+	}
+	setenv("TERM", "vt100", 1);
+	assert_int_equal(parse(words), 0);
+	assert_int_equal(got->config.job.nr_env, 64);
+	assert_string_equal(got->env[63], "TERM=vt100");
+	words[n++] = "--env";
+	words[n++] = "A=1";
+	parse(words);
+	refused("mayfly: --env: at most 63 variables\n");
+	unsetenv("TERM");
+}
+
+/* The operator's terminal, unless the user names another. */
+static void terminal(void **state)
+{
+	(void)state;
+	setenv("TERM", "vt100", 1);
+	assert_int_equal(RUN(K, "--env", "TERMINAL=x", "--", "sh"), 0);
+	assert_int_equal(got->config.job.nr_env, 2);
+	assert_string_equal(got->env[1], "TERM=vt100");
+	assert_int_equal(RUN(K, "--env", "TERM=dumb", "--", "sh"), 0);
+	assert_int_equal(got->config.job.nr_env, 1);
+	assert_string_equal(got->env[0], "TERM=dumb");
+	unsetenv("TERM");
+}
+
+static void command_lines(void **state)
+{
+	static const size_t room = CMDLINE_SIZE - 1 - sizeof(KERNEL_WORDS); /* and a blank */
+	char words[CMDLINE_SIZE + 1], line[256];
+
+	(void)state;
+	assert_int_equal(RUN(K, "--cmdline", "a", "--cmdline", "b c"), 0);
+	assert_string_equal(got->config.cmdline, KERNEL_WORDS " b c");
+	assert_int_equal(RUN(K, "--", "true"), 0);
+	assert_string_equal(got->config.cmdline, JOB_WORDS);
+	memset(words, 'x', sizeof(words));
+	words[room] = '\0';
+	assert_int_equal(RUN(K, "--cmdline", words), 0);
+	assert_int_equal(strlen(got->config.cmdline), CMDLINE_SIZE - 1);
+	words[room] = 'x';
+	words[room + 1] = '\0';
+	RUN(K, "--cmdline", words);
+	snprintf(line, sizeof(line), "mayfly: command line: %u bytes; at most %u go in\n",
+		 CMDLINE_SIZE, CMDLINE_SIZE - 1);
+	refused(line);
+}
+
+static void huge_command_line(void **state)
+{
+	char *words = malloc(128 * 1024);
+
+	(void)state;
+	assert_non_null(words);
+	memset(words, 'x', 128 * 1024 - 1);
+	words[128 * 1024 - 1] = '\0';
+	assert_int_equal(RUN(K, "--cmdline", words), -EINVAL);
+	assert_non_null(strstr(got->said, "at most 2047 go in\n"));
+	free(words);
+}
+
+static void jobs(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--"), 0);
+	assert_int_equal(got->config.job.argc, 0);
+	assert_string_equal(got->config.cmdline, KERNEL_WORDS);
+	assert_int_equal(RUN(K, "--", "--", "x"), 0);
+	assert_int_equal(got->config.job.argc, 2);
+	assert_string_equal(got->config.job.argv[0], "--");
+	assert_int_equal(RUN(K, "--", ""), 0);
+	assert_int_equal(got->config.job.argc, 1);
+	assert_int_equal(RUN(K, "--serial", "none", "--", "true"), 0);
+	assert_string_equal(got->said, "mayfly: --serial none: the command's output goes nowhere\n");
+}
+
+static void mistakes(void **state)
+{
+	(void)state;
+	RUN("--mem", "128M");
+	refused("mayfly: run: --kernel FILE is required ('mayfly run --help' lists the options)\n");
+	RUN(K, "ls");
+	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
+	RUN("ls", K);
+	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
+	RUN(K, "--memory", "1G");
+	refused("mayfly: run: --memory is no option ('mayfly run --help' lists them)\n");
+	RUN(K, "-m", "1G");
+	refused("mayfly: run: -m is no option ('mayfly run --help' lists them)\n");
+	RUN(K, "-mem", "1G");
+	refused("mayfly: run: -mem is no option ('mayfly run --help' lists them)\n");
+	RUN(K, "--report=yes");
+	refused("mayfly: run: --report=yes is no option ('mayfly run --help' lists them)\n");
+	RUN("--kernel");
+	refused("mayfly: run: --kernel needs a value\n");
+	RUN(K, "--hv", "xen");
+	refused("mayfly: --hv xen: give auto, mayfly or kvm\n");
+}
+
+static void help(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN("--help"), 1);
+	assert_int_equal(RUN(K, "--mem", "1G", "--help"), 1);
+	assert_int_equal(RUN("--mem", "none", "--help"), -EINVAL);
+}
+
+static const struct CMUnitTest tests[] = {
+	{ .name = "sizes with and without a suffix", .test_func = sizes },
+	{ .name = "times with and without a suffix", .test_func = durations },
+	{ .name = "a kernel alone is enough", .test_func = defaults },
+	{ .name = "all options at once", .test_func = everything },
+	{ .name = "--mem from 16M to 1T", .test_func = memory },
+	{ .name = "--cpus from 1 to 32", .test_func = cpus },
+	{ .name = "--serial goes to each place", .test_func = serial },
+	{ .name = "of two --serial the last counts", .test_func = serial_twice },
+	{ .name = "--timeout needs some time", .test_func = timeouts },
+	{ .name = "--env adds variables", .test_func = environment },
+	{ .name = "--env takes 63 variables", .test_func = many_variables },
+	{ .name = "TERM is the operator's, or --env's", .test_func = terminal },
+	{ .name = "the kernel's command line is composed", .test_func = command_lines },
+	{ .name = "a huge --cmdline is refused", .test_func = huge_command_line },
+	{ .name = "a job comes after --", .test_func = jobs },
+	{ .name = "mistakes are named as they were made", .test_func = mistakes },
+	{ .name = "--help wins over what comes after it", .test_func = help },
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("args", tests, map_outcome, NULL);
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The event loop on a real ring: each operation comes back once, with the result of its system
+ * call. Where io_uring is forbidden or too old, all are skipped and say so.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../vmm/loop.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static struct loop loop;
+
+/* An operation that remembers how it ended, and stops the loop when `*left` have. */
+struct probe {
+	struct op op;
+	int res;
+	unsigned calls;
+	unsigned *left;
+	uint64_t value;
+	struct __kernel_timespec ts;
+};
+
+static void probe_done(struct op *op, int res)
+{
+	struct probe *p = container_of(op, struct probe, op);
+
+	p->res = res;
+	p->calls++;
+	if (--*p->left == 0)
+		loop_stop(&loop);
+}
+
+static struct probe probe(unsigned *left)
+{
+	return (struct probe){ .op.done = probe_done, .left = left };
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static bool is_allowed(void)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_SINGLE_ISSUER |
+						   IORING_SETUP_DEFER_TASKRUN };
+	struct io_uring ring;
+	const int err = io_uring_queue_init_params(4, &ring, &params);
+
+	if (err == 0)
+		io_uring_queue_exit(&ring);
+	return err == 0;
+}
+
+static int make_loop(void **state)
+{
+	(void)state;
+	if (!is_allowed()) /* each test skips itself */
+		return 0;
+	return loop_init(&loop);
+}
+
+static int drop_loop(void **state)
+{
+	(void)state;
+	if (is_allowed())
+		io_uring_queue_exit(&loop.ring);
+	return 0;
+}
+
+static void need_io_uring(void)
+{
+	if (!is_allowed()) {
+		print_message("io_uring is forbidden here, or older than Linux 6.1\n");
+		skip();
+	}
+}
+
+static void timeouts(void **state)
+{
+	unsigned left = 2;
+	struct probe late = probe(&left), soon = probe(&left);
+	const uint64_t before = now_ms();
+
+	(void)state;
+	need_io_uring();
+	loop_timeout(&loop, &late.op, &late.ts, 60);
+	loop_timeout(&loop, &soon.op, &soon.ts, 20);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_in_range(now_ms() - before, 60, 5000);
+	assert_int_equal(soon.res, -ETIME);
+	assert_int_equal(late.res, -ETIME);
+	assert_int_equal(soon.calls + late.calls, 2);
+}
+
+static void cancelled(void **state)
+{
+	unsigned left = 2;
+	struct probe timer = probe(&left), reading = probe(&left);
+	const int fd = eventfd(0, EFD_CLOEXEC);
+
+	(void)state;
+	need_io_uring();
+	loop_timeout(&loop, &timer.op, &timer.ts, 3600000);
+	loop_read(&loop, &reading.op, loop_file(&loop, fd), &reading.value, 8);
+	loop_cancel(&loop, &reading.op);
+	loop_cancel(&loop, &timer.op);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(timer.res, -ECANCELED);
+	assert_int_equal(reading.res, -ECANCELED);
+	close(fd);
+}
+
+/* A cancellation that comes too late is nobody's: neither op nor loop notices. */
+static void cancelled_late(void **state)
+{
+	unsigned left = 1;
+	struct probe timer = probe(&left), again = probe(&left);
+
+	(void)state;
+	need_io_uring();
+	loop_timeout(&loop, &timer.op, &timer.ts, 1);
+	assert_int_equal(loop_run(&loop), 0);
+	loop.stopped = false;
+	left = 1;
+	loop_cancel(&loop, &timer.op);
+	loop_timeout(&loop, &again.op, &again.ts, 1);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(timer.calls, 1);
+	assert_int_equal(again.res, -ETIME);
+}
+
+/* Ten times what the ring holds, in one turn: none lost, none twice. */
+static void many_submissions(void **state)
+{
+	enum { MANY = 2560 };
+	static struct probe probes[MANY];
+	unsigned left = MANY;
+	const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int file;
+
+	(void)state;
+	need_io_uring();
+	file = loop_file(&loop, null);
+	assert_true(file >= 0);
+	for (unsigned i = 0; i < MANY; i++) {
+		probes[i] = probe(&left);
+		if (i % 2)
+			loop_write(&loop, &probes[i].op, file, "x", 1);
+		else
+			loop_read(&loop, &probes[i].op, file, &probes[i].value, 8);
+	}
+	assert_int_equal(loop_run(&loop), 0);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(probes[i].calls, 1);
+		assert_int_equal(probes[i].res, i % 2);
+	}
+	close(null);
+}
+
+/* The same from within completions, where the ring's other half fills up. */
+static struct probe chain[4];
+static unsigned chain_left;
+static int chain_file;
+
+static void chain_done(struct op *op, int res)
+{
+	struct probe *p = container_of(op, struct probe, op);
+
+	assert_int_equal(res, 1);
+	p->calls++;
+	if (--chain_left == 0)
+		loop_stop(&loop);
+	else if (chain_left >= COUNT(chain))
+		loop_write(&loop, op, chain_file, "x", 1);
+}
+
+static void submit_in_completions(void **state)
+{
+	const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	unsigned calls = 0;
+
+	(void)state;
+	need_io_uring();
+	chain_file = loop_file(&loop, null);
+	chain_left = 5000;
+	for (unsigned i = 0; i < COUNT(chain); i++) {
+		chain[i] = (struct probe){ .op.done = chain_done };
+		loop_write(&loop, &chain[i].op, chain_file, "x", 1);
+	}
+	assert_int_equal(loop_run(&loop), 0);
+	for (unsigned i = 0; i < COUNT(chain); i++)
+		calls += chain[i].calls;
+	assert_int_equal(calls, 5000);
+	close(null);
+}
+
+/* An eventfd: what other threads use to wake the loop. It blocks, and still holds nobody up. */
+static void eventfds(void **state)
+{
+	unsigned left = 1;
+	struct probe reading = probe(&left), timer = probe(&left);
+	const uint64_t three = 3;
+	const int fd = eventfd(0, EFD_CLOEXEC);
+	int file;
+
+	(void)state;
+	need_io_uring();
+	file = loop_file(&loop, fd);
+	loop_read(&loop, &reading.op, file, &reading.value, 8);
+	loop_timeout(&loop, &timer.op, &timer.ts, 30);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(timer.calls, 1);
+	assert_int_equal(reading.calls, 0);
+	assert_int_equal(write(fd, &three, sizeof(three)), sizeof(three));
+	loop.stopped = false;
+	left = 1;
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(reading.res, 8);
+	assert_int_equal(reading.value, 3);
+	close(fd);
+}
+
+static void pipes(void **state)
+{
+	unsigned left = 2;
+	struct probe reading = probe(&left), writing = probe(&left);
+	char got[8] = "";
+	int fds[2], from, to;
+
+	(void)state;
+	need_io_uring();
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	from = loop_file(&loop, fds[0]);
+	to = loop_file(&loop, fds[1]);
+	loop_read(&loop, &reading.op, from, got, sizeof(got));
+	loop_write(&loop, &writing.op, to, "hello", 5);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(writing.res, 5);
+	assert_int_equal(reading.res, 5);
+	assert_string_equal(got, "hello");
+
+	/* The other end is gone: the end of the file, and an error. The table holds it open too. */
+	assert_int_equal(loop_file_replace(&loop, to, -1), 0);
+	close(fds[1]);
+	loop.stopped = false;
+	left = 1;
+	loop_read(&loop, &reading.op, from, got, sizeof(got));
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(reading.res, 0);
+	close(fds[0]);
+}
+
+static void files(void **state)
+{
+	unsigned left = 1;
+	struct probe p = probe(&left);
+	int fds[2], file;
+	char got[4] = "";
+
+	(void)state;
+	need_io_uring();
+	assert_int_equal(loop_file(&loop, -1) < 0, 1);
+	assert_int_equal(loop_file(&loop, 1 << 20), -EBADF);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	file = loop_file(&loop, fds[1]);
+	assert_int_equal(file, 0); /* the failures took no place */
+	assert_int_equal(write(fds[1], "abc", 3), 3);
+	assert_int_equal(loop_file_replace(&loop, file, fds[0]), 0);
+	loop_read(&loop, &p.op, file, got, 3);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(p.res, 3);
+	assert_string_equal(got, "abc");
+	assert_int_equal(loop_file_replace(&loop, file, -1), 0);
+	loop.stopped = false;
+	left = 1;
+	loop_read(&loop, &p.op, file, got, 3);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(p.res, -EBADF);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* loop_stop() in a completion: what else has completed waits for the next run. */
+static void stops(void **state)
+{
+	unsigned first = 1, second = 1;
+	struct probe a = probe(&first), b = probe(&second);
+	const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int file;
+
+	(void)state;
+	need_io_uring();
+	file = loop_file(&loop, null);
+	loop_write(&loop, &a.op, file, "x", 1);
+	loop_write(&loop, &b.op, file, "x", 1);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(a.calls, 1);
+	assert_int_equal(b.calls, 0);
+	loop.stopped = false;
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(b.calls, 1);
+	close(null);
+}
+
+#define TEST(text, function)                                                                      \
+	{                                                                                         \
+		.name = text, .test_func = function, .setup_func = make_loop,                     \
+		.teardown_func = drop_loop                                                        \
+	}
+
+static const struct CMUnitTest tests[] = {
+	TEST("timeouts come in their order", timeouts),
+	TEST("a cancelled operation comes back once", cancelled),
+	TEST("cancelling what has ended is harmless", cancelled_late),
+	TEST("more submissions than the ring has entries", many_submissions),
+	TEST("completions submit again and again", submit_in_completions),
+	TEST("an eventfd is read when it is written", eventfds),
+	TEST("a pipe carries bytes and its end", pipes),
+	TEST("the file table: taken, replaced, emptied", files),
+	TEST("stopping keeps what has completed", stops),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
+}
