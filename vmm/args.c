@@ -284,7 +284,8 @@ int args_run(int argc, char **argv, struct vm_config *c)
 		if (got == ':')
 			return fail(0, "run: %s needs a value", word);
 		if (got != 0)
-			return fail(0, "run: %s is no option ('mayfly run --help' lists them)", word);
+			return fail(0, "run: %s is no option ('mayfly run --help' lists them)",
+				    word);
 		if (!options[index].take)
 			return 1;
 		if (options[index].take(c, optarg))

@@ -51,7 +51,7 @@ static int open_kernel(struct boot *boot, uint64_t low_ram)
 {
 	const char *path = boot->kernel_path;
 	const char *why = NULL;
-	uint64_t size;
+	uint64_t size = 0;
 	void *data;
 	int err = open_file(path, &boot->kernel_fd, &size);
 

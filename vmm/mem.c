@@ -19,7 +19,8 @@
 /* A core file of the monitor does not hold the guest's secrets, and no child shares them. */
 static int keep_private(void *host, uint64_t size)
 {
-	return madvise(host, size, MADV_DONTDUMP) || madvise(host, size, MADV_DONTFORK) ? -errno : 0;
+	return madvise(host, size, MADV_DONTDUMP) || madvise(host, size, MADV_DONTFORK) ? -errno
+											: 0;
 }
 
 /* One region between two guards, so that a wild access next to guest RAM hits nothing else. */

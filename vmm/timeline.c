@@ -50,8 +50,8 @@ static cJSON *to_json(void)
 
 		if (points[i].wall_ns == 0)
 			continue;
-		cJSON_AddNumberToObject(one, "wall_us", (double)(points[i].wall_ns / 1000));
-		cJSON_AddNumberToObject(one, "cpu_us", (double)(points[i].cpu_ns / 1000));
+		cJSON_AddNumberToObject(one, "wall_us", (double)points[i].wall_ns / 1000);
+		cJSON_AddNumberToObject(one, "cpu_us", (double)points[i].cpu_ns / 1000);
 	}
 	return all;
 }

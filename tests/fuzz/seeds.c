@@ -68,16 +68,18 @@ static void seed_image(void)
 /* What a driver does, in steps of tests/fuzz/serial.c: what, register, value. */
 static void seed_serial(void)
 {
-	static const uint8_t probe[] = { 0, 1, 0, 0, 4, 0x1a, 2, 6, 0, 0, 4, 0x0b, 0, 2, 1, 2, 2, 0,
-					 0, 3, 0x80, 0, 0, 1, 0, 1, 0, 0, 3, 3, 0, 2, 0xc7 };
-	static const uint8_t print[] = { 0, 1, 2, 2, 2, 0, 5, 8, 'a', 6, 100, 0, 0, 0, 'b', 6, 50, 0,
-					 2, 5, 0, 6, 100, 0, 2, 2, 0, 0, 1, 0 };
-	static const uint8_t full[] = { 5, 255, 1, 5, 255, 2, 5, 255, 3, 5, 255, 4, 5, 255, 5,
-					2, 5, 0, 6, 1, 0, 2, 5, 0, 0, 0, 'x', 9, 1, 0, 9, 0, 0 };
-	static const uint8_t input[] = { 0, 4, 2, 0, 1, 5, 7, 3, 'a', 7, 3, 'a', 2, 5, 0, 2, 0, 0,
-					 2, 0, 0, 8, 0, 0, 2, 5, 0, 2, 0, 0, 2, 2, 0 };
-	static const uint8_t loopback[] = { 0, 4, 2, 7, 0, 0, 0, 4, 0x12, 5, 1, 'l', 7, 255, 'i',
-					    2, 0, 0, 2, 5, 0, 0, 2, 3, 0, 4, 2 };
+	static const uint8_t probe[] = { 0,    1, 0, 0, 4, 0x1a, 2, 6, 0, 0,	4,
+					 0x0b, 0, 2, 1, 2, 2,	 0, 0, 3, 0x80, 0,
+					 0,    1, 0, 1, 0, 0,	 3, 3, 0, 2,	0xc7 };
+	static const uint8_t print[] = { 0, 1,	2, 2, 2, 0, 5, 8,   'a', 6, 100, 0, 0, 0, 'b',
+					 6, 50, 0, 2, 5, 0, 6, 100, 0,	 2, 2,	 0, 0, 1, 0 };
+	static const uint8_t full[] = { 5, 255, 1,   5, 255, 2, 5, 255, 3, 5, 255,
+					4, 5,	255, 5, 2,   5, 0, 6,	1, 0, 2,
+					5, 0,	0,   0, 'x', 9, 1, 0,	9, 0, 0 };
+	static const uint8_t input[] = { 0, 4, 2, 0, 1, 5, 7, 3, 'a', 7, 3, 'a', 2, 5, 0, 2, 0,
+					 0, 2, 0, 0, 8, 0, 0, 2, 5,   0, 2, 0,	 0, 2, 2, 0 };
+	static const uint8_t loopback[] = { 0,	 4, 2, 7, 0, 0, 0, 4, 0x12, 5, 1, 'l', 7, 255,
+					    'i', 2, 0, 0, 2, 5, 0, 0, 2,    3, 0, 4,   2 };
 
 	seed("probe", probe, sizeof(probe));
 	seed("print", print, sizeof(print));

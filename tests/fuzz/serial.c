@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * libFuzzer over the UART: a byte string is a run of register accesses and of the loop's calls, in
- * turn. Beside the device runs a plain model of what vmm/serial.h promises; they must agree on every
- * byte in either direction and on the line status. `make fuzz` runs it; tests/unit/serial.c feeds it
- * random strings.
+ * turn. Beside the device runs a plain model of what vmm/serial.h promises; they must agree on
+ * every byte in either direction and on the line status. `make fuzz` runs it; tests/unit/serial.c
+ * feeds it random strings.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -31,9 +31,9 @@ says "first instruction after"
 story "--timeline writes the boot's phases as JSON"
 guest hello boot --timeline "$T/phases"
 ends_with 0
-holds grep -q '"first_entry":{"wall_us":[0-9]*,"cpu_us":[0-9]*}' "$T/phases"
-holds grep -q '"init":{"wall_us":[0-9]*,"cpu_us":[0-9]*}' "$T/phases"
-holds grep -q '"end":{"wall_us":[0-9]*,"cpu_us":[0-9]*}' "$T/phases"
+holds grep -q '"first_entry":{"wall_us":[0-9.]*,"cpu_us":[0-9.]*}' "$T/phases"
+holds grep -q '"init":{"wall_us":[0-9.]*,"cpu_us":[0-9.]*}' "$T/phases"
+holds grep -q '"end":{"wall_us":[0-9.]*,"cpu_us":[0-9.]*}' "$T/phases"
 
 story "every exit reason is answered"
 guest exits ""

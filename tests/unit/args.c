@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The command line of `mayfly run`: each value's grammar and edges, what options mean together, the
- * kernel's command line that comes of them, and the line that says what is wrong. Every command line
- * runs in a process of its own, as it does in life: getopt(3) and args.c keep state.
+ * kernel's command line that comes of them, and the line that says what is wrong. Every command
+ * line runs in a process of its own, as it does in life: getopt(3) and args.c keep state.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -32,7 +32,7 @@ static struct outcome {
 	int result;
 	char env[80][64], path[64]; /* which the child makes, or cuts */
 	char said[1024];
-} *got;
+} * got;
 
 static int map_outcome(void **state)
 {
@@ -95,18 +95,38 @@ static void sizes(void **state)
 		const char *text;
 		uint64_t bytes;
 	} good[] = {
-		{ "0", 0 },		     { "1", 1 },
-		{ "4096", 4096 },	     { "1K", 1024 },
-		{ "128M", 128ull << 20 },    { "4G", 4ull << 30 },
-		{ "1T", 1ull << 40 },	     { "010", 10 },
+		{ "0", 0 },
+		{ "1", 1 },
+		{ "4096", 4096 },
+		{ "1K", 1024 },
+		{ "128M", 128ull << 20 },
+		{ "4G", 4ull << 30 },
+		{ "1T", 1ull << 40 },
+		{ "010", 10 },
 		{ "16777215T", 16777215ull << 40 },
 		{ "18446744073709551615", UINT64_MAX },
 		{ "18014398509481983K", 18014398509481983ull << 10 },
 	};
 	static const char *const bad[] = {
-		"",	"K",   "-1",  "+1",   " 1",  "1 ",  "1k",   "1m",
-		"1MB",	"1MM", "0x1", "1.5G", "1e3", "1P",  "M1",   "18446744073709551616",
-		"16777216T", "18014398509481984K", "99999999999999999999999",
+		"",
+		"K",
+		"-1",
+		"+1",
+		" 1",
+		"1 ",
+		"1k",
+		"1m",
+		"1MB",
+		"1MM",
+		"0x1",
+		"1.5G",
+		"1e3",
+		"1P",
+		"M1",
+		"18446744073709551616",
+		"16777216T",
+		"18014398509481984K",
+		"99999999999999999999999",
 	};
 	uint64_t bytes;
 
@@ -126,13 +146,29 @@ static void durations(void **state)
 		const char *text;
 		uint64_t ms;
 	} good[] = {
-		{ "0", 0 },	    { "30", 30000 },	 { "500ms", 500 },
-		{ "30s", 30000 },   { "5m", 300000 },	 { "2h", 7200000 },
-		{ "8760h", 31536000000ull },		 { "31536000000ms", 31536000000ull },
+		{ "0", 0 },
+		{ "30", 30000 },
+		{ "500ms", 500 },
+		{ "30s", 30000 },
+		{ "5m", 300000 },
+		{ "2h", 7200000 },
+		{ "8760h", 31536000000ull },
+		{ "31536000000ms", 31536000000ull },
 	};
 	static const char *const bad[] = {
-		"", "s", "-1s", " 1s", "1s ", "1.5s", "1S", "1d", "1min", "8761h", "31536001",
-		"18446744073709551615h", "99999999999999999999999",
+		"",
+		"s",
+		"-1s",
+		" 1s",
+		"1s ",
+		"1.5s",
+		"1S",
+		"1d",
+		"1min",
+		"8761h",
+		"31536001",
+		"18446744073709551615h",
+		"99999999999999999999999",
 	};
 	uint64_t ms;
 
@@ -168,8 +204,9 @@ static void everything(void **state)
 {
 	(void)state;
 	assert_int_equal(RUN(K, "--initrd", "i", "--mem=4G", "--cpus", "32", "--cmdline", "quiet",
-			     "--env", "A=1", "--timeout", "2h", "--serial", CUT("unix=sock"), "--hv",
-			     "kvm", "--report", "--timeline", "t", "--", "ls", "-l", "--mem"),
+			     "--env", "A=1", "--timeout", "2h", "--serial", CUT("unix=sock"),
+			     "--hv", "kvm", "--report", "--timeline", "t", "--", "ls", "-l",
+			     "--mem"),
 			 0);
 	assert_string_equal(got->config.initrd, "i");
 	assert_int_equal(got->config.mem_size, 4ull << 30);
@@ -189,7 +226,9 @@ static void everything(void **state)
 
 static void memory(void **state)
 {
-	static char *const bad[] = { "0", "15M", "16777215", "16777217", "1025G", "2T", "lots", "" };
+	static char *const bad[] = {
+		"0", "15M", "16777215", "16777217", "1025G", "2T", "lots", ""
+	};
 
 	(void)state;
 	assert_int_equal(RUN(K, "--mem", "16M"), 0);
@@ -216,7 +255,9 @@ static void cpus(void **state)
 
 static void serial(void **state)
 {
-	static char *const bad[] = { "", "file", "file=", "unix=", "unix", "tty", "stdio ", "null" };
+	static char *const bad[] = {
+		"", "file", "file=", "unix=", "unix", "tty", "stdio ", "null"
+	};
 
 	(void)state;
 	assert_int_equal(RUN(K, "--serial", CUT("file=a,b,max=10M")), 0);
@@ -350,7 +391,8 @@ static void jobs(void **state)
 	assert_int_equal(RUN(K, "--", ""), 0);
 	assert_int_equal(got->config.job.argc, 1);
 	assert_int_equal(RUN(K, "--serial", "none", "--", "true"), 0);
-	assert_string_equal(got->said, "mayfly: --serial none: the command's output goes nowhere\n");
+	assert_string_equal(got->said,
+			    "mayfly: --serial none: the command's output goes nowhere\n");
 }
 
 static void mistakes(void **state)

@@ -51,9 +51,15 @@ static void add(struct bus *bus, uint64_t base, uint64_t size, void *device)
 static const struct {
 	uint64_t base, size;
 } map[] = {
-	{ 0x3f8, 8 },	    { 0x60, 5 },	    { 0x600, 3 },
-	{ 0x400, 0x10 },    { 0xc0000000, 0x1000 }, { 0xc0001000, 0x1000 },
-	{ 0xfec00000, 32 }, { 0, 1 },		    { UINT64_MAX - 15, 15 },
+	{ 0x3f8, 8 },
+	{ 0x60, 5 },
+	{ 0x600, 3 },
+	{ 0x400, 0x10 },
+	{ 0xc0000000, 0x1000 },
+	{ 0xc0001000, 0x1000 },
+	{ 0xfec00000, 32 },
+	{ 0, 1 },
+	{ UINT64_MAX - 15, 15 },
 };
 
 static void *device(unsigned i)
@@ -132,9 +138,10 @@ static void every_window(void **state)
 
 static void beside_the_windows(void **state)
 {
-	static const uint64_t nowhere[] = { 1,	    0x5f,	0x65,	    0x3f7,	0x410,
-					    0x5ff,  0x603,	0xbfffffff, 0xc0002000, 0xfec00020,
-					    1ull << 32, 1ull << 63, UINT64_MAX };
+	static const uint64_t nowhere[] = { 1,		0x5f,	    0x65,	0x3f7,
+					    0x410,	0x5ff,	    0x603,	0xbfffffff,
+					    0xc0002000, 0xfec00020, 1ull << 32, 1ull << 63,
+					    UINT64_MAX };
 	struct bus bus;
 
 	(void)state;
@@ -191,8 +198,8 @@ static void overlaps(void **state)
 	static const struct {
 		uint64_t base, size;
 	} wrong[] = {
-		{ 0x3f8, 8 }, { 0x3f8, 1 }, { 0x3f7, 2 },  { 0x3ff, 1 },
-		{ 0x61, 2 },  { 0x50, 32 }, { 0x700, 0 },  { 0xc0000fff, 1 },
+		{ 0x3f8, 8 }, { 0x3f8, 1 }, { 0x3f7, 2 }, { 0x3ff, 1 },
+		{ 0x61, 2 },  { 0x50, 32 }, { 0x700, 0 }, { 0xc0000fff, 1 },
 	};
 
 	(void)state;

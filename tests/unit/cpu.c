@@ -68,18 +68,19 @@ int hv_set_sregs(const struct hv_vcpu *v, const struct kvm_sregs *r)
 	return 0;
 }
 
-/* A provider's table, of an Intel and an AMD machine with 8 threads; what is not asked is left out. */
-#define ENTRY(leaf, i, f, a, b, c, d)                                                             \
-	{                                                                                         \
-		.function = leaf, .index = i, .flags = f, .eax = a, .ebx = b, .ecx = c, .edx = d  \
+/* A provider's table, of an Intel and an AMD machine with 8 threads; what is not asked is left out.
+ */
+#define ENTRY(leaf, i, f, a, b, c, d)                                                            \
+	{                                                                                        \
+		.function = leaf, .index = i, .flags = f, .eax = a, .ebx = b, .ecx = c, .edx = d \
 	}
 
 static const struct kvm_cpuid_entry2 intel[] = {
 	ENTRY(0, 0, 0, 0x14, 0x756e6547, 0x6c65746e, 0x49656e69),
 	ENTRY(1, 0, 0, 0x50654, 0x07100842, 0x7ffefbff & ~(1u << 24), 0xbfebfbff),
-	ENTRY(4, 0, 1, 0x1c004121, 0x01c0003f, 0x3f, 0), /* L1 data, 2 threads share it */
-	ENTRY(4, 1, 1, 0x1c004122, 0x01c0003f, 0x3f, 0), /* L1 code */
-	ENTRY(4, 2, 1, 0x1c004143, 0x03c0003f, 0x3ff, 0), /* L2 */
+	ENTRY(4, 0, 1, 0x1c004121, 0x01c0003f, 0x3f, 0),   /* L1 data, 2 threads share it */
+	ENTRY(4, 1, 1, 0x1c004122, 0x01c0003f, 0x3f, 0),   /* L1 code */
+	ENTRY(4, 2, 1, 0x1c004143, 0x03c0003f, 0x3ff, 0),  /* L2 */
 	ENTRY(4, 3, 1, 0x1c03c163, 0x0280003f, 0x4fff, 4), /* L3 */
 	ENTRY(4, 4, 1, 0, 0, 0, 0),
 	ENTRY(6, 0, 0, 0x77, 2, 9, 0),
@@ -304,8 +305,8 @@ static void large_table(void **state)
 	(void)state;
 	provide(intel, 2);
 	while (nr < HV_CPUID_MAX - OWN) {
-		cpuid.entries[nr] = (struct kvm_cpuid_entry2){ .function = 0x90000000 + nr,
-							       .eax = nr };
+		cpuid.entries[nr] =
+			(struct kvm_cpuid_entry2){ .function = 0x90000000 + nr, .eax = nr };
 		nr++;
 	}
 	cpuid.head.nent = nr;

@@ -173,10 +173,10 @@ static void many_threads(void **state)
 	assert_in_range(end.reason, END_POWEROFF, END_ERROR);
 }
 
-#define TEST(text, setup, function)                                                               \
-	{                                                                                         \
-		.name = text, .test_func = function, .setup_func = setup,                         \
-		.teardown_func = drop_end                                                         \
+#define TEST(text, setup, function)                                       \
+	{                                                                 \
+		.name = text, .test_func = function, .setup_func = setup, \
+		.teardown_func = drop_end                                 \
 	}
 
 static const struct CMUnitTest tests[] = {

@@ -274,9 +274,9 @@ static void refused(void **state)
 	assert_int_equal(told.nr, 2);
 }
 
-#define TEST(text, function)                                                                      \
-	{                                                                                         \
-		.name = text, .test_func = function, .setup_func = make_ioapic                    \
+#define TEST(text, function)                                                   \
+	{                                                                      \
+		.name = text, .test_func = function, .setup_func = make_ioapic \
 	}
 
 static const struct CMUnitTest tests[] = {

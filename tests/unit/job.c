@@ -168,10 +168,10 @@ static void long_arguments(void **state)
 	free(want);
 }
 
-#define TEST(text, function)                                                                      \
-	{                                                                                         \
-		.name = text, .test_func = function, .setup_func = make_dir,                      \
-		.teardown_func = remove_dir                                                       \
+#define TEST(text, function)                                                 \
+	{                                                                    \
+		.name = text, .test_func = function, .setup_func = make_dir, \
+		.teardown_func = remove_dir                                  \
 	}
 
 static const struct CMUnitTest tests[] = {

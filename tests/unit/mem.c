@@ -282,7 +282,9 @@ static void unaligned_is_read(void **state)
 {
 	static const struct {
 		uint64_t gpa, offset;
-	} row[] = { { TO + 1, 0 }, { TO, 1 }, { TO + 1, 1 }, { TO + 8, PAGE }, { TO + 2048, 2048 } };
+	} row[] = {
+		{ TO + 1, 0 }, { TO, 1 }, { TO + 1, 1 }, { TO + 8, PAGE }, { TO + 2048, 2048 }
+	};
 	const int fd = make_file(4 * PAGE);
 
 	for (unsigned i = 0; i < COUNT(row); i++) {
@@ -364,9 +366,9 @@ static void kept_private(void **state)
 	close(fd);
 }
 
-#define TEST(text, function)                                                                      \
-	{                                                                                         \
-		.name = text, .test_func = function, .teardown_func = drop_mem                    \
+#define TEST(text, function)                                                   \
+	{                                                                      \
+		.name = text, .test_func = function, .teardown_func = drop_mem \
 	}
 
 static const struct CMUnitTest tests[] = {

@@ -27,12 +27,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { THR_RBR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 
 /* Bits as the data sheet names them. */
-enum { ERBFI = 0x01, ETBEI = 0x02, ELSI = 0x04, EDSSI = 0x08 };		    /* IER */
+enum { ERBFI = 0x01, ETBEI = 0x02, ELSI = 0x04, EDSSI = 0x08 }; /* IER */
 enum { NO_INT = 0x01, THRE_INT = 0x02, DATA_INT = 0x04, STATUS_INT = 0x06, TIMEOUT_INT = 0x0c };
-enum { FIFOS = 0xc0 };							    /* IIR */
-enum { DTR = 0x01, RTS = 0x02, OUT1 = 0x04, OUT2 = 0x08, LOOP = 0x10 };	    /* MCR */
-enum { DR = 0x01, OE = 0x02, BI = 0x10, THRE = 0x20, TEMT = 0x40 };	    /* LSR */
-enum { CTS = 0x10, DSR = 0x20, RI = 0x40, DCD = 0x80 };			    /* MSR */
+enum { FIFOS = 0xc0 };							/* IIR */
+enum { DTR = 0x01, RTS = 0x02, OUT1 = 0x04, OUT2 = 0x08, LOOP = 0x10 }; /* MCR */
+enum { DR = 0x01, OE = 0x02, BI = 0x10, THRE = 0x20, TEMT = 0x40 };	/* LSR */
+enum { CTS = 0x10, DSR = 0x20, RI = 0x40, DCD = 0x80 };			/* MSR */
 enum { DLAB = 0x80 };
 
 #define IDLE (THRE | TEMT)
@@ -247,7 +247,8 @@ static void loopback_overrun(void **state)
 	assert_int_equal(in(LSR), IDLE);
 }
 
-/* The loop's read may end after the guest has looped bytes back: both fit, no guest can change it. */
+/* The loop's read may end after the guest has looped bytes back: both fit, no guest can change it.
+ */
 static void loopback_beside_input(void **state)
 {
 	uint8_t input[SERIAL_RX];
@@ -263,7 +264,7 @@ static void loopback_beside_input(void **state)
 		assert_int_equal(in(THR_RBR), 'l');
 	for (unsigned i = 0; i < SERIAL_RX; i++)
 		assert_int_equal(in(THR_RBR), 'i');
-	assert_int_equal(in(LSR) & DR, 0);
+	assert_int_equal(in(LSR)&DR, 0);
 }
 
 /* The transmitter's interrupt: when it is turned on, and after each byte, until IIR is read. */
@@ -319,7 +320,7 @@ static void trigger_levels(void **state)
 			put("................" + 16 - n);
 			assert_int_equal(in(IIR_FCR),
 					 FIFOS | (n < level[i] ? TIMEOUT_INT : DATA_INT));
-			while (in(LSR) & DR)
+			while (in(LSR)&DR)
 				in(THR_RBR);
 		}
 	}
@@ -491,7 +492,8 @@ static void full_queue(void **state)
 	assert_int_equal(s->tx_dropped, 0);
 }
 
-/* A driver that does not look waits a little, once, and then loses bytes until there is progress. */
+/* A driver that does not look waits a little, once, and then loses bytes until there is progress.
+ */
 static void stalled_writer(void **state)
 {
 	uint64_t before;
@@ -590,7 +592,7 @@ static void *write_pattern(void *arg)
 {
 	(void)arg;
 	for (uint32_t i = 0; i < STRESS; i++) {
-		while (!(in(LSR) & THRE))
+		while (!(in(LSR)&THRE))
 			;
 		out(THR_RBR, pattern(i));
 	}
@@ -642,10 +644,10 @@ static void random_accesses(void **state)
 	}
 }
 
-#define TEST(text, setup, function)                                                               \
-	{                                                                                         \
-		.name = text, .test_func = function, .setup_func = setup,                         \
-		.teardown_func = drop_serial                                                      \
+#define TEST(text, setup, function)                                       \
+	{                                                                 \
+		.name = text, .test_func = function, .setup_func = setup, \
+		.teardown_func = drop_serial                              \
 	}
 
 static const struct CMUnitTest tests[] = {
