@@ -27,38 +27,45 @@ include tests/unit/unit.mk
 include tests/guest/guest.mk
 include bench/bench.mk
 
-.PHONY: all run test tests-built bench kernel rootfs check format install clean help deps
+.PHONY: all run test tests-built bench kernel rootfs check format install clean help deps run-deps
 all: $(BUILD)/mayfly ## build build/mayfly
 
-# Debian packages, and what for. `make deps` installs those that are missing.
-DEPS := gcc binutils make git
-DEPS += musl-tools liburing-dev linux-libc-dev dpkg-dev # build/mayfly; cJSON from its source package
-DEPS += cpio lz4 xz-utils kmod                          # guest images
-DEPS += flex bison bc libelf-dev patch                  # make kernel
-DEPS += qemu-system-x86                                 # the svm host; the peer of the benchmarks
+# Debian packages, and what for. `make run` needs the first group only.
+RUN_DEPS := gcc binutils make git
+RUN_DEPS += musl-tools liburing-dev linux-libc-dev dpkg-dev # build/mayfly; cJSON from its source package
+RUN_DEPS += cpio lz4 xz-utils                               # guest images
+RUN_DEPS += qemu-system-x86 busybox-static kmod             # the svm host
+DEPS := $(RUN_DEPS)
+DEPS += flex bison bc libelf-dev patch                      # make kernel
 DEPS += bochs bochs-term bochsbios vgabios isolinux syslinux-common genisoimage # the vtx host
-DEPS += busybox-static                                  # both hosts
-DEPS += libcmocka-dev acpica-tools mandoc               # tests
-DEPS += clang libclang-rt-14-dev                        # make fuzz
-DEPS += clang-format clang-tidy cppcheck                # make check
-DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs    # make rootfs
-DEPS += gnuplot-nox                                     # plots of the benchmarks
+DEPS += libcmocka-dev acpica-tools mandoc socat             # tests
+DEPS += clang libclang-rt-14-dev                            # make fuzz
+DEPS += clang-format clang-tidy cppcheck                    # make check
+DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs        # make rootfs
+DEPS += gnuplot-nox                                         # plots of the benchmarks
 
-deps: ## install the Debian packages that are missing
-	@there=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(DEPS) 2> /dev/null | sed -n 's/ installed$$//p'); \
-	missing=$$(for p in $(DEPS); do echo "$$there" | grep -qx "$$p" || echo $$p; done); \
+# install,PACKAGES: those of them that are not there; and cJSON, of which Debian has no static library.
+define install
+	@there=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(1) 2> /dev/null | sed -n 's/ installed$$//p'); \
+	missing=$$(for p in $(1); do echo "$$there" | grep -qx "$$p" || echo $$p; done); \
+	sudo=$$([ $$(id -u) -eq 0 ] || echo sudo); \
 	if [ -n "$$missing" ]; then \
 		echo "installing:" $$missing; \
-		sudo=$$([ $$(id -u) -eq 0 ] || echo sudo); \
-		$$sudo apt-get -qq update && \
-		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing > /dev/null || \
-			{ echo "make deps: apt-get could not install them; as root: apt-get install" $$missing; exit 1; }; \
-	elif ! apt-cache show linux-image-cloud-amd64 > /dev/null 2>&1; then \
-		$$([ $$(id -u) -eq 0 ] || echo sudo) apt-get -qq update; \
-	fi
+		$$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
+			apt-get -qq install -y --no-install-recommends $$missing > /dev/null || \
+			{ echo "this did not work; as root: apt-get install" $$missing; exit 1; }; \
+	fi; \
+	apt-cache show linux-image-cloud-amd64 > /dev/null 2>&1 || $$sudo apt-get -qq update
 	@api/cjson > /dev/null
+endef
 
-run: deps ## install what is missing, build, and run a job in a microVM
+deps: ## install the Debian packages that are missing
+	$(call install,$(DEPS))
+
+run-deps:
+	$(call install,$(RUN_DEPS))
+
+run: run-deps ## install what is missing, build, and run a job in a microVM
 	@$(MAKE) --no-print-directory all
 	@rootfs/demo
 

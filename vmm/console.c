@@ -225,6 +225,17 @@ static void on_paced(struct op *op, int res)
 	pump_in(c);
 }
 
+/* A client that has nothing more to say may still be listening: until it hangs up altogether. */
+static void wait_hangup(struct console *c)
+{
+	struct io_uring_sqe *sqe = loop_sqe(c->loop);
+
+	c->reading = true;
+	io_uring_prep_poll_add(sqe, c->in, 0);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &c->hangup_op);
+}
+
 static void on_read(struct op *op, int res)
 {
 	struct console *c = container_of(op, struct console, read_op);
@@ -237,11 +248,22 @@ static void on_read(struct op *op, int res)
 		serial_rx_put(c->serial, c->input, (size_t)res);
 	else if (res == -EAGAIN)
 		wait_readable(c);
+	else if (c->config->kind == SERIAL_UNIX && res == 0)
+		wait_hangup(c);
 	else if (c->config->kind == SERIAL_UNIX)
 		client_gone(c);
 	else if (res != -EINTR)
 		end_input(c);
 	pump_in(c);
+}
+
+static void on_hangup(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, hangup_op);
+
+	(void)res;
+	c->reading = false;
+	client_gone(c);
 }
 
 static void on_readable(struct op *op, int res)
@@ -411,6 +433,7 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->wake_op.done = on_wake;
 	c->read_op.done = on_read;
 	c->readable_op.done = on_readable;
+	c->hangup_op.done = on_hangup;
 	c->write_op.done = on_written;
 	c->writable_op.done = on_writable;
 	c->stall_op.done = on_stalled;

@@ -163,6 +163,22 @@ mayfly run --timeout 60s --kernel "$GUESTS/exits.elf" --cmdline "do=echo echo=ir
 ends_with $((3000 % 256))
 holds cmp -s "$T/in" "$T/out"
 
+if command -v socat > /dev/null; then
+	story "the serial port on a Unix socket: one client after another, and the socket goes in the end"
+	"$MAYFLY" run --timeout 60s --kernel "$GUESTS/exits.elf" --cmdline do=echo --serial "unix=$T/socket" \
+		> "$T/out" 2> "$T/err" &
+	pid=$!
+	while [ ! -S "$T/socket" ]; do sleep 0.1; done
+	holds [ "$(printf 'first' | socat -t 1 - "UNIX:$T/socket")" = first ]
+	holds [ "$(printf 'second\004' | socat -t 10 - "UNIX:$T/socket")" = second ]
+	wait $pid
+	status=$?
+	ends_with 11
+	holds [ ! -e "$T/socket" ]
+else
+	skipped "the serial port on a Unix socket" "no socat here"
+fi
+
 story "closed standard descriptors do no harm"
 "$MAYFLY" run --timeout 60s --kernel "$GUESTS/hello.elf" --cmdline exit=3 <&- >&- 2>&-
 status=$?
