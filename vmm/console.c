@@ -51,8 +51,26 @@ static size_t within_cap(const struct console *c, size_t n)
 	return max - c->written < n ? max - c->written : n;
 }
 
+/*
+ * A reader that can vanish has STALL_MS for each operation, which the ring then ends with
+ * -ECANCELED. A write waits for room inside of the ring, also where the descriptor does not block.
+ */
+static void submit_limited(struct console *c, struct io_uring_sqe *sqe, struct op *op)
+{
+	sqe->flags |= IOSQE_FIXED_FILE | (can_vanish(c) ? IOSQE_IO_LINK : 0);
+	loop_prepared(sqe, op);
+	if (!can_vanish(c))
+		return;
+	c->stall = (struct __kernel_timespec){ .tv_sec = STALL_MS / 1000,
+					       .tv_nsec = STALL_MS % 1000 * 1000000l };
+	sqe = loop_sqe(c->loop);
+	io_uring_prep_link_timeout(sqe, &c->stall, 0);
+	loop_prepared(sqe, NULL);
+}
+
 static void pump_out(struct console *c)
 {
+	struct io_uring_sqe *sqe;
 	const uint8_t *data;
 	size_t n;
 
@@ -71,7 +89,9 @@ static void pump_out(struct console *c)
 		return;
 	}
 	c->writing = true;
-	loop_write(c->loop, &c->write_op, c->out, data, (unsigned)within_cap(c, n));
+	sqe = loop_sqe(c->loop);
+	io_uring_prep_write(sqe, c->out, data, (unsigned)within_cap(c, n), (uint64_t)-1);
+	submit_limited(c, sqe, &c->write_op);
 }
 
 static void wait_writable(struct console *c)
@@ -79,33 +99,37 @@ static void wait_writable(struct console *c)
 	struct io_uring_sqe *sqe = loop_sqe(c->loop);
 
 	io_uring_prep_poll_add(sqe, c->out, POLLOUT);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	loop_prepared(sqe, &c->writable_op);
-	if (can_vanish(c))
-		loop_timeout(c->loop, &c->stall_op, &c->stall, STALL_MS);
+	submit_limited(c, sqe, &c->writable_op);
 }
 
-static void on_stalled(struct op *op, int res)
+/* Its output is dropped until it reads again. */
+static void reader_stalled(struct console *c)
 {
-	struct console *c = container_of(op, struct console, stall_op);
+	struct io_uring_sqe *sqe = loop_sqe(c->loop);
 
-	if (res != -ETIME)
-		return; /* cancelled: it was writable in time */
 	serial_tx_discard(c->serial, true);
 	finish_drain(c);
+	io_uring_prep_poll_add(sqe, c->out, POLLOUT);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &c->writable_op);
 }
 
 static void on_writable(struct op *op, int res)
 {
 	struct console *c = container_of(op, struct console, writable_op);
 
-	(void)res; /* an error shows in the write */
-	if (can_vanish(c)) {
-		loop_cancel(c->loop, &c->stall_op);
-		serial_tx_discard(c->serial, false);
+	if (res == -ECANCELED) {
+		reader_stalled(c);
+		return;
 	}
 	c->writing = false;
-	pump_out(c);
+	if (c->config->kind == SERIAL_UNIX && (res < 0 || res & (POLLERR | POLLHUP))) {
+		client_gone(c);
+		return;
+	}
+	if (can_vanish(c))
+		serial_tx_discard(c->serial, false);
+	pump_out(c); /* an error shows in the write */
 }
 
 static void on_written(struct op *op, int res)
@@ -114,6 +138,10 @@ static void on_written(struct op *op, int res)
 
 	if (res == -EAGAIN) { /* a descriptor that somebody made non-blocking */
 		wait_writable(c);
+		return;
+	}
+	if (res == -ECANCELED) {
+		reader_stalled(c);
 		return;
 	}
 	c->writing = false;
@@ -315,7 +343,11 @@ static void on_accepted(struct op *op, int res)
 	struct console *c = container_of(op, struct console, accept_op);
 
 	if (res < 0 || loop_file_replace(c->loop, c->client_file, res)) {
-		accept_next(c);
+		fail(res < 0 ? res : -EMFILE, "%s: a client was turned away", c->config->path);
+		if (res >= 0)
+			close(res);
+		if (res != -EMFILE && res != -ENFILE) /* else the next try would fail at once */
+			accept_next(c);
 		return;
 	}
 	c->client_fd = res;
@@ -327,15 +359,20 @@ static void on_accepted(struct op *op, int res)
 
 /* Opening. Each back end sets in and out, or leaves -1. */
 
+bool console_is_tty(const struct serial_config *config)
+{
+	return config->kind == SERIAL_STDIO && term_is_usable() && isatty(STDOUT_FILENO);
+}
+
 /* stdin and stdout are whatever the caller gave us; what is closed or in the background is left. */
 static int open_stdio(struct console *c, bool is_job)
 {
 	int err = 0;
 
-	c->is_tty = term_is_usable();
-	if (c->is_tty || !isatty(STDIN_FILENO))
+	if (term_is_usable() || !isatty(STDIN_FILENO))
 		c->in = loop_file(c->loop, STDIN_FILENO);
 	c->out = loop_file(c->loop, STDOUT_FILENO);
+	c->is_tty = console_is_tty(c->config);
 	c->eof_breaks = is_job && !c->is_tty;
 	if (c->is_tty)
 		err = term_raw();
@@ -436,7 +473,6 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->hangup_op.done = on_hangup;
 	c->write_op.done = on_written;
 	c->writable_op.done = on_writable;
-	c->stall_op.done = on_stalled;
 	c->pace_op.done = on_paced;
 	c->accept_op.done = on_accepted;
 	c->wake_file = loop_file(loop, serial->wake_fd);
@@ -448,11 +484,6 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	loop_read(loop, &c->wake_op, c->wake_file, &c->wakes, sizeof(c->wakes));
 	pump_in(c); /* there is no room yet: this asks to be told */
 	return 0;
-}
-
-bool console_is_tty(const struct console *c)
-{
-	return c->is_tty;
 }
 
 void console_drain(struct console *c, void (*drained)(void *arg), void *arg)

@@ -27,8 +27,8 @@ struct console {
 	void *drained_arg;
 	uint64_t written; /* bytes to the file */
 	uint64_t wakes;
-	struct op wake_op, read_op, readable_op, hangup_op, write_op, writable_op, stall_op,
-		accept_op, pace_op;
+	struct op wake_op, read_op, readable_op, hangup_op, write_op, writable_op, accept_op,
+		pace_op;
 	struct __kernel_timespec stall, pace;
 	uint64_t fed_ns; /* when input was last put; 0: the guest has had its pause since */
 	uint8_t input[1024];
@@ -41,8 +41,8 @@ struct console {
 int console_open(struct console *c, struct loop *loop, struct serial *serial,
 		 const struct serial_config *config, bool is_job);
 
-/* Whether the console is on a terminal, which is raw from console_open() to term_restore(). */
-bool console_is_tty(const struct console *c);
+/* Whether it will be on a terminal, which is raw from console_open() to term_restore(). */
+bool console_is_tty(const struct serial_config *config);
 
 /* Calls back, on the loop, once all output is out or its reader is gone. No vCPU may run any more.
  */

@@ -20,6 +20,8 @@
 #define CPUID_1_EDX_HTT		 (1u << 28)
 #define CPUID_6_EAX_ARAT	 (1u << 2) /* the APIC timer never stops */
 #define CPUID_AMD_ECX_CMP_LEGACY (1u << 1)
+#define CACHES_MAX		 16u
+#define APIC_BUS_KHZ		 1000000u    /* KVM's local APIC counts nanoseconds */
 #define HYPERVISOR_TIMING	 0x40000010u /* EAX = TSC in kHz: VMware's leaf, read by BSDs */
 
 /* MSRs (SDM vol. 4). */
@@ -100,7 +102,7 @@ static void intel_topology(struct hv_cpuid *cpuid, unsigned id, unsigned cpus)
 {
 	struct kvm_cpuid_entry2 *e;
 
-	for (uint32_t i = 0; (e = find(cpuid, 4, i)) && e->eax & 0x1f; i++) {
+	for (uint32_t i = 0; i < CACHES_MAX && (e = find(cpuid, 4, i)) && e->eax & 0x1f; i++) {
 		const uint32_t level = e->eax >> 5 & 7;
 		const uint32_t sharing = level >= 3 ? (1u << id_bits(cpus)) - 1 : 0;
 
@@ -141,7 +143,8 @@ static void amd_topology(struct hv_cpuid *cpuid, unsigned id, unsigned cpus)
 	e->ecx = cpus > 1 ? e->ecx | CPUID_AMD_ECX_CMP_LEGACY : e->ecx & ~CPUID_AMD_ECX_CMP_LEGACY;
 	e = leaf(cpuid, 0x80000008);
 	e->ecx = (e->ecx & ~0xf0ffu) | id_bits(cpus) << 12 | (cpus - 1);
-	for (uint32_t i = 0; (e = find(cpuid, 0x8000001d, i)) && e->eax & 0x1f; i++)
+	for (uint32_t i = 0; i < CACHES_MAX && (e = find(cpuid, 0x8000001d, i)) && e->eax & 0x1f;
+	     i++)
 		e->eax = (e->eax & 0x3fff) | ((e->eax >> 5 & 7) >= 3 ? cpus - 1 : 0) << 14;
 	e = find(cpuid, 0x8000001e, 0);
 	if (e) {
@@ -173,6 +176,7 @@ static void frequency(struct hv_cpuid *cpuid, unsigned tsc_khz)
 	if (e) {
 		e->eax = HYPERVISOR_TIMING;
 		leaf(cpuid, HYPERVISOR_TIMING)->eax = tsc_khz;
+		leaf(cpuid, HYPERVISOR_TIMING)->ebx = APIC_BUS_KHZ;
 	}
 }
 
@@ -182,6 +186,13 @@ void cpu_cpuid(struct hv_cpuid *cpuid, unsigned id, unsigned cpus, unsigned tsc_
 	intel_topology(cpuid, id, cpus);
 	amd_topology(cpuid, id, cpus);
 	frequency(cpuid, tsc_khz);
+}
+
+unsigned cpu_physical_bits(struct hv_cpuid *supported)
+{
+	const struct kvm_cpuid_entry2 *e = find(supported, 0x80000008, 0);
+
+	return e && e->eax & 0xff ? e->eax & 0xff : 36; /* the least of a 64-bit CPU (SDM) */
 }
 
 int cpu_init(const struct hv_vcpu *vcpu, const struct hv_cpuid *supported, unsigned id,

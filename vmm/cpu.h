@@ -16,6 +16,9 @@
  */
 void cpu_cpuid(struct hv_cpuid *cpuid, unsigned id, unsigned cpus, unsigned tsc_khz);
 
+/* Bits of a guest-physical address that the provider's CPUs have. */
+unsigned cpu_physical_bits(struct hv_cpuid *supported);
+
 /* Loads CPUID and MSRs into a vCPU; the same for all of them. 0 or -errno, logged. */
 int cpu_init(const struct hv_vcpu *vcpu, const struct hv_cpuid *supported, unsigned id,
 	     unsigned cpus, unsigned tsc_khz);

@@ -163,7 +163,7 @@ int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa, unsigned len, uint32
 
 int hv_supported_cpuid(const struct hv *hv, struct hv_cpuid *cpuid)
 {
-	cpuid->head.nent = HV_CPUID_MAX;
+	cpuid->head.nent = HV_CPUID_MAX - HV_CPUID_OWN;
 	return call(hv->sys_fd, KVM_GET_SUPPORTED_CPUID, cpuid);
 }
 

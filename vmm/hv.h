@@ -27,6 +27,7 @@ struct hv_vcpu {
 
 /* Room for every CPUID entry a provider may report, and for mayfly's own. */
 #define HV_CPUID_MAX 256u
+#define HV_CPUID_OWN 16u /* entries of the maximum that are left for mayfly */
 struct hv_cpuid {
 	struct kvm_cpuid2 head; /* head.nent entries follow */
 	struct kvm_cpuid_entry2 entries[HV_CPUID_MAX];

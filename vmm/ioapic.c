@@ -63,7 +63,7 @@ static struct kvm_irq_routing_entry route(unsigned gsi, uint64_t rte)
 	};
 }
 
-static void update_routes(const struct ioapic *ioapic)
+static void update_routes(struct ioapic *ioapic)
 {
 	struct kvm_irq_routing_entry routes[IOAPIC_PINS];
 	unsigned nr = 0;
@@ -73,8 +73,9 @@ static void update_routes(const struct ioapic *ioapic)
 		if (is_live(ioapic->pins[i]))
 			routes[nr++] = route(i, ioapic->pins[i]);
 	err = hv_set_routes(ioapic->hv, routes, nr);
-	if (err)
+	if (err && !ioapic->is_refused)
 		fail(err, "KVM_SET_GSI_ROUTING; the guest's interrupts stay as they were");
+	ioapic->is_refused = err;
 }
 
 static void write_pin(struct ioapic *ioapic, unsigned pin, bool high, uint32_t value)

@@ -17,6 +17,7 @@
 struct ioapic {
 	pthread_mutex_t lock; /* the registers, and the order of route updates */
 	const struct hv *hv;
+	bool is_refused; /* the kernel refused routes: said once, the guest may try for ever */
 	uint32_t select; /* IOREGSEL */
 	uint32_t id;
 	uint64_t pins[IOAPIC_PINS]; /* redirection entries */

@@ -30,8 +30,9 @@ int loop_init(struct loop *loop)
 				 "'sysctl kernel.io_uring_disabled=0' (in a container, also in its "
 				 "seccomp profile)");
 	if (err == -EINVAL || err == -ENOSYS)
-		return fail(err,
-			    "this host's io_uring is too old; mayfly needs Linux 6.1 or newer");
+		return fail(
+			err,
+			"this host has no io_uring, or too old a one; mayfly needs Linux 6.1 or newer");
 	if (err)
 		return fail(err, "io_uring_setup");
 	err = io_uring_register_files_sparse(&loop->ring, FILES);

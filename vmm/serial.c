@@ -129,7 +129,7 @@ static bool wait_for_room(struct serial *s)
 
 	if (s->tx_stalled)
 		return false;
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += STALL_MS * 1000000l;
 	until.tv_sec += until.tv_nsec / 1000000000l;
 	until.tv_nsec %= 1000000000l;
@@ -137,7 +137,7 @@ static bool wait_for_room(struct serial *s)
 		if (pthread_cond_timedwait(&s->room, &s->lock, &until) == ETIMEDOUT)
 			break;
 	s->tx_stalled = tx_used(s) == SERIAL_TX;
-	return !s->tx_stalled;
+	return !s->tx_stalled && !s->tx_discard;
 }
 
 static void rx_push(struct serial *s, uint8_t byte)
@@ -304,9 +304,13 @@ static void write_register(struct serial *s, unsigned reg, uint8_t value)
 
 void serial_init(struct serial *s, int irq_fd, int wake_fd, bool gated)
 {
+	pthread_condattr_t attr;
+
 	memset(s, 0, offsetof(struct serial, rx));
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->room, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->room, &attr);
 	s->irq_fd = irq_fd;
 	s->wake_fd = wake_fd;
 	s->gated = gated;

@@ -37,6 +37,12 @@ static void on_fatal(int signo)
 	_exit(EXIT_MONITOR);
 }
 
+void signals_unblock_fatal(sigset_t *set)
+{
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		sigdelset(set, fatal[i].signo);
+}
+
 static void read_next(struct signals *s)
 {
 	loop_read(s->loop, &s->op, s->file, &s->info, sizeof(s->info));
@@ -58,6 +64,15 @@ static void on_signal(struct op *op, int res)
 	read_next(s);
 }
 
+/* A signal that the caller had us ignore (nohup, a shell's background job) stays ignored. */
+static void take(sigset_t *set, int signo)
+{
+	struct sigaction old;
+
+	if (sigaction(signo, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+		sigaddset(set, signo);
+}
+
 int signals_init(struct signals *s, struct loop *loop, struct end *end)
 {
 	struct sigaction action = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND };
@@ -67,9 +82,10 @@ int signals_init(struct signals *s, struct loop *loop, struct end *end)
 		sigaction(fatal[i].signo, &action, NULL);
 	signal(SIGPIPE, SIG_IGN); /* a reader that is gone shows as EPIPE */
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
+	take(&set, SIGINT);
+	take(&set, SIGTERM);
+	take(&set, SIGHUP);
+	take(&set, SIGQUIT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	s->loop = loop;
 	s->end = end;

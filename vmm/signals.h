@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The process's signals. SIGINT, SIGTERM and SIGHUP end the microVM through the loop; the ones that
- * mean a bug or a lost file restore the terminal, say so in one line and end the process with the
- * exit codes of the wire contract (148 to 157).
+ * The process's signals. SIGINT, SIGTERM, SIGHUP and SIGQUIT end the microVM through the loop; the
+ * ones that mean a bug or a lost file restore the terminal, say so in one line and end the process
+ * with the exit codes of the wire contract (148 to 157).
  */
 #ifndef VMM_SIGNALS_H
 #define VMM_SIGNALS_H
@@ -10,6 +10,7 @@
 #include "end.h"
 #include "loop.h"
 
+#include <signal.h>
 #include <sys/signalfd.h>
 
 struct signals {
@@ -19,6 +20,9 @@ struct signals {
 	struct signalfd_siginfo info;
 	struct op op;
 };
+
+/* The fatal ones, which no thread may block: they are answered where they strike. */
+void signals_unblock_fatal(sigset_t *set);
 
 /* Before any thread is started: they inherit the mask. 0 or -errno, logged. */
 int signals_init(struct signals *signals, struct loop *loop, struct end *end);

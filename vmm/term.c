@@ -3,6 +3,7 @@
 #include "term.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -33,6 +34,7 @@ int term_raw(void)
 		return -errno;
 	raw = saved;
 	cfmakeraw(&raw);
+	raw.c_oflag |= OPOST; /* a line of ours still begins at the left */
 	if (tcsetattr(STDIN_FILENO, TCSANOW, &raw))
 		return -errno;
 	is_raw = true;
@@ -41,6 +43,14 @@ int term_raw(void)
 
 void term_restore(void)
 {
-	if (atomic_exchange(&is_raw, false))
-		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+	sigset_t ttou, old;
+
+	if (!atomic_exchange(&is_raw, false))
+		return;
+	/* Put into the background meanwhile, the process would be stopped for this. */
+	sigemptyset(&ttou);
+	sigaddset(&ttou, SIGTTOU);
+	pthread_sigmask(SIG_BLOCK, &ttou, &old);
+	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }

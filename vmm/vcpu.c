@@ -6,6 +6,7 @@
 #include "vcpu.h"
 #include "cpu.h"
 #include "log.h"
+#include "signals.h"
 #include "timeline.h"
 
 #include <errno.h>
@@ -37,6 +38,17 @@ void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mm
 	vcpus->pause = true;
 }
 
+/* Memory beyond what the CPU can address would be lost without a word. */
+static int check_memory(const struct vcpus *vcpus, unsigned bits)
+{
+	const struct mem_region *last = &vcpus->mem->regions[vcpus->mem->nr_regions - 1];
+
+	if (last->gpa + last->size <= 1ull << bits)
+		return 0;
+	return fail(0, "--mem: this CPU addresses %llu GiB; the guest's memory ends beyond",
+		    (1ull << bits) >> 30);
+}
+
 int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 {
 	struct hv_cpuid supported;
@@ -48,6 +60,9 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 		return fail(-errno, "eventfd");
 	if (err)
 		return fail(err, "%s: KVM_GET_SUPPORTED_CPUID", hv->device);
+	err = check_memory(vcpus, cpu_physical_bits(&supported));
+	if (err)
+		return err;
 	for (unsigned i = 0; i < nr; i++) {
 		struct vcpu *v = &vcpus->vcpu[i];
 		int khz;
@@ -237,9 +252,10 @@ int vcpus_start(struct vcpus *vcpus)
 	int err = 0;
 
 	sigaction(KICK, &kick, NULL);
-	/* The threads take the kick and nothing else; the process's signals are the loop's. */
+	/* The threads take the kick and what kills; the operator's signals are the loop's. */
 	sigfillset(&all);
 	sigdelset(&all, KICK);
+	signals_unblock_fatal(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (unsigned i = 0; i < vcpus->nr && !err; i++) {
 		struct vcpu *v = &vcpus->vcpu[i];

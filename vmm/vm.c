@@ -28,6 +28,8 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
+#define GRACE_MS 1000 /* for the last output, after a timeout or a signal */
+
 /* Static: one per process, and the serial queues would not fit a stack. */
 static struct vm {
 	const struct vm_config *config;
@@ -44,10 +46,10 @@ static struct vm {
 	struct end end;
 	struct loop loop;
 	struct signals signals;
-	struct op end_op, timeout_op;
+	struct op end_op, timeout_op, grace_op;
 	uint64_t end_count;
 	int end_file;
-	struct __kernel_timespec timeout;
+	struct __kernel_timespec timeout, grace;
 } vm;
 
 static void on_drained(void *arg)
@@ -65,6 +67,17 @@ static void on_end(struct op *op, int res)
 	must(res == (int)sizeof(v->end_count));
 	vcpus_stop(&v->vcpus);
 	console_drain(&v->console, on_drained, v);
+	/* Who asked for the end does not wait for a reader that has stopped reading. */
+	if (v->end.reason == END_TIMEOUT || v->end.reason == END_SIGNAL)
+		loop_timeout(&v->loop, &v->grace_op, &v->grace, GRACE_MS);
+}
+
+static void on_grace_over(struct op *op, int res)
+{
+	struct vm *v = container_of(op, struct vm, grace_op);
+
+	(void)res; /* -ETIME */
+	loop_stop(&v->loop);
 }
 
 static void on_timeout(struct op *op, int res)
@@ -90,6 +103,7 @@ static int make_loop(struct vm *v)
 	if (v->end_file < 0)
 		return fail(v->end_file, "registering an eventfd");
 	loop_read(&v->loop, &v->end_op, v->end_file, &v->end_count, sizeof(v->end_count));
+	v->grace_op.done = on_grace_over;
 	v->timeout_op.done = on_timeout;
 	if (v->config->timeout_ms)
 		loop_timeout(&v->loop, &v->timeout_op, &v->timeout, v->config->timeout_ms);
@@ -120,7 +134,6 @@ static int make_serial(struct vm *v)
 {
 	const int irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	const int wake_fd = eventfd(0, EFD_CLOEXEC);
-	const bool is_job = v->config->job.argc > 0;
 	int err;
 
 	if (irq_fd < 0 || wake_fd < 0)
@@ -128,8 +141,8 @@ static int make_serial(struct vm *v)
 	err = hv_irqfd(&v->hv, irq_fd, COM1_GSI);
 	if (err)
 		return fail(err, "%s: KVM_IRQFD", v->hv.device);
-	serial_init(&v->serial, irq_fd, wake_fd, is_job);
-	return console_open(&v->console, &v->loop, &v->serial, &v->config->serial, is_job);
+	serial_init(&v->serial, irq_fd, wake_fd, v->config->job.argc > 0);
+	return 0;
 }
 
 static int make_devices(struct vm *v)
@@ -156,7 +169,7 @@ static int load(struct vm *v)
 
 	if (job->argc) {
 		term_size(&rows, &cols);
-		size = job_pack(job, console_is_tty(&v->console), rows, cols, &archive);
+		size = job_pack(job, console_is_tty(&v->config->serial), rows, cols, &archive);
 		if (size < 0)
 			return fail((int)size, "packing the command");
 	}
@@ -177,9 +190,15 @@ static int make_vcpus(struct vm *v)
 	return err;
 }
 
+/* The console comes last: it is the first that leaves a mark outside, and nothing is refused after.
+ */
 static int start(struct vm *v)
 {
-	int err = vcpus_start(&v->vcpus);
+	int err = console_open(&v->console, &v->loop, &v->serial, &v->config->serial,
+			       v->config->job.argc > 0);
+
+	if (!err)
+		err = vcpus_start(&v->vcpus);
 
 	if (!err)
 		err = halt_watch(&v->halt, &v->loop, &v->vcpus);
@@ -193,6 +212,15 @@ static double ms_between(enum phase from, enum phase to)
 	return (double)(timeline_at(to).wall_ns - timeline_at(from).wall_ns) / 1e6;
 }
 
+static const struct {
+	enum phase phase;
+	const char *words;
+} reported[] = {
+	{ PHASE_FIRST_ENTRY, "first instruction" },
+	{ PHASE_INIT, "init" },
+	{ PHASE_END, "end" },
+};
+
 /* How it ended: where that is no news (a job that reported, a power-off), only when asked. */
 static void report(const struct vm *v)
 {
@@ -205,11 +233,10 @@ static void report(const struct vm *v)
 		     (unsigned long long)v->serial.tx_dropped);
 	if (!v->config->report)
 		return;
-	note("first instruction after %.1f ms, %s after %.1f ms, end after %.1f ms",
-	     ms_between(PHASE_START, PHASE_FIRST_ENTRY),
-	     timeline_at(PHASE_INIT).wall_ns ? "init" : "no init",
-	     timeline_at(PHASE_INIT).wall_ns ? ms_between(PHASE_START, PHASE_INIT) : 0.0,
-	     ms_between(PHASE_START, PHASE_END));
+	for (size_t i = 0; i < sizeof(reported) / sizeof(reported[0]); i++)
+		if (timeline_at(reported[i].phase).wall_ns)
+			note("%s after %.1f ms", reported[i].words,
+			     ms_between(PHASE_START, reported[i].phase));
 }
 
 int vm_run(const struct vm_config *config)

@@ -16,15 +16,18 @@ guests: $(GUEST_ELFS)
 
 $(BUILD)/guest/%.o: tests/guest/%.c
 	@mkdir -p $(@D)
-	$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC      $@"
+	@$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/guest/%.o: tests/guest/%.S
 	@mkdir -p $(@D)
-	$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC      $@"
+	@$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/guest/%.elf: tests/guest/guest.ld $(BUILD)/guest/start.o $(BUILD)/guest/rt.o \
 		$(BUILD)/guest/%.o
-	$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
+	@echo "  CC      $@"
+	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
 
 $(BUILD)/guest/exits.elf: $(BUILD)/guest/serial.o
 

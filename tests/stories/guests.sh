@@ -148,6 +148,25 @@ status=$(cat "$T/status")
 ends_with 0
 arrives_whole 128
 
+story "a reader that has stopped reading does not outlive the timeout"
+{ "$MAYFLY" run --timeout 4s --kernel "$GUESTS/exits.elf" --cmdline flood=1024 2> "$T/err"; echo $? > "$T/status"; } |
+	{ while [ ! -s "$T/status" ] && [ -e "$T/err" ]; do sleep 0.1; done; }
+status=$(cat "$T/status")
+ends_with 124
+
+story "a pseudo-terminal that nobody reads does not stop the guest"
+guest exits flood=128 --serial pty
+ends_with 0
+says "bytes of serial output had no reader"
+
+story "a signal that was ignored from the start, as nohup does, stays ignored"
+(trap '' HUP && exec "$MAYFLY" run --timeout 2s --kernel "$GUESTS/exits.elf" --cmdline spin) 2> "$T/err" &
+sleep 0.5
+kill -HUP $!
+wait $!
+status=$?
+ends_with 124
+
 for how in "" irq; do
 	story "input arrives and comes back${how:+, by interrupts}"
 	printf 'typed\004' > "$T/in"

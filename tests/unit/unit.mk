@@ -45,32 +45,39 @@ $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
 
 $(BUILD)/tests/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(UNIT_CC) $(UNIT_CFLAGS) -c -o $@ $<
+	@echo "  CC      $@"
+	@$(UNIT_CC) $(UNIT_CFLAGS) -c -o $@ $<
 
 $(BUILD)/tests/obj-san/%.o: %.c
 	@mkdir -p $(@D)
-	$(UNIT_CC) $(UNIT_CFLAGS) $(UNIT_SAN) -c -o $@ $<
+	@echo "  CC      $@"
+	@$(UNIT_CC) $(UNIT_CFLAGS) $(UNIT_SAN) -c -o $@ $<
 
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(UNIT_CFLAGS) $(UNIT_SAN) -fsanitize=fuzzer-no-link -c -o $@ $<
+	@echo "  CC      $@"
+	@$(FUZZ_CC) $(UNIT_CFLAGS) $(UNIT_SAN) -fsanitize=fuzzer-no-link -c -o $@ $<
 
 $(UNIT_TESTS:%=$(BUILD)/tests/unit/%):
 	@mkdir -p $(@D)
-	$(UNIT_CC) -o $@ $^ -lcmocka $(UNIT_LIBS)
+	@echo "  LD      $@"
+	@$(UNIT_CC) -o $@ $^ -lcmocka $(UNIT_LIBS)
 
 $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%):
 	@mkdir -p $(@D)
-	$(UNIT_CC) $(UNIT_SAN) -o $@ $^ -lcmocka $(UNIT_LIBS)
+	@echo "  LD      $@"
+	@$(UNIT_CC) $(UNIT_SAN) -o $@ $^ -lcmocka $(UNIT_LIBS)
 
 $(FUZZERS:%=$(BUILD)/fuzz/%):
-	$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^
+	@echo "  LD      $@"
+	@$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^
 
 # The first inputs are made, not kept: specimens, and the heads of the stock kernel's files where
 # MAYFLY_STOCK names its directory. What a run finds worth keeping stays in the corpus.
 $(BUILD)/fuzz/seeds: $(BUILD)/tests/obj/tests/fuzz/seeds.o
 	@mkdir -p $(@D)
-	$(UNIT_CC) -o $@ $^
+	@echo "  LD      $@"
+	@$(UNIT_CC) -o $@ $^
 
 fuzz: $(FUZZERS:%=fuzz-%) ## run each fuzzer for FUZZ_SECONDS (60)
 $(FUZZERS:%=fuzz-%): fuzz-%: $(BUILD)/fuzz/% $(BUILD)/fuzz/seeds
