@@ -128,6 +128,10 @@ static void time_boot(const struct plan *plan, const struct monitor *m, struct b
 	memset(time, 0, sizeof(*time));
 	launch(m, &plan->guest, &child);
 	child_await(&child, marker(&plan->guest), BOOT_LIMIT, &time->first, &time->init);
+	if (plan->guest.is_linux && !m->peer->powers_off) {
+		child_kill(&child);
+		return;
+	}
 	status = child_end(&child, END_LIMIT, &time->end, &time->closed);
 	if (!m->peer->is_mayfly)
 		return;

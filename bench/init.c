@@ -2,13 +2,11 @@
 /*
  * Init of the Linux guests that bench/boot measures, the only file of their initrd and the same in
  * every monitor: says MARKER on the serial port, which is the mark all of them are compared by,
- * then writes mayfly's boot timer and powers off, by mayfly's sleep register itself: peers may have
- * no ACPI, and something else at that port. With HOLD on the kernel's command line it stays
+ * then writes mayfly's boot timer and powers off. With HOLD on the kernel's command line it stays
  * instead, for a look at the monitor's memory. It never waits for anything but its own output.
  */
 #include <fcntl.h>
 #include <string.h>
-#include <sys/io.h>
 #include <sys/mman.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -42,8 +40,6 @@ int main(int argc, char **argv)
 		while (!strcmp(argv[i], HOLD))
 			pause();
 	tcdrain(STDOUT_FILENO);
-	if (ioperm(SLEEP_CONTROL_PORT, 1, 1) == 0)
-		outb(SLEEP_TYPE_S5 << SLEEP_TYPE_SHIFT | SLEEP_ENABLE, SLEEP_CONTROL_PORT);
 	reboot(RB_POWER_OFF);
 	reboot(RB_AUTOBOOT);
 	return 1;

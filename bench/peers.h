@@ -30,7 +30,8 @@ struct peer {
 	const char *name;
 	const char *program; /* found on PATH unless the user names another */
 	void (*command)(struct command *c, const struct guest *guest, const char *dir);
-	bool is_mayfly; /* has a timeline: DIR/timeline */
+	bool is_mayfly;	 /* has a timeline: DIR/timeline */
+	bool powers_off; /* ends with a Linux guest; else it is killed after init */
 };
 
 /* The peer of that name, or NULL. */

@@ -20,8 +20,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ESCAPE	 0x01 /* Ctrl-A */
-#define STALL_MS 1000 /* a socket or pty that takes nothing for so long has no reader */
+#define ESCAPE	    0x01 /* Ctrl-A */
+#define BATCH_NS    1000000u
+#define BATCH_BYTES 4096u
+#define STALL_MS    1000 /* a socket or pty that takes nothing for so long has no reader */
 
 static void client_gone(struct console *c);
 
@@ -68,6 +70,32 @@ static void submit_limited(struct console *c, struct io_uring_sqe *sqe, struct o
 	loop_prepared(sqe, NULL);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/*
+ * A guest sends byte by byte. The first goes out at once; what follows within BATCH_NS goes out
+ * together, unless it is much or all there will be.
+ */
+static bool wait_for_more(struct console *c, size_t n)
+{
+	const uint64_t since = now_ns() - c->written_ns;
+	struct io_uring_sqe *sqe;
+
+	if (since >= BATCH_NS || n >= BATCH_BYTES || c->drained)
+		return false;
+	sqe = loop_sqe(c->loop);
+	c->batch = (struct __kernel_timespec){ .tv_nsec = (long long)(BATCH_NS - since) };
+	io_uring_prep_timeout(sqe, &c->batch, 0, 0);
+	loop_prepared(sqe, &c->batch_op);
+	return true;
+}
+
 static void pump_out(struct console *c)
 {
 	struct io_uring_sqe *sqe;
@@ -89,9 +117,22 @@ static void pump_out(struct console *c)
 		return;
 	}
 	c->writing = true;
+	if (wait_for_more(c, n))
+		return;
+	c->written_ns = now_ns();
 	sqe = loop_sqe(c->loop);
 	io_uring_prep_write(sqe, c->out, data, (unsigned)within_cap(c, n), (uint64_t)-1);
 	submit_limited(c, sqe, &c->write_op);
+}
+
+static void on_batch(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, batch_op);
+
+	(void)res; /* -ETIME, or -ECANCELED by console_drain() */
+	c->writing = false;
+	c->written_ns = 0;
+	pump_out(c);
 }
 
 static void wait_writable(struct console *c)
@@ -197,14 +238,6 @@ static void wait_readable(struct console *c)
 	io_uring_prep_poll_add(sqe, c->in, POLLIN);
 	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &c->readable_op);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /*
@@ -473,6 +506,7 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->hangup_op.done = on_hangup;
 	c->write_op.done = on_written;
 	c->writable_op.done = on_writable;
+	c->batch_op.done = on_batch;
 	c->pace_op.done = on_paced;
 	c->accept_op.done = on_accepted;
 	c->wake_file = loop_file(loop, serial->wake_fd);
@@ -490,10 +524,12 @@ void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
 {
 	c->drained = drained;
 	c->drained_arg = arg;
-	if (serial_tx_empty(c->serial))
+	if (serial_tx_empty(c->serial)) {
 		finish_drain(c);
-	else
-		pump_out(c);
+		return;
+	}
+	loop_cancel(c->loop, &c->batch_op); /* nothing more will come */
+	pump_out(c);
 }
 
 void console_close(struct console *c)

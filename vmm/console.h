@@ -27,10 +27,11 @@ struct console {
 	void *drained_arg;
 	uint64_t written; /* bytes to the file */
 	uint64_t wakes;
-	struct op wake_op, read_op, readable_op, hangup_op, write_op, writable_op, accept_op,
-		pace_op;
-	struct __kernel_timespec stall, pace;
-	uint64_t fed_ns; /* when input was last put; 0: the guest has had its pause since */
+	struct op wake_op, read_op, readable_op, hangup_op, write_op, writable_op, batch_op,
+		accept_op, pace_op;
+	struct __kernel_timespec stall, pace, batch;
+	uint64_t written_ns; /* when the last write went out */
+	uint64_t fed_ns;     /* when input was last put; 0: the guest has had its pause since */
 	uint8_t input[1024];
 };
 
