@@ -286,15 +286,14 @@ static void on_paced(struct op *op, int res)
 	pump_in(c);
 }
 
-/* A client that has nothing more to say may still be listening: until it hangs up altogether. */
-static void wait_hangup(struct console *c)
-{
-	struct io_uring_sqe *sqe = loop_sqe(c->loop);
+static void accept_next(struct console *c);
 
-	c->reading = true;
-	io_uring_prep_poll_add(sqe, c->in, 0);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	loop_prepared(sqe, &c->hangup_op);
+/* A client that has nothing more to say may still be listening: until it is gone, or another comes.
+ */
+static void half_closed(struct console *c)
+{
+	c->in = -1;
+	accept_next(c);
 }
 
 static void on_read(struct op *op, int res)
@@ -310,21 +309,12 @@ static void on_read(struct op *op, int res)
 	else if (res == -EAGAIN)
 		wait_readable(c);
 	else if (c->config->kind == SERIAL_UNIX && res == 0)
-		wait_hangup(c);
+		half_closed(c);
 	else if (c->config->kind == SERIAL_UNIX)
 		client_gone(c);
 	else if (res != -EINTR)
 		end_input(c);
 	pump_in(c);
-}
-
-static void on_hangup(struct op *op, int res)
-{
-	struct console *c = container_of(op, struct console, hangup_op);
-
-	(void)res;
-	c->reading = false;
-	client_gone(c);
 }
 
 static void on_readable(struct op *op, int res)
@@ -352,42 +342,61 @@ static void accept_next(struct console *c)
 {
 	struct io_uring_sqe *sqe = loop_sqe(c->loop);
 
+	c->accepting = true;
 	io_uring_prep_accept(sqe, c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &c->accept_op);
 }
 
+static void welcome(struct console *c, int fd)
+{
+	if (loop_file_replace(c->loop, c->client_file, fd)) {
+		close(fd);
+		accept_next(c);
+		return;
+	}
+	c->client_fd = fd;
+	c->in = c->out = c->client_file;
+	serial_tx_discard(c->serial, false);
+	pump_out(c);
+	pump_in(c);
+}
+
 /* Called again by whichever of its two operations ends last: the queues are in use until then. */
 static void client_gone(struct console *c)
 {
+	const int next = c->next_fd;
+
 	shutdown(c->client_fd, SHUT_RDWR);
 	if (c->reading || c->writing)
 		return;
 	serial_tx_discard(c->serial, true);
 	must(loop_file_replace(c->loop, c->client_file, -1) == 0);
 	close(c->client_fd);
-	c->in = c->out = -1;
+	c->client_fd = c->next_fd = c->in = c->out = -1;
 	finish_drain(c);
-	accept_next(c);
+	if (next >= 0)
+		welcome(c, next);
+	else if (!c->accepting)
+		accept_next(c);
 }
 
 static void on_accepted(struct op *op, int res)
 {
 	struct console *c = container_of(op, struct console, accept_op);
 
-	if (res < 0 || loop_file_replace(c->loop, c->client_file, res)) {
-		fail(res < 0 ? res : -EMFILE, "%s: a client was turned away", c->config->path);
-		if (res >= 0)
-			close(res);
-		if (res != -EMFILE && res != -ENFILE) /* else the next try would fail at once */
-			accept_next(c);
-		return;
+	c->accepting = false;
+	if (res == -EMFILE ||
+	    res == -ENFILE) { /* the next try would fail at once: this was the last */
+		fail(res, "%s: no more clients are taken", c->config->path);
+	} else if (res < 0) {
+		accept_next(c);
+	} else if (c->client_fd >= 0) { /* half closed: it makes room */
+		c->next_fd = res;
+		client_gone(c);
+	} else {
+		welcome(c, res);
 	}
-	c->client_fd = res;
-	c->in = c->out = c->client_file;
-	serial_tx_discard(c->serial, false);
-	pump_out(c);
-	pump_in(c);
 }
 
 /* Opening. Each back end sets in and out, or leaves -1. */
@@ -499,11 +508,11 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 			       .config = config,
 			       .in = -1,
 			       .out = -1,
-			       .client_fd = -1 };
+			       .client_fd = -1,
+			       .next_fd = -1 };
 	c->wake_op.done = on_wake;
 	c->read_op.done = on_read;
 	c->readable_op.done = on_readable;
-	c->hangup_op.done = on_hangup;
 	c->write_op.done = on_written;
 	c->writable_op.done = on_writable;
 	c->batch_op.done = on_batch;

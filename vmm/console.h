@@ -17,7 +17,9 @@ struct console {
 	int in, out; /* loop files; -1: none, or no client */
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;
-	bool is_bound; /* the socket's file is ours to remove */
+	int next_fd;	/* came while the client was half closed, and takes its place */
+	bool accepting; /* an accept is in flight */
+	bool is_bound;	/* the socket's file is ours to remove */
 	int wake_file;
 	bool is_tty;	 /* raw terminal: Ctrl-A is the escape key */
 	bool eof_breaks; /* the end of the input is told to the guest, as a BREAK */
@@ -27,8 +29,8 @@ struct console {
 	void *drained_arg;
 	uint64_t written; /* bytes to the file */
 	uint64_t wakes;
-	struct op wake_op, read_op, readable_op, hangup_op, write_op, writable_op, batch_op,
-		accept_op, pace_op;
+	struct op wake_op, read_op, readable_op, write_op, writable_op, batch_op, accept_op,
+		pace_op;
 	struct __kernel_timespec stall, pace, batch;
 	uint64_t written_ns; /* when the last write went out */
 	uint64_t fed_ns;     /* when input was last put; 0: the guest has had its pause since */
