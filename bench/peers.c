@@ -5,15 +5,13 @@
  */
 #include "peers.h"
 
+#include "../vmm/args.h"
 #include "../vmm/layout.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What mayfly says to every guest by itself (vmm/args.c): the peers' guests hear the same. */
-#define CMDLINE "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
 
 static void arg(struct command *c, const char *word)
 {
@@ -43,7 +41,7 @@ __attribute__((format(printf, 2, 3))) static const char *text(struct command *c,
 
 static const char *full_cmdline(struct command *c, const struct guest *guest)
 {
-	return text(c, CMDLINE " %s", guest->cmdline);
+	return text(c, CMDLINE_DEFAULT " %s", guest->cmdline); /* the peers' guests hear the same */
 }
 
 static void mayfly(struct command *c, const struct guest *guest, const char *dir)

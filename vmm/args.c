@@ -13,15 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * What every Linux guest is told, before the user's own words:
- *   console=ttyS0        there is one serial port
- *   reboot=panic_warm    lets the monitor tell a panic from a reboot (power.c)
- *   panic=-1             a panic resets at once, which ends the process
- *   pci=off              there is no PCI bus to look for
- *   8250.nr_uarts=1      nor a second serial port
- */
-#define CMDLINE_DEFAULT "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
 /* With a job the console is the job's: of the kernel's messages only a panic's come through. */
 #define CMDLINE_JOB	" loglevel=1 " JOB_CMDLINE
 

@@ -191,7 +191,8 @@ static const struct fault *elf_load(const struct file *f, const Elf64_Phdr *ph, 
 	struct image_segment segment = { .gpa = ph->p_paddr,
 					 .offset = ph->p_offset,
 					 .file_size = ph->p_filesz,
-					 .mem_size = ph->p_memsz };
+					 .mem_size = ph->p_memsz,
+					 .is_written = ph->p_flags & PF_W };
 
 	if (ph->p_filesz > ph->p_memsz)
 		return &shrunk;

@@ -108,6 +108,13 @@ static int map_pages(int fd, uint8_t *to, uint64_t len, uint64_t offset)
 	return keep_private(to, len);
 }
 
+int mem_read_file(const struct mem *mem, gpa_t gpa, int fd, uint64_t offset, uint64_t len)
+{
+	uint8_t *to = mem_at(mem, gpa, len);
+
+	return to ? read_all(fd, to, len, offset) : -EFAULT;
+}
+
 int mem_load_file(const struct mem *mem, gpa_t gpa, int fd, uint64_t offset, uint64_t len)
 {
 	uint8_t *to = mem_at(mem, gpa, len);

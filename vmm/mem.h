@@ -46,4 +46,7 @@ uint64_t mem_low_size(const struct mem *mem);
  */
 int mem_load_file(const struct mem *mem, gpa_t gpa, int fd, uint64_t offset, uint64_t len);
 
+/* The same, but always read: for what the guest will write all over. */
+int mem_read_file(const struct mem *mem, gpa_t gpa, int fd, uint64_t offset, uint64_t len);
+
 #endif
