@@ -27,7 +27,7 @@ struct image_segment {
 	uint64_t offset;    /* in the file */
 	uint64_t file_size; /* bytes to take from the file; the rest of mem_size is zero */
 	uint64_t mem_size;  /* >= file_size, > 0 */
-	bool is_written;    /* the kernel writes there from the start, so that sharing gains nothing */
+	bool is_written; /* the kernel writes there from the start, so that sharing gains nothing */
 };
 
 struct image {

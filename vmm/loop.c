@@ -23,7 +23,6 @@ int loop_init(struct loop *loop)
 	};
 	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
 
-	loop->is_open = false;
 	loop->stopped = false;
 	loop->nr_files = 0;
 	if (err == -EPERM || err == -EACCES)
@@ -42,7 +41,6 @@ int loop_init(struct loop *loop)
 	/* Calls by index into the ring's own table save a descriptor lookup; older kernels refuse.
 	 */
 	io_uring_register_ring_fd(&loop->ring);
-	loop->is_open = true;
 	return 0;
 }
 
@@ -139,15 +137,6 @@ int loop_run(struct loop *loop)
 		}
 	}
 	return 0;
-}
-
-void loop_fini(struct loop *loop)
-{
-	if (!loop->is_open)
-		return;
-	loop->is_open = false;
-	io_uring_unregister_files(&loop->ring);
-	io_uring_queue_exit(&loop->ring);
 }
 
 void loop_stop(struct loop *loop)

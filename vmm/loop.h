@@ -19,7 +19,6 @@ struct op {
 
 struct loop {
 	struct io_uring ring;
-	bool is_open;
 	bool stopped;
 	unsigned nr_files;
 };
@@ -58,12 +57,6 @@ void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts
 
 /* Asks for op's end: it completes with -ECANCELED, or with its result where that came first. */
 void loop_cancel(struct loop *loop, struct op *op);
-
-/*
- * Gives the ring and its files back at once; without it they linger after the process's end.
- * Harmless where there is no ring.
- */
-void loop_fini(struct loop *loop);
 
 /* Runs completions, one io_uring_enter a turn, until loop_stop(). 0 or -errno, logged. */
 int loop_run(struct loop *loop);

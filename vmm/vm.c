@@ -268,7 +268,6 @@ int vm_run(const struct vm_config *config)
 	timeline_mark(PHASE_END);
 	term_restore();
 	console_close(&v->console);
-	loop_fini(&v->loop); /* whoever reads our output sees its end now, not some time later */
 	if (!err)
 		report(v);
 	if (config->timeline && !err)
