@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* With a job the console is the job's: of the kernel's messages only a panic's come through. */
-#define CMDLINE_JOB	" loglevel=1 " JOB_CMDLINE
+#define CMDLINE_JOB " loglevel=1 " JOB_CMDLINE
 
 #define MEM_DEFAULT (128ul << 20)
 

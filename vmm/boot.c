@@ -132,12 +132,12 @@ static int load_kernel(const struct boot *boot, const struct mem *mem)
 	for (unsigned i = 0; i < boot->image.nr_segments; i++) {
 		const struct image_segment *s = &boot->image.segments[i];
 		/*
-		 * Text and constants are mapped and shared. What is written is read, into pages that
-		 * may be huge, instead of being copied by a fault for each 4 KiB.
+		 * Text and constants are mapped and shared. What is written is read, into pages
+		 * that may be huge, instead of being copied by a fault for each 4 KiB.
 		 */
 		const int err = s->is_written ? mem_read_file(mem, s->gpa, boot->kernel_fd,
-							      s->offset, s->file_size) :
-						mem_load_file(mem, s->gpa, boot->kernel_fd,
+							      s->offset, s->file_size)
+					      : mem_load_file(mem, s->gpa, boot->kernel_fd,
 							      s->offset, s->file_size);
 
 		/* What mem_size has beyond file_size is zero already: the memory is new. */

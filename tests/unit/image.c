@@ -247,6 +247,8 @@ static void elf_segments(void **state)
 	assert_int_equal(img.segments[1].offset, elf.data.p_offset);
 	assert_int_equal(img.segments[1].file_size, 0x800);
 	assert_int_equal(img.segments[1].mem_size, 0x2000);
+	assert_false(img.segments[0].is_written);
+	assert_true(img.segments[1].is_written);
 	assert_int_equal(img.end, DATA_GPA + 0x2000);
 }
 

@@ -259,6 +259,22 @@ static void aligned_is_mapped(void **state)
 	close(fd);
 }
 
+/* What the guest writes all over is the guest's alone from the start. */
+static void read_is_never_mapped(void **state)
+{
+	const int fd = make_file(3 * PAGE);
+
+	(void)state;
+	make(MEM_MIN);
+	assert_int_equal(mem_read_file(&mem, TO, fd, PAGE, 2 * PAGE), 0);
+	holds(TO, PAGE, 2 * PAGE);
+	is_zero(TO + 2 * PAGE, PAGE);
+	assert_false(is_mapped(TO) || is_mapped(TO + PAGE));
+	assert_int_equal(mem_read_file(&mem, TO, fd, 2 * PAGE, 2 * PAGE), -ENODATA);
+	assert_int_equal(mem_read_file(&mem, DEVICE_GPA, fd, 0, PAGE), -EFAULT);
+	close(fd);
+}
+
 static void tail_is_copied(void **state)
 {
 	static const uint64_t lengths[] = { 1, PAGE - 1, PAGE + 1, 2 * PAGE - 1 };
@@ -372,6 +388,7 @@ static void kept_private(void **state)
 	}
 
 static const struct CMUnitTest tests[] = {
+	{ .name = "a file that is read is not mapped", .test_func = read_is_never_mapped },
 	TEST("RAM of any size leaves the device hole free", regions),
 	TEST("mem_at knows the first and the last byte", boundaries),
 	TEST("no length wraps around the address space", wrap_around),
