@@ -18,32 +18,7 @@
 #include <cmocka.h>
 
 #include "../../vmm/cpio.h"
-
-static char dir[64];
-
-static int make_dir(void **state)
-{
-	(void)state;
-	strcpy(dir, "/tmp/mayfly-cpio.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	return 0;
-}
-
-static void run(const char *command)
-{
-	char line[1024];
-
-	snprintf(line, sizeof(line), "cd '%s' && { %s; } 2>&1", dir, command);
-	if (system(line) != 0)
-		fail_msg("failed: %s", line);
-}
-
-static int remove_dir(void **state)
-{
-	(void)state;
-	run("rm -r \"$PWD\"");
-	return 0;
-}
+#include "scratch.h"
 
 static void unpack(const void *archive, size_t size)
 {

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "../../vmm/job.h"
+#include "scratch.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -27,32 +28,6 @@ __asm__(".pushsection .rodata\n"
 	"_binary_init_start: .ascii \"\\177ELF, not really\"\n"
 	"_binary_init_end: .byte 0xee\n"
 	".popsection");
-
-static char dir[64];
-
-static int make_dir(void **state)
-{
-	(void)state;
-	strcpy(dir, "/tmp/mayfly-job.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	return 0;
-}
-
-static void run(const char *command)
-{
-	char line[1024];
-
-	snprintf(line, sizeof(line), "cd '%s' && { %s; } 2>&1", dir, command);
-	if (system(line) != 0)
-		fail_msg("failed: %s", line);
-}
-
-static int remove_dir(void **state)
-{
-	(void)state;
-	run("rm -r \"$PWD\"");
-	return 0;
-}
 
 static size_t read_file(const char *name, mode_t mode, char *data, size_t size)
 {
