@@ -28,6 +28,10 @@ story "$KERNEL_NAME: 8 CPUs"
 boot --cpus 8 -- nproc
 prints 8
 
+story "$KERNEL_NAME: the bzImage boots as the vmlinux does"
+mayfly run --timeout 120s --kernel "$BZIMAGE" --initrd "$INITRD" -- sh -c 'exit 9'
+ends_with 9
+
 if [ "${DEPTH:-}" != full ]; then
 	the_end
 	exit
@@ -102,10 +106,6 @@ shows "I am the shell"
 story "$KERNEL_NAME: without an initrd a job's own init runs alone"
 mayfly run --timeout 120s --kernel "$KERNEL" -- /nothing-here
 ends_with 127
-
-story "$KERNEL_NAME: the bzImage boots as the vmlinux does"
-mayfly run --timeout 120s --kernel "$BZIMAGE" --initrd "$INITRD" -- sh -c 'exit 9'
-ends_with 9
 
 story "$KERNEL_NAME: the serial port on a pseudo-terminal, both ways"
 "$MAYFLY" run --timeout 60s --kernel "$KERNEL" --initrd "$INITRD" --serial pty -- \
