@@ -27,11 +27,10 @@ static uint64_t cpu_time(const struct vcpus *vcpus)
 
 static bool all_dead(struct vcpus *vcpus)
 {
-	bool dead = true;
+	bool dead;
 
 	vcpus_pause(vcpus);
-	for (unsigned i = 0; i < vcpus->started; i++)
-		dead &= vcpus->vcpu[i].is_dead;
+	dead = vcpus_are_dead(vcpus);
 	vcpus_resume(vcpus);
 	return dead;
 }

@@ -207,7 +207,6 @@ static void park(struct vcpu *v)
 {
 	struct vcpus *all = v->all;
 
-	v->is_dead = is_dead(v);
 	pthread_mutex_lock(&all->lock);
 	all->parked++;
 	pthread_cond_broadcast(&all->changed);
@@ -286,6 +285,15 @@ void vcpus_resume(struct vcpus *vcpus)
 	vcpus->pause = false;
 	pthread_cond_broadcast(&vcpus->changed);
 	pthread_mutex_unlock(&vcpus->lock);
+}
+
+bool vcpus_are_dead(const struct vcpus *vcpus)
+{
+	bool dead = true;
+
+	for (unsigned i = 0; i < vcpus->started && dead; i++)
+		dead = is_dead(&vcpus->vcpu[i]);
+	return dead;
 }
 
 void vcpus_pause(struct vcpus *vcpus)

@@ -23,7 +23,6 @@ struct vcpu {
 	unsigned id;
 	pthread_t thread;
 	clockid_t clock; /* the thread's CPU time */
-	bool is_dead;	 /* as it parked: halted, and nothing can wake it */
 };
 
 struct vcpus {
@@ -57,6 +56,11 @@ int vcpus_start(struct vcpus *vcpus);
 void vcpus_resume(struct vcpus *vcpus);
 /* Returns when every vCPU is parked, outside of the guest. */
 void vcpus_pause(struct vcpus *vcpus);
+/*
+ * While all are parked: whether none can ever run again. Only then is it one moment for all: a vCPU
+ * that another one has just woken must not be taken for halted.
+ */
+bool vcpus_are_dead(const struct vcpus *vcpus);
 /* Ends and joins the threads. Harmless where none was started. */
 void vcpus_stop(struct vcpus *vcpus);
 
