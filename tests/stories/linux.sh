@@ -3,7 +3,7 @@
 # which it is, INITRD brings a shell; DEPTH=full tells all stories, else only the first few.
 . tests/stories/lib.sh
 
-boot() { mayfly run --timeout 120s --kernel "$KERNEL" --initrd "$INITRD" "$@"; }
+boot() { mayfly run --timeout 200s --kernel "$KERNEL" --initrd "$INITRD" "$@"; }
 job() { boot -- sh -c "$1"; }
 
 story "$KERNEL_NAME: a job's output is the command's and nothing else"
@@ -29,7 +29,7 @@ boot --cpus 8 -- nproc
 prints 8
 
 story "$KERNEL_NAME: the bzImage boots as the vmlinux does"
-mayfly run --timeout 120s --kernel "$BZIMAGE" --initrd "$INITRD" -- sh -c 'exit 9'
+mayfly run --timeout 200s --kernel "$BZIMAGE" --initrd "$INITRD" -- sh -c 'exit 9'
 ends_with 9
 
 if [ "${DEPTH:-}" != full ]; then
@@ -104,7 +104,7 @@ ends_with 0
 shows "I am the shell"
 
 story "$KERNEL_NAME: without an initrd a job's own init runs alone"
-mayfly run --timeout 120s --kernel "$KERNEL" -- /nothing-here
+mayfly run --timeout 200s --kernel "$KERNEL" -- /nothing-here
 ends_with 127
 
 story "$KERNEL_NAME: the serial port on a pseudo-terminal, both ways"
