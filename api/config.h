@@ -35,6 +35,55 @@ struct job_config {
 	unsigned nr_env;
 };
 
+/* A token bucket: `size` tokens at most, as many again each `refill_ms`; 0 in either: no limit. */
+struct token_bucket {
+	uint64_t size;
+	uint64_t one_time_burst; /* spent first and never refilled */
+	uint64_t refill_ms;
+};
+
+struct rate_limit {
+	struct token_bucket bytes, ops;
+};
+
+/* Both kinds of device share the windows and interrupts of layout.h: DEVICES_MAX in all. */
+#define DEVICES_MAX (DEVICE_MAX - 1)
+
+enum disk_cache {
+	DISK_CACHE_WRITEBACK, /* the guest is offered FLUSH, which is fdatasync */
+	DISK_CACHE_UNSAFE, /* FLUSH is not offered; what the host has not written a crash loses */
+};
+
+struct disk_config {
+	const char *id;	     /* the API's drive_id; of the command line's disks "disk0", ... */
+	const char *path;    /* a raw image or a block device */
+	const char *overlay; /* the copy-on-write layer's file, or NULL */
+	bool is_overlay_tmp; /* a layer without a name, gone with the process; overlay is NULL */
+	bool is_root, is_read_only, is_direct; /* direct: O_DIRECT */
+	const char *partuuid;		       /* of the root partition, or NULL */
+	enum disk_cache cache;
+	struct rate_limit limit;
+};
+
+enum net_kind {
+	NET_TAP,    /* by its name */
+	NET_TAP_FD, /* an open descriptor of a tap */
+	NET_PEER,   /* frames between microVMs over a Unix socket */
+	NET_STREAM, /* a Unix stream socket with 4-byte lengths: passt, QEMU */
+};
+
+struct net_config {
+	const char *id; /* the API's iface_id; of the command line's interfaces "net0", ... */
+	enum net_kind kind;
+	const char *path; /* the tap's name or the socket's path */
+	int fd;		  /* NET_TAP_FD */
+	uint8_t mac[6];
+	bool has_mac;	       /* else the guest makes one up */
+	bool is_spoof_refused; /* frames from another MAC are dropped, not only counted */
+	uint16_t mtu;	       /* 68 to 65535, or 0: not told */
+	struct rate_limit rx, tx;
+};
+
 struct vm_config {
 	const char *kernel;
 	const char *initrd; /* or NULL */
@@ -43,6 +92,10 @@ struct vm_config {
 	unsigned cpus;	   /* 1 to MAX_VCPUS */
 	enum hv_provider hv;
 	struct serial_config serial;
+	struct disk_config disks[DEVICES_MAX]; /* the root disk first, so that it is vda */
+	unsigned nr_disks;
+	struct net_config nets[DEVICES_MAX];
+	unsigned nr_nets; /* nr_disks + nr_nets is DEVICES_MAX at most */
 	struct job_config job;
 	uint64_t timeout_ms;  /* 0: none */
 	const char *timeline; /* file for the phases' time stamps, or NULL */
