@@ -72,17 +72,16 @@ static int open_kernel(struct boot *boot, uint64_t low_ram)
 	return err;
 }
 
-/* Where an initrd of `size` bytes goes: page-aligned, as high as the kernel takes it; 0: nowhere.
+/*
+ * Where an initrd of `size` bytes goes; 0: nowhere. Right behind the kernel: it is mapped, so the
+ * 2 MiB around it are no huge page, and those at the top of memory Linux fills first.
  */
 static uint64_t initrd_gpa(const struct image *image, uint64_t low_ram, uint64_t size)
 {
-	uint64_t top = low_ram < image->initrd_max ? low_ram : image->initrd_max + 1;
-	uint64_t gpa;
+	const uint64_t top = low_ram < image->initrd_max ? low_ram : image->initrd_max + 1;
+	const uint64_t gpa = (image->end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
 
-	if (size > top)
-		return 0;
-	gpa = (top - size) & ~(PAGE_SIZE - 1);
-	return gpa >= image->end ? gpa : 0;
+	return gpa <= top && size <= top - gpa ? gpa : 0;
 }
 
 static uint64_t low_ram_of(const struct vm_config *config)

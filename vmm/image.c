@@ -21,6 +21,8 @@
 /* A kernel has about five; the limit bounds the work that a hostile file can ask for. */
 #define ELF_MAX_PHNUM 64u
 
+#define PAGE_SIZE 4096ul
+
 /* The setup header, by offsets in the file: fields of boot.rst that matter here. */
 #define HDR_SETUP_SECTS	    0x1f1u
 #define HDR_SYSSIZE	    0x1f4u
@@ -68,7 +70,7 @@ static const struct fault
 	bad_phentsize = { -EINVAL, "a malformed ELF: its program headers have a wrong size" },
 	cut_headers = { -EINVAL, "a truncated ELF: its program headers lie outside the file" },
 	no_segment = { -EINVAL, "an ELF without a loadable segment; give a linked vmlinux" },
-	many_segments = { -EINVAL, "a malformed ELF: it has more than 16 loadable segments" },
+	many_segments = { -EINVAL, "a malformed ELF: it has too many loadable segments" },
 	cut_segment = { -EINVAL, "a truncated ELF: a segment claims more than the file holds" },
 	shrunk = { -EINVAL, "a malformed ELF: a segment is larger in the file than in memory" },
 	wraps = { -EINVAL, "a malformed ELF: a segment wraps around the address space" },
@@ -214,6 +216,104 @@ static uint64_t align_up(uint64_t value, uint64_t alignment)
 	return (value + alignment - 1) & -alignment;
 }
 
+/* Cuts segment i in two at file offset `at`, which lies inside; there has to be room. */
+static void segment_cut(struct image *img, unsigned i, uint64_t at)
+{
+	struct image_segment *s = &img->segments[i];
+	const uint64_t size = at - s->offset;
+
+	memmove(s + 1, s, (img->nr_segments++ - i) * sizeof(*s));
+	s[0].file_size = s[0].mem_size = size;
+	s[1].gpa += size;
+	s[1].offset += size;
+	s[1].file_size -= size;
+	s[1].mem_size -= size;
+}
+
+/* The end of what is not padding (one byte over and over, by whole pages) in file [at, to). */
+static uint64_t code_end(const struct file *f, uint64_t at, uint64_t to)
+{
+	while (at < to) {
+		const uint64_t size = to - at < PAGE_SIZE ? to - at : PAGE_SIZE;
+
+		if (memcmp(f->data + at, f->data + at + 1, size - 1) == 0)
+			break;
+		at += size;
+	}
+	return at;
+}
+
+/* File bytes [at, end) of segment i will be written. Returns the index of what follows them. */
+static unsigned mark_written(struct image *img, unsigned i, uint64_t at, uint64_t end)
+{
+	if (at > img->segments[i].offset)
+		segment_cut(img, i++, at);
+	if (end < img->segments[i].offset + img->segments[i].file_size)
+		segment_cut(img, i, end);
+	img->segments[i].is_written = true;
+	return i + 1;
+}
+
+/*
+ * Of segment i, file bytes [at, to) are text, which is written but for the padding in it, and those
+ * up to `gap_end` are nothing: Linux frees them, and poisons them for that.
+ */
+static void mark_text(const struct file *f, struct image *img, unsigned i, uint64_t at, uint64_t to,
+		      uint64_t gap_end)
+{
+	while (at < gap_end && img->nr_segments + 2 <= IMAGE_MAX_SEGMENTS) { /* of one, three */
+		const uint64_t end = at < to ? code_end(f, at, to) : gap_end;
+
+		if (end > at)
+			i = mark_written(img, i, at, end);
+		at = end > at ? end : at + PAGE_SIZE;
+	}
+}
+
+static bool is_text(const Elf64_Shdr *sh)
+{
+	const uint64_t flags = SHF_ALLOC | SHF_EXECINSTR;
+
+	return (sh->sh_flags & flags) == flags;
+}
+
+/*
+ * Linux patches its text while it boots: returns, retpolines, alternatives, lock prefixes, nearly
+ * in every page. Where it lies is told by its section, the first of its kind, and where it ends by
+ * the next one. That is a hint: a file without sections, or with nonsense in them, is loaded as its
+ * segments say.
+ */
+static void elf_text(const struct file *f, const Elf64_Ehdr *eh, struct image *img)
+{
+	Elf64_Shdr sh = { 0 }, next = { 0 };
+	uint64_t from, to, gap_end;
+
+	if (eh->e_shentsize != sizeof(sh) ||
+	    !file_holds(f, eh->e_shoff, (uint64_t)eh->e_shnum * sizeof(sh)))
+		return;
+	for (unsigned i = 0; i < eh->e_shnum && !is_text(&sh); i++) {
+		memcpy(&sh, f->data + eh->e_shoff + i * sizeof(sh), sizeof(sh));
+		if (i + 1 < eh->e_shnum)
+			memcpy(&next, f->data + eh->e_shoff + (i + 1) * sizeof(next), sizeof(next));
+	}
+	if (!is_text(&sh) || !file_holds(f, sh.sh_offset, sh.sh_size))
+		return;
+	from = sh.sh_offset & -PAGE_SIZE;
+	to = align_up(sh.sh_offset + sh.sh_size, PAGE_SIZE);
+	gap_end = next.sh_offset & -PAGE_SIZE;
+	for (unsigned i = 0; i < img->nr_segments; i++) {
+		const struct image_segment *s = &img->segments[i];
+		const uint64_t end = s->offset + s->file_size;
+
+		if (s->is_written || (s->gpa | s->offset) % PAGE_SIZE || from < s->offset ||
+		    from >= end)
+			continue;
+		to = to < end ? to : end;
+		mark_text(f, img, i, from, to, gap_end > to && gap_end < end ? gap_end : to);
+		return;
+	}
+}
+
 /* The descriptor of a PVH note is the entry's address, in 4 or 8 bytes. */
 static const struct fault *elf_pvh_entry(const uint8_t *desc, uint32_t size, struct image *img)
 {
@@ -337,6 +437,8 @@ static const struct fault *elf_parse(const struct file *f, struct image *img)
 	}
 	if (!fault && img->nr_segments == 0)
 		fault = &no_segment;
+	if (!fault)
+		elf_text(f, &eh, img);
 	return fault;
 }
 

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMAGE_MAX_SEGMENTS 16u
+#define IMAGE_MAX_SEGMENTS 24u
 
 /* The setup header's place in a bzImage and in the zero page, and how much the latter holds. */
 #define IMAGE_SETUP_HEADER     0x1f1u

@@ -13,8 +13,9 @@
 #define IOAPICARB 0x02u
 #define IOREDTBL  0x10u
 
-#define VERSION (0x11u | (IOAPIC_PINS - 1) << 16)
-#define ID_MASK 0x0f000000u
+#define VERSION	      0x11u
+#define MAX_PIN_SHIFT 16
+#define ID_MASK	      0x0f000000u
 
 /* Redirection entry. */
 #define RTE_VECTOR     0xffull
@@ -30,12 +31,14 @@
 #define MODE_LOWEST 1u
 #define MODE_NMI    4u
 
-void ioapic_init(struct ioapic *ioapic, const struct hv *hv)
+void ioapic_init(struct ioapic *ioapic, const struct hv *hv, unsigned nr_pins)
 {
+	must(nr_pins >= 1 && nr_pins <= IOAPIC_PINS);
 	memset(ioapic, 0, sizeof(*ioapic));
 	pthread_mutex_init(&ioapic->lock, NULL);
 	ioapic->hv = hv;
-	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+	ioapic->nr_pins = nr_pins;
+	for (unsigned i = 0; i < ioapic->nr_pins; i++)
 		ioapic->pins[i] = RTE_MASKED;
 }
 
@@ -69,7 +72,7 @@ static void update_routes(struct ioapic *ioapic)
 	unsigned nr = 0;
 	int err;
 
-	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+	for (unsigned i = 0; i < ioapic->nr_pins; i++)
 		if (is_live(ioapic->pins[i]))
 			routes[nr++] = route(i, ioapic->pins[i]);
 	err = hv_set_routes(ioapic->hv, routes, nr);
@@ -99,7 +102,7 @@ static void write_register(struct ioapic *ioapic, uint32_t value)
 
 	if (r == IOAPICID)
 		ioapic->id = value & ID_MASK;
-	else if (r >= IOREDTBL && r < IOREDTBL + 2 * IOAPIC_PINS)
+	else if (r >= IOREDTBL && r < IOREDTBL + 2 * ioapic->nr_pins)
 		write_pin(ioapic, (r - IOREDTBL) / 2, r & 1, value);
 }
 
@@ -110,8 +113,8 @@ static uint32_t read_register(const struct ioapic *ioapic)
 	if (r == IOAPICID || r == IOAPICARB)
 		return ioapic->id;
 	if (r == IOAPICVER)
-		return VERSION;
-	if (r >= IOREDTBL && r < IOREDTBL + 2 * IOAPIC_PINS)
+		return VERSION | (ioapic->nr_pins - 1) << MAX_PIN_SHIFT;
+	if (r >= IOREDTBL && r < IOREDTBL + 2 * ioapic->nr_pins)
 		return (uint32_t)(ioapic->pins[(r - IOREDTBL) / 2] >> (r & 1 ? 32 : 0));
 	return 0;
 }

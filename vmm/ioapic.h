@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small I/O APIC (Intel 82093AA, 24 pins): registers only. What the guest programs becomes a
- * table of MSI routes in the kernel, so an interrupt never passes through here: the device writes
- * its eventfd, the kernel sends the message. All sources are edges; a pin programmed for levels
- * gets the same message, since nothing holds a line.
+ * A small I/O APIC (Intel 82093AA, as many pins as there are interrupts): registers only. What the
+ * guest programs becomes a table of MSI routes in the kernel, so an interrupt never passes through
+ * here: the device writes its eventfd, the kernel sends the message. All sources are edges; a pin
+ * programmed for levels gets the same message, since nothing holds a line.
  */
 #ifndef VMM_IOAPIC_H
 #define VMM_IOAPIC_H
@@ -20,11 +20,12 @@ struct ioapic {
 	bool is_refused; /* the kernel refused routes: said once, the guest may try for ever */
 	uint32_t select; /* IOREGSEL */
 	uint32_t id;
+	unsigned nr_pins;
 	uint64_t pins[IOAPIC_PINS]; /* redirection entries */
 };
 
-/* All pins masked. */
-void ioapic_init(struct ioapic *ioapic, const struct hv *hv);
+/* `nr_pins` pins (1 to IOAPIC_PINS), all masked. Each costs a guest some ten exits at boot. */
+void ioapic_init(struct ioapic *ioapic, const struct hv *hv, unsigned nr_pins);
 
 /* For the bus: the register window at IOAPIC_GPA. */
 void ioapic_access(void *ioapic, uint64_t offset, uint8_t *data, unsigned len, bool write);

@@ -29,7 +29,7 @@
 #define DEVICE_MAX   20u /* the control page and one window per interrupt 5..23 */
 #define IOAPIC_GPA   0xfec00000ul
 #define IOAPIC_SIZE  0x1000ul
-#define IOAPIC_PINS  24u
+#define IOAPIC_PINS  24u /* at most; a microVM has as many as it has interrupts */
 #define LAPIC_GPA    0xfee00000ul
 #define HIGH_RAM_GPA 0x100000000ul
 

@@ -147,7 +147,7 @@ static int make_serial(struct vm *v)
 
 static int make_devices(struct vm *v)
 {
-	ioapic_init(&v->ioapic, &v->hv);
+	ioapic_init(&v->ioapic, &v->hv, VIRTIO_GSI);
 	v->power = (struct power){ .end = &v->end, .mem = &v->mem };
 
 	bus_add(&v->pio, (struct window){ COM1_PORT, 8, serial_access, &v->serial });

@@ -9,7 +9,7 @@
 
 #define NO_PORT	  0x5f0u				  /* nothing from here to 0x5ff */
 #define NO_WINDOW (DEVICE_GPA + DEVICE_MAX * DEVICE_SIZE) /* the first page after the windows */
-#define PIN	  22u
+#define PIN	  (VIRTIO_GSI - 1)
 #define STRING	  "a string written by rep outsb\n"
 
 static bool check_ports(void)
@@ -114,7 +114,7 @@ static bool check_ioapic(void)
 	const uint32_t low = IOAPIC_MASKED | 0xa5, high = 0x03000000;
 	bool ok = true;
 
-	ok &= want("pins", (ioapic_read(IOAPIC_VERSION) >> 16 & 0xff) + 1, IOAPIC_PINS);
+	ok &= want("pins", (ioapic_read(IOAPIC_VERSION) >> 16 & 0xff) + 1, VIRTIO_GSI);
 	ok &= want("register select", mmio_read32(IOAPIC_GPA) & 0xff, IOAPIC_VERSION);
 	ok &= want("masked at reset", ioapic_read(IOAPIC_PIN(PIN)), IOAPIC_MASKED);
 	ioapic_write(IOAPIC_PIN(PIN), low);
@@ -168,11 +168,11 @@ static bool check_cpuid(void)
 	uint32_t r[4];
 	bool ok = true;
 
-	cpuid(1, 0, r);
+	cpuid0(1, r);
 	ok &= want("hypervisor bit", r[2] >> 31 & 1, 1);
 	ok &= want("x2APIC bit", r[2] >> 21 & 1, 1);
 	ok &= want("TSC deadline bit", r[2] >> 24 & 1, 1);
-	cpuid(0x40000000, 0, r);
+	cpuid0(0x40000000, r);
 	ok &= want("hypervisor leaf", r[0] >= 0x40000000 && r[0] < 0x40010000, true);
 	return ok;
 }

@@ -183,6 +183,11 @@ extern volatile uint32_t interrupts[256]; /* how many of each vector have come, 
 extern char idt[256 * 16];
 extern char image_end[]; /* first byte above the program, 4 KiB aligned */
 long call_ring0(long (*function)(long, long), long a, long b);
+/*
+ * CPUID as the hypervisor answers it: in ring 0. In ring 3 it is the host's where ring 3 runs
+ * natively on a CPU that cannot trap it there.
+ */
+void cpuid0(uint32_t leaf, uint32_t r[4]);
 long interrupts_allow(long, long);  /* for call_ring0(): ring 3 is interrupted from here on */
 long interrupts_forbid(long, long); /* and no longer */
 

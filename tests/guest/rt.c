@@ -200,6 +200,17 @@ static long hlt_off(long a, long b)
 	return a + b;
 }
 
+static long cpuid_in_ring0(long leaf, long r)
+{
+	cpuid((uint32_t)leaf, 0, (uint32_t *)r);
+	return 0;
+}
+
+void cpuid0(uint32_t leaf, uint32_t r[4])
+{
+	call_ring0(cpuid_in_ring0, leaf, (long)r);
+}
+
 static long rdmsr0(long msr, long unused)
 {
 	uint32_t low, high;

@@ -146,13 +146,13 @@ static uint32_t own_id(void)
 {
 	uint32_t id = (uint32_t)apic_read(APIC_ID), r[4];
 
-	cpuid(1, 0, r);
+	cpuid0(1, r);
 	if (r[1] >> 24 != (id & 0xff))
 		die("CPUID 1 and the local APIC differ about the APIC ID");
-	cpuid(0, 0, r);
+	cpuid0(0, r);
 	if (r[0] < 0xb)
 		return id;
-	cpuid(0xb, 0, r);
+	cpuid0(0xb, r);
 	if (r[1] && r[3] != id)
 		die("CPUID 0xb and the local APIC differ about the APIC ID");
 	return id;

@@ -55,7 +55,7 @@ static int make_ioapic(void **state)
 	(void)state;
 	memset(&told, 0, sizeof(told));
 	memset(&ioapic, 0xa5, sizeof(ioapic));
-	ioapic_init(&ioapic, &hv);
+	ioapic_init(&ioapic, &hv, IOAPIC_PINS);
 	return 0;
 }
 
@@ -144,6 +144,20 @@ static void entries(void **state)
 		assert_int_equal(get(REDTBL + 2 * pin + 1), pin << 24);
 	}
 	assert_int_equal(told.calls, 0);
+}
+
+/* A guest spends some ten exits at boot on each pin, so there are only those that can interrupt. */
+static void fewer_pins(void **state)
+{
+	(void)state;
+	ioapic_init(&ioapic, &hv, 5);
+	assert_int_equal(get(VER), 0x00040011);
+	set_pin(4, DEST(4) | 0x31);
+	set_pin(5, DEST(5) | 0x32);
+	assert_int_equal(get(REDTBL + 2 * 4), 0x31);
+	assert_int_equal(get(REDTBL + 2 * 5), 0);
+	assert_int_equal(told.nr, 1);
+	assert_int_equal(told.routes[0].gsi, 4);
 }
 
 static void odd_accesses(void **state)
@@ -283,6 +297,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("all pins are masked after a reset", reset_state),
 	TEST("registers that are read only, or not there, stay so", registers),
 	TEST("each pin keeps its entry", entries),
+	TEST("there are as many pins as asked for", fewer_pins),
 	TEST("odd widths and offsets are harmless", odd_accesses),
 	TEST("masked pins tell the kernel nothing", masked_pins),
 	TEST("an entry becomes the message that it stands for", messages),
