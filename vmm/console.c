@@ -414,6 +414,7 @@ static int open_stdio(struct console *c, bool is_job)
 	if (term_is_usable() || !isatty(STDIN_FILENO))
 		c->in = loop_file(c->loop, STDIN_FILENO);
 	c->out = loop_file(c->loop, STDOUT_FILENO);
+	c->holds_stdout = c->out >= 0;
 	c->is_tty = console_is_tty(c->config);
 	c->eof_breaks = is_job && !c->is_tty;
 	if (c->is_tty)
@@ -541,8 +542,14 @@ void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
 	pump_out(c);
 }
 
+/*
+ * The kernel takes the ring down some 35 ms behind the process; would it hold standard output until
+ * then, a pipe's reader would learn of the end so much later.
+ */
 void console_close(struct console *c)
 {
+	if (c->holds_stdout)
+		loop_file_replace(c->loop, c->out, -1);
 	if (c->is_bound)
 		unlink(c->config->path);
 }
