@@ -10,8 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRIES 256u
-#define FILES	64u
+/* Submissions of one turn; more only cost another io_uring_enter. */
+#define ENTRIES	    256u
+/*
+ * Completions that may wait at once: enough for 19 devices with all that they watch and some
+ * thousand requests. What is beyond, the kernel keeps (IORING_FEAT_NODROP), more slowly.
+ */
+#define COMPLETIONS 4096u
+/* 19 devices with 65 queues each, their wake-ups and files, and the monitor's own. */
+#define FILES	    2048u
 
 int loop_init(struct loop *loop)
 {
@@ -19,7 +26,8 @@ int loop_init(struct loop *loop)
 	 */
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			 IORING_SETUP_CLAMP,
+			 IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+		.cq_entries = COMPLETIONS,
 	};
 	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
 

@@ -40,8 +40,11 @@ $(eval $(call unit,cpu,vmm/cpu.c vmm/mem.c vmm/log.c))
 $(eval $(call unit,end,vmm/end.c vmm/log.c))
 $(eval $(call unit,loop,vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
+$(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
+$(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c vmm/mem.c vmm/log.c,-luring -lpthread))
 $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
+$(eval $(call fuzz,queue,virtio/queue.c vmm/mem.c vmm/log.c))
 
 $(BUILD)/tests/obj/%.o: %.c
 	@mkdir -p $(@D)
