@@ -358,14 +358,11 @@ static void on_again(struct op *op, int res)
 void virtio_kick_again(struct virtio_device *dev, unsigned queue)
 {
 	struct virtio_kick *k = &dev->kicks[queue];
-	struct io_uring_sqe *sqe;
 
 	if (k->is_again)
 		return;
 	k->is_again = true;
-	sqe = loop_sqe(dev->loop);
-	io_uring_prep_nop(sqe);
-	loop_prepared(sqe, &k->again_op);
+	loop_yield(dev->loop, &k->again_op);
 }
 
 static void warn(struct virtio_device *dev, const char *why)
@@ -406,10 +403,25 @@ void virtio_push(struct virtio_device *dev, unsigned queue, uint16_t head, uint3
 	queue_push(&dev->queues[queue], head, written);
 }
 
+/* All queues share one interrupt: one write for all that a turn of the loop has completed. */
+static void notify(struct turn *turn)
+{
+	struct virtio_device *dev = container_of(turn, struct virtio_device, notify_turn);
+	bool is_wanted = false;
+
+	for (unsigned i = 0; i < dev->nr_queues; i++) {
+		if (dev->is_notified[i])
+			is_wanted |= queue_needs_interrupt(&dev->queues[i]);
+		dev->is_notified[i] = false;
+	}
+	if (is_wanted)
+		interrupt(dev, INTERRUPT_USED);
+}
+
 void virtio_notify(struct virtio_device *dev, unsigned queue)
 {
-	if (queue_needs_interrupt(&dev->queues[queue]))
-		interrupt(dev, INTERRUPT_USED);
+	dev->is_notified[queue] = true;
+	loop_at_turn_end(dev->loop, &dev->notify_turn);
 }
 
 void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *data, unsigned len)
@@ -518,6 +530,7 @@ int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wa
 	dev->irq_fd = irq_fd;
 	dev->wake_fd = wake_fd;
 	dev->wake_op.done = on_wake;
+	dev->notify_turn.end = notify;
 	dev->wake_file = loop_file(loop, wake_fd);
 	if (dev->wake_file < 0)
 		return fail(dev->wake_file, "registering an eventfd");

@@ -96,6 +96,8 @@ struct virtio_device {
 	struct op wake_op;
 	int wake_file;
 	uint64_t wake_count;
+	struct turn notify_turn;
+	bool is_notified[VIRTIO_QUEUES_MAX]; /* since the turn began */
 	struct virtio_kick kicks[VIRTIO_QUEUES_MAX];
 	struct queue queues[VIRTIO_QUEUES_MAX];
 };
@@ -123,7 +125,7 @@ void virtio_access(void *dev, uint64_t offset, uint8_t *data, unsigned len, bool
 int virtio_pop(struct virtio_device *dev, unsigned queue, struct queue_chain *chain);
 void virtio_push(struct virtio_device *dev, unsigned queue, uint16_t head, uint32_t written);
 
-/* After pushes, once a turn: interrupts the driver where it wants that. */
+/* After pushes: interrupts the driver where it wants that, at the end of the loop's turn. */
 void virtio_notify(struct virtio_device *dev, unsigned queue);
 
 /* Calls kick() for this queue again once others have had their turn. */

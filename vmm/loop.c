@@ -33,6 +33,7 @@ int loop_init(struct loop *loop)
 
 	loop->stopped = false;
 	loop->nr_files = 0;
+	loop->turns = NULL;
 	if (err == -EPERM || err == -EACCES)
 		return fail(err, "io_uring is forbidden here; allow it with "
 				 "'sysctl kernel.io_uring_disabled=0' (in a container, also in its "
@@ -108,6 +109,73 @@ void loop_write(struct loop *loop, struct op *op, int file, const void *buf, uns
 	loop_prepared(sqe, op);
 }
 
+void loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
+		uint64_t offset)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_readv(sqe, file, iov, nr, offset);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_writev(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
+		 uint64_t offset)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_writev(sqe, file, iov, nr, offset);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_sync(struct loop *loop, struct op *op, int file)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_fallocate(struct loop *loop, struct op *op, int file, int mode, uint64_t offset,
+		    uint64_t len)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_fallocate(sqe, file, mode, (off_t)offset, (off_t)len);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_yield(struct loop *loop, struct op *op)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_nop(sqe);
+	loop_prepared(sqe, op);
+}
+
+void loop_at_turn_end(struct loop *loop, struct turn *turn)
+{
+	if (turn->is_queued)
+		return;
+	turn->is_queued = true;
+	turn->next = loop->turns;
+	loop->turns = turn;
+}
+
+static void end_turn(struct loop *loop)
+{
+	struct turn *turn;
+
+	while ((turn = loop->turns)) {
+		loop->turns = turn->next;
+		turn->is_queued = false;
+		turn->end(turn);
+	}
+}
+
 void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms)
 {
 	struct io_uring_sqe *sqe = loop_sqe(loop);
@@ -143,6 +211,7 @@ int loop_run(struct loop *loop)
 			if (op)
 				op->done(op, res);
 		}
+		end_turn(loop);
 	}
 	return 0;
 }
