@@ -455,9 +455,9 @@ static int speed(void)
 	bool ok = true;
 
 	for (uint64_t i = 0; i < n && ok; i++)
-		ok = burst(0, T_IN, 0, arg_number("key", 0)) || arg("any");
+		ok = burst(0, T_IN, 0, arg_number("key", 0));
 	print("blk: %lu reads in %lu cycles\n", n * DEPTH, rdtsc() - begin);
-	return 0;
+	return !ok;
 }
 
 /* Numbers in order into sector 0 on, a flush after each; says which are safe. */
@@ -478,6 +478,20 @@ static int count(void)
 	}
 }
 
+/* What count() left in the last sector: a whole one, and no older than what it said was safe. */
+static int at_least(uint64_t safe)
+{
+	const uint64_t last = capacity - 1;
+	uint64_t key;
+
+	if (one(T_IN, last, data, SECTOR) != OK)
+		return 1;
+	memcpy(&key, data, sizeof(key));
+	key -= word_of(last, 0, 0);
+	print("blk: %lu, of which %lu were safe\n", key, safe);
+	return !is_painted(data, last, SECTOR, key) || key < safe;
+}
+
 int guest_main(void)
 {
 	const size_t nr_checks = sizeof(checks) / sizeof(checks[0]);
@@ -495,6 +509,8 @@ int guest_main(void)
 		return speed();
 	if (arg("count"))
 		return count();
+	if (arg("atleast"))
+		return at_least(arg_number("atleast", 0));
 	for (size_t i = 0; i < nr_checks; i++) {
 		const unsigned without = arg("ro") ? WRITES : READ_ONLY;
 		bool ok;

@@ -73,6 +73,14 @@ $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%):
 	@echo "  LD      $@"
 	@$(UNIT_CC) $(UNIT_SAN) -o $@ $^ -lcmocka $(UNIT_LIBS)
 
+# All of mayfly with sanitizers, for hostile guests: where it touches what it must not, it dies.
+SAN_OBJECTS = $(SOURCES:%.c=$(BUILD)/tests/obj-san/%.o)
+$(BUILD)/tests/obj-san/vmm/%.o: UNIT_CFLAGS += -DMAYFLY_VERSION='"$(VERSION)"' -I$(BUILD)/cjson
+$(SAN_OBJECTS): $(BUILD)/cjson
+$(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/init.o
+	@echo "  LD      $@"
+	@$(UNIT_CC) $(UNIT_SAN) -o $@ $^ $(BUILD)/cjson/libcjson.a -luring -lpthread
+
 $(FUZZERS:%=$(BUILD)/fuzz/%):
 	@echo "  LD      $@"
 	@$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^
