@@ -10,8 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRIES 256u
-#define FILES	64u
+/* Submissions of one turn; more only cost another io_uring_enter. */
+#define ENTRIES	    256u
+/*
+ * Completions that may wait at once: enough for 19 devices with all that they watch and some
+ * thousand requests. What is beyond, the kernel keeps (IORING_FEAT_NODROP), more slowly.
+ */
+#define COMPLETIONS 4096u
+/* 19 devices with 65 queues each, their wake-ups and files, and the monitor's own. */
+#define FILES	    2048u
 
 int loop_init(struct loop *loop)
 {
@@ -19,12 +26,14 @@ int loop_init(struct loop *loop)
 	 */
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			 IORING_SETUP_CLAMP,
+			 IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+		.cq_entries = COMPLETIONS,
 	};
 	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
 
 	loop->stopped = false;
 	loop->nr_files = 0;
+	loop->turns = NULL;
 	if (err == -EPERM || err == -EACCES)
 		return fail(err, "io_uring is forbidden here; allow it with "
 				 "'sysctl kernel.io_uring_disabled=0' (in a container, also in its "
@@ -100,14 +109,86 @@ void loop_write(struct loop *loop, struct op *op, int file, const void *buf, uns
 	loop_prepared(sqe, op);
 }
 
-void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms)
+void loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
+		uint64_t offset)
 {
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
-	ts->tv_sec = (long long)(ms / 1000);
-	ts->tv_nsec = (long long)(ms % 1000) * 1000000;
+	io_uring_prep_readv(sqe, file, iov, nr, offset);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_writev(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
+		 uint64_t offset)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_writev(sqe, file, iov, nr, offset);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_sync(struct loop *loop, struct op *op, int file)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_fallocate(struct loop *loop, struct op *op, int file, int mode, uint64_t offset,
+		    uint64_t len)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_fallocate(sqe, file, mode, (off_t)offset, (off_t)len);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, op);
+}
+
+void loop_yield(struct loop *loop, struct op *op)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_nop(sqe);
+	loop_prepared(sqe, op);
+}
+
+void loop_at_turn_end(struct loop *loop, struct turn *turn)
+{
+	if (turn->is_queued)
+		return;
+	turn->is_queued = true;
+	turn->next = loop->turns;
+	loop->turns = turn;
+}
+
+static void end_turn(struct loop *loop)
+{
+	struct turn *turn;
+
+	while ((turn = loop->turns)) {
+		loop->turns = turn->next;
+		turn->is_queued = false;
+		turn->end(turn);
+	}
+}
+
+void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	ts->tv_sec = (long long)(ns / 1000000000);
+	ts->tv_nsec = (long long)(ns % 1000000000);
 	io_uring_prep_timeout(sqe, ts, 0, 0);
 	loop_prepared(sqe, op);
+}
+
+void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms)
+{
+	loop_timeout_ns(loop, op, ts, ms * 1000000);
 }
 
 void loop_cancel(struct loop *loop, struct op *op)
@@ -135,6 +216,7 @@ int loop_run(struct loop *loop)
 			if (op)
 				op->done(op, res);
 		}
+		end_turn(loop);
 	}
 	return 0;
 }

@@ -17,10 +17,18 @@ struct op {
 	void (*done)(struct op *op, int res); /* res as from the system call: >= 0 or -errno */
 };
 
+/* Something to be done once when all that has completed together has been handled. */
+struct turn {
+	void (*end)(struct turn *turn);
+	struct turn *next;
+	bool is_queued;
+};
+
 struct loop {
 	struct io_uring ring;
 	bool stopped;
 	unsigned nr_files;
+	struct turn *turns; /* to be called at the end of this turn */
 };
 
 /* The structure that a member is embedded in: from an op back to its device. */
@@ -52,8 +60,30 @@ void loop_prepared(struct io_uring_sqe *sqe, struct op *op);
 void loop_read(struct loop *loop, struct op *op, int file, void *buf, unsigned len);
 void loop_write(struct loop *loop, struct op *op, int file, const void *buf, unsigned len);
 
+/*
+ * The same at a position, from or into `nr` segments, which must live until the loop's next turn;
+ * may transfer less than asked for.
+ */
+void loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
+		uint64_t offset);
+void loop_writev(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
+		 uint64_t offset);
+
+/* fdatasync(2), fallocate(2). */
+void loop_sync(struct loop *loop, struct op *op, int file);
+void loop_fallocate(struct loop *loop, struct op *op, int file, int mode, uint64_t offset,
+		    uint64_t len);
+
+/* Completes in the loop's next turn, after what has completed already. */
+void loop_yield(struct loop *loop, struct op *op);
+
+/* turn->end() at the end of this turn, once however often it is asked for. */
+void loop_at_turn_end(struct loop *loop, struct turn *turn);
+
 /* Completes with -ETIME once `ms` milliseconds have passed; *ts must live until then. */
 void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms);
+
+void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns);
 
 /* Asks for op's end: it completes with -ECANCELED, or with its result where that came first. */
 void loop_cancel(struct loop *loop, struct op *op);

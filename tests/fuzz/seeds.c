@@ -88,12 +88,45 @@ static void seed_serial(void)
 	seed("loopback", loopback, sizeof(loopback));
 }
 
+/* A ring of four with a direct chain, then an indirect one; see struct head in tests/fuzz/queue.c.
+ */
+static void seed_queue(void)
+{
+	static const struct {
+		uint8_t features, shift;
+		uint16_t desc, driver, device;
+		uint8_t steps[48];
+		struct {
+			uint64_t addr;
+			uint32_t len;
+			uint16_t flags, next;
+		} ring[4], table[2];
+		uint16_t driver_area[8];
+	} rings = {
+		.features = 0x30, /* INDIRECT_DESC and EVENT_IDX, from bit 24 */
+		.shift = 2,
+		.driver = 96,
+		.device = 128,
+		.steps = { 0, 0, 2, 2, 3, 4, 11, 0, 2, 3, 4 },
+		.ring = { { 512, 16, 1, 1 },
+			  { 1024, 512, 3, 2 },
+			  { 2048, 1, 2, 0 },
+			  { 64, 32, 4, 0 } },
+		.table = { { 512, 16, 1, 1 }, { 4096, 4096, 2, 0 } },
+		.driver_area = { 0, 2, 0, 3 },
+	};
+
+	_Static_assert(offsetof(__typeof__(rings), ring) == 56, "as in tests/fuzz/queue.c");
+	seed("rings", &rings, sizeof(rings));
+}
+
 static const struct {
 	const char *name;
 	void (*write)(void);
 } fuzzers[] = {
 	{ "image", seed_image },
 	{ "serial", seed_serial },
+	{ "queue", seed_queue },
 };
 
 int main(int argc, char **argv)

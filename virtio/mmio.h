@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio-mmio transport, version 2 (virtio 1.2, 4.2), and what every virtio device is made of.
+ *
+ * Two threads meet here. vCPU threads access registers, under `lock`, and touch nothing else. All
+ * the rest (queues, the device's functions, the virtio_*() calls below) is the loop thread's. What
+ * a register write sets going, start and reset, is handed to the loop by `phase` and wake_fd:
+ *
+ *   IDLE --DRIVER_OK--> STARTING --loop--> RUNNING --write 0--> STOPPING --virtio_reset_done()-->
+ * IDLE
+ *
+ * Kicks do not pass here: KVM_IOEVENTFD writes a queue's eventfd, which the loop reads.
+ */
+#ifndef VIRTIO_MMIO_H
+#define VIRTIO_MMIO_H
+
+#include "../vmm/layout.h"
+#include "../vmm/loop.h"
+#include "../vmm/mem.h"
+#include "queue.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VIRTIO_QUEUES_MAX (2 * MAX_VCPUS + 1) /* a pair for each vCPU, and one for control */
+#define VIRTIO_CONFIG_MAX 64u
+
+/* 5: device types; 6: features of every device. */
+#define VIRTIO_ID_NET	   1u
+#define VIRTIO_ID_BLOCK	   2u
+#define VIRTIO_F_VERSION_1 (1ull << 32)
+
+/* 4.2.2: the register that KVM_IOEVENTFD watches, 32 bits wide, the queue's index as its value. */
+#define VIRTIO_MMIO_QUEUE_NOTIFY 0x050u
+
+struct virtio_device;
+
+/* What a device does. All on the loop's thread, never two at a time. */
+struct virtio_ops {
+	/* The driver is ready: dev->features and dev->queues are what it agreed to. May be NULL. */
+	void (*activate)(struct virtio_device *dev);
+	/* There may be chains in this queue, which is open. Spurious calls are normal. */
+	void (*kick)(struct virtio_device *dev, unsigned queue);
+	/*
+	 * The driver wants a reset. The queues are closed: nothing comes out and pushes are
+	 * forgotten. Cancel what is in flight and call virtio_reset_done(), now or later, once
+	 * guest memory is not touched any more.
+	 */
+	void (*reset)(struct virtio_device *dev);
+};
+
+enum virtio_phase { VIRTIO_IDLE, VIRTIO_STARTING, VIRTIO_RUNNING, VIRTIO_STOPPING };
+
+/* The read of a queue's eventfd, and a turn of the loop asked for by the device itself. */
+struct virtio_kick {
+	struct op op, again_op;
+	struct virtio_device *dev;
+	int file;
+	bool is_again; /* again_op is under way */
+	uint64_t count;
+};
+
+struct virtio_device {
+	/* Constant once initialized. */
+	const struct virtio_ops *ops;
+	const char *name; /* for the log: the disk's or interface's */
+	const struct mem *mem;
+	struct loop *loop;
+	uint32_t id;
+	unsigned nr_queues;
+	uint64_t offered; /* feature bits */
+	int irq_fd, wake_fd;
+
+	/* Registers, under the lock. */
+	pthread_mutex_t lock;
+	pthread_cond_t is_idle; /* a reset is done */
+	enum virtio_phase phase;
+	uint32_t status;
+	uint32_t features_sel, driver_features_sel, queue_sel;
+	uint64_t driver_features;
+	struct queue_config queue_config[VIRTIO_QUEUES_MAX];
+	uint32_t generation; /* 4.2.2: of config[] */
+	uint8_t config[VIRTIO_CONFIG_MAX];
+	unsigned config_size; /* bytes of it that there are; the rest reads as zero */
+	bool is_poked;	      /* a notification that came as a register write */
+
+	atomic_uint interrupt_status; /* 2 bits, set by the loop, cleared by vCPUs */
+
+	/* The loop's. */
+	bool is_running; /* from activate() to reset() */
+	bool is_broken;	 /* needs a reset; nothing is popped until then */
+	bool is_warned;	 /* that was said once, which is enough: a guest can do it for ever */
+	uint64_t features;
+	struct op wake_op;
+	int wake_file;
+	uint64_t wake_count;
+	struct turn notify_turn;
+	bool is_notified[VIRTIO_QUEUES_MAX]; /* since the turn began */
+	struct virtio_kick kicks[VIRTIO_QUEUES_MAX];
+	struct queue queues[VIRTIO_QUEUES_MAX];
+};
+
+/*
+ * Makes a device; before any vCPU runs. ops, name and mem are borrowed. `features` beyond
+ * VERSION_1, INDIRECT_DESC and EVENT_IDX; 1 to VIRTIO_QUEUES_MAX queues. dev->config and
+ * config_size are the caller's to fill until then.
+ */
+void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops, const char *name,
+		 uint32_t id, uint64_t features, unsigned nr_queues, const struct mem *mem);
+
+/*
+ * Connects it: `irq_fd` is written for an interrupt; `wake_fd` is an eventfd of its own; both stay
+ * the caller's and open. kick_fds[nr_queues] may be closed afterwards. wake_fd and kick_fds block,
+ * or the ring would not wait for them. 0 or -errno, logged.
+ */
+int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd,
+		const int *kick_fds);
+
+/* For the bus: the window of DEVICE_SIZE bytes. On vCPU threads. */
+void virtio_access(void *dev, uint64_t offset, uint8_t *data, unsigned len, bool write);
+
+/* queue_pop(), and a broken ring makes the device need a reset. 1 or 0. */
+int virtio_pop(struct virtio_device *dev, unsigned queue, struct queue_chain *chain);
+void virtio_push(struct virtio_device *dev, unsigned queue, uint16_t head, uint32_t written);
+
+/* After pushes: interrupts the driver where it wants that, at the end of the loop's turn. */
+void virtio_notify(struct virtio_device *dev, unsigned queue);
+
+/* Calls kick() for this queue again once others have had their turn. */
+void virtio_kick_again(struct virtio_device *dev, unsigned queue);
+
+/* The driver broke the protocol: DEVICE_NEEDS_RESET (2.1.2), one line in the log. */
+void virtio_break(struct virtio_device *dev, const char *why);
+
+/* The answer to ops->reset(). */
+void virtio_reset_done(struct virtio_device *dev);
+
+/* Overwrites config[offset, offset + len) and tells the driver (4.2.2: ConfigGeneration). */
+void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *data, unsigned len);
+
+#endif
