@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# A Debian root file system on a disk, with the stock and the tuned kernel, and fio's word on the
+# data; tests/run calls this in a host. DEBIAN names the folder of the images.
+. tests/stories/lib.sh
+
+SQUASHFS=$MAYFLY_DEBIAN/root.squashfs EXT4=$MAYFLY_DEBIAN/root.ext4
+
+# debian SCRIPT OPTION...: runs SCRIPT with the tuned kernel, the squashfs as its root
+debian() {
+	script=$1
+	shift
+	mayfly run --timeout 300s --mem 512M --kernel "$MAYFLY_TUNED/vmlinux" --root "$SQUASHFS,ro" "$@" -- sh -c "$script"
+}
+
+story "Debian: a job in a root file system on squashfs, the tuned kernel"
+debian '. /etc/os-release; echo "$ID $VERSION_ID"; exit 12'
+ends_with 12
+prints "debian 12"
+
+story "Debian: the same with Debian's own kernel, its drivers as modules"
+mayfly run --timeout 300s --kernel "$MAYFLY_STOCK/vmlinuz" --initrd "$MAYFLY_INITRD" --root "$SQUASHFS,ro" -- \
+	sh -c '. /etc/os-release; echo "$ID $VERSION_ID, $(uname -r)"; exit 12'
+ends_with 12
+prints "debian 12, $MAYFLY_RELEASE"
+
+story "Debian: ext4 under a layer: packages can be touched, and the image stays as it is"
+sum=$(sha256sum < "$EXT4")
+mayfly run --timeout 300s --kernel "$MAYFLY_TUNED/vmlinux" --root "$EXT4,overlay=$T/layer" -- \
+	sh -c 'dpkg --remove netbase > /dev/null && echo removed > /etc/state && dpkg --get-selections | grep -c netbase'
+holds [ "$(sha256sum < "$EXT4")" = "$sum" ]
+mayfly run --timeout 300s --kernel "$MAYFLY_TUNED/vmlinux" --root "$EXT4,overlay=$T/layer" -- cat /etc/state
+ends_with 0
+prints removed
+
+# fio OPTIONS: on vdb, with a checksum in every block, all of which are read again
+FIO="fio --name=v --filename=/dev/vdb --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --minimal"
+mkdir -p "$T/disks"
+for cpus in 1 4; do
+	for layer in "" ",overlay=$T/disks/layer$cpus"; do
+		story "Debian: fio finds every block, $cpus queues${layer:+, in a layer}"
+		truncate -s 64M "$T/disks/raw"
+		debian "set -e
+			$FIO --rw=randwrite --bsrange=512-64k --iodepth=32 --size=12M > /dev/null
+			$FIO --rw=randrw --bs=4k --iodepth=1 --size=2M --offset=16M > /dev/null
+			$FIO --rw=write --bs=256k --iodepth=4 --size=8M --offset=24M --numjobs=$cpus --offset_increment=8M > /dev/null
+			blkdiscard -o 4096 -l 16m /dev/vdb
+			$FIO --rw=randwrite --bs=4k --iodepth=16 --size=4M > /dev/null
+			ls /sys/block/vdb/mq | wc -l" --cpus $cpus --disk "$T/disks/raw$layer"
+		ends_with 0
+		prints $cpus
+		[ -z "$layer" ] || holds [ "$(od -An -tx1 "$T/disks/raw" | tr -d ' 0\n*')" = "" ]
+		rm -f "$T/disks/raw"
+	done
+done
+
+the_end
