@@ -27,7 +27,7 @@ struct turn {
 struct loop {
 	struct io_uring ring;
 	bool stopped;
-	unsigned nr_files;
+	unsigned nr_files, max_files;
 	struct turn *turns; /* to be called at the end of this turn */
 };
 
