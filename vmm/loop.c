@@ -48,7 +48,7 @@ int loop_init(struct loop *loop)
 	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
 
 	loop->stopped = false;
-	loop->turns = NULL;
+	loop->turns = loop->again = NULL;
 	if (err == -EPERM || err == -EACCES)
 		return fail(err, "io_uring is forbidden here; allow it with "
 				 "'sysctl kernel.io_uring_disabled=0' (in a container, also in its "
@@ -181,15 +181,33 @@ void loop_at_turn_end(struct loop *loop, struct turn *turn)
 	loop->turns = turn;
 }
 
+void loop_turn_again(struct loop *loop, struct turn *turn)
+{
+	must(turn->is_queued && !turn->is_again);
+	turn->is_again = true;
+	turn->next = loop->again;
+	loop->again = turn;
+}
+
 static void end_turn(struct loop *loop)
 {
 	struct turn *turn;
 
 	while ((turn = loop->turns)) {
 		loop->turns = turn->next;
-		turn->is_queued = false;
+		turn->is_again = false;
 		turn->end(turn);
+		turn->is_queued = turn->is_again;
 	}
+	loop->turns = loop->again;
+	loop->again = NULL;
+}
+
+/* Hands over what was prepared, and waits for a completion unless someone has more to do. */
+static int enter(struct loop *loop)
+{
+	return loop->turns ? io_uring_submit_and_get_events(&loop->ring)
+			   : io_uring_submit_and_wait(&loop->ring, 1);
 }
 
 void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns)
@@ -219,7 +237,7 @@ int loop_run(struct loop *loop)
 {
 	while (!loop->stopped) {
 		struct io_uring_cqe *cqe;
-		const int err = io_uring_submit_and_wait(&loop->ring, 1);
+		const int err = enter(loop);
 
 		if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY)
 			return fail(err, "io_uring_enter");
