@@ -295,6 +295,19 @@ static void start(const struct head *h)
 	ended(b->dev.wake_fd);
 }
 
+/* The image grows or shrinks under the guest; with a layer its size stays. */
+static void resize(off_t size)
+{
+	uint64_t sectors;
+
+	if (!b->disk.has_layer)
+		promise(ftruncate(b->disk.base.fd, size) == 0);
+	blk_resize(b);
+	memcpy(&sectors, b->dev.config, sizeof(sectors));
+	promise(sectors == b->disk.size / DISK_SECTOR);
+	promise(b->disk.size == (b->disk.has_layer ? DISK_SIZE : (uint64_t)size));
+}
+
 static void step(const struct head *h, unsigned i)
 {
 	static const uint16_t registers[] = { 0x014, 0x020, 0x024, 0x030, 0x038, 0x044,
@@ -303,7 +316,7 @@ static void step(const struct head *h, unsigned i)
 	const uint8_t a = h->steps[i].a, n = h->steps[i].b, c = h->steps[i].c;
 	uint8_t data[8] = { n, c, a };
 
-	switch (h->steps[i].what % 9) {
+	switch (h->steps[i].what % 10) {
 	case 0:
 		start(h);
 		break;
@@ -331,6 +344,9 @@ static void step(const struct head *h, unsigned i)
 	case 8:
 		virtio_access(&b->dev, (uint64_t)n << 8 | c, data, 1u << a % 4, a & 64);
 		ended(b->dev.wake_fd);
+		break;
+	case 9:
+		resize((a % 64) * 1024u + 512);
 		break;
 	}
 }
@@ -388,6 +404,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	promise(blk_init(b, NR_QUEUES, &mem) == 0);
 	b->dev.is_warned = true;
 	promise(virtio_open(&b->dev, &loop, irq_fd, wake_fd, kick_fds) == 0);
+	resize(DISK_SIZE);
 	start(&h);
 	for (unsigned i = 0; i < STEPS; i++)
 		step(&h, i);
