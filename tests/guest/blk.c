@@ -38,6 +38,7 @@ static uint64_t capacity, offered;
 static uint32_t seed = 2463534242u;
 static struct request *requests; /* by head or slot */
 static uint8_t *data;		 /* CHUNK for each of them */
+static unsigned free_slot;	 /* of the request that came back last */
 
 static uint32_t dice(uint32_t below)
 {
@@ -448,16 +449,38 @@ static int fill_or_verify(bool is_fill)
 	return !ok;
 }
 
-/* How long reads of 4 KiB take, in cycles: for rate limits and for a look at the speed. */
+/*
+ * n=N requests of len=N bytes, qd=N at once, at random places or `inorder`, reads or `write`:
+ * nothing is looked at but the status. Prints the cycles that it took.
+ */
 static int speed(void)
 {
-	const uint64_t n = arg_number("n", 100), begin = rdtsc();
-	bool ok = true;
+	const uint64_t n = arg_number("n", 6400), qd = arg_number("qd", 32);
+	const uint32_t len = (uint32_t)arg_number("len", CHUNK), type = arg("write") ? T_OUT : T_IN;
+	const uint64_t places = capacity * SECTOR / len, begin = rdtsc();
+	const bool is_random = !arg("inorder");
+	uint8_t *const buf = pages(qd * len);
+	uint64_t sent = 0, done = 0;
 
-	for (uint64_t i = 0; i < n && ok; i++)
-		ok = burst(0, T_IN, 0, arg_number("key", 0));
-	print("blk: %lu reads in %lu cycles\n", n * DEPTH, rdtsc() - begin);
-	return !ok;
+	while (done < n) {
+		const uint16_t before = dev.queue[0].driver[1];
+		uint32_t id, used;
+
+		for (; sent < n && sent - done < qd; sent++) {
+			const unsigned slot = sent < qd ? (unsigned)sent : free_slot;
+			const uint64_t at = (is_random ? dice((uint32_t)places) : sent % places);
+
+			submit(0, slot, type, at * (len / SECTOR), buf + slot * len, len);
+		}
+		if (dev.queue[0].driver[1] != before && v_wants_notify(&dev, 0, before))
+			v_notify(&dev, 0);
+		if (!v_wait(&dev.queue[0], &id, &used) || requests[id / 3].status != OK)
+			return 1;
+		free_slot = id / 3;
+		done++;
+	}
+	print("blk: %lu requests in %lu cycles\n", n, rdtsc() - begin);
+	return 0;
 }
 
 /* Numbers in order into sector 0 on, a flush after each; says which are safe. */

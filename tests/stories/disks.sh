@@ -222,6 +222,35 @@ rm -f "$T/layer"
 survives_kills "$T/base,overlay=$T/layer"
 holds [ "$(tr -d '\0' < "$T/base" | wc -c)" -eq 0 ]
 
+if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
+	story "a full file system: the guest gets errors, mayfly says so once, and what there is stays readable"
+	mkdir -p "$T/full"
+	# shellcheck disable=SC2016
+	unshare -m sh -c 'mount -t tmpfs -o size=2M none "$1" && truncate -s 8M "$1/disk" &&
+		"$2" run --timeout 180s --kernel "$3" --cmdline fill --disk "$1/disk" &&
+		echo "it was not full" || "$2" run --timeout 180s --kernel "$3" --cmdline "ro" --disk "$1/disk,ro"' \
+		sh "$T/full" "$MAYFLY" "$GUESTS/blk.elf" > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 0
+	shows "7 checks, 0 failed"
+	says "$T/full/disk: writing failed, which the guest is told; this is said once: No space left on device"
+	says_one_line
+else
+	skipped "a full file system" "no mount namespaces here"
+fi
+
+story "a process that may open few files"
+image disk 1M
+(ulimit -n 100 && exec "$MAYFLY" run --timeout 180s --kernel "$GUESTS/blk.elf" --cmdline do=id --disk "$T/disk") \
+	> "$T/out" 2> "$T/err"
+status=$?
+passes
+
+story "a reset while requests wait for their rate limit"
+image disk 1M
+blk do=reset --disk "$T/disk,ops=500"
+passes
+
 story "what a guest never flushed is kept by an orderly end"
 image base 4M
 rm -f "$T/layer"
