@@ -169,6 +169,36 @@ static int take_serial(struct vm_config *c, const char *value)
 	return 0;
 }
 
+static int add_disk(const char *option, struct vm_config *c, const char *value)
+{
+	if (c->nr_disks + c->nr_nets == DEVICES_MAX)
+		return fail(0, "--%s: at most %u disks and interfaces", option, DEVICES_MAX);
+	return args_disk(option, (char *)value, &c->disks[c->nr_disks++]); /* ours to cut */
+}
+
+static int take_disk(struct vm_config *c, const char *value)
+{
+	return add_disk("disk", c, value);
+}
+
+/* Goes first, whatever came before, so that the guest has it as its first disk. */
+static int take_root(struct vm_config *c, const char *value)
+{
+	struct disk_config root;
+	int err;
+
+	if (c->nr_disks > 0 && c->disks[0].is_root)
+		return fail(0, "--root: only one disk can be the root");
+	err = add_disk("root", c, value);
+	if (err)
+		return err;
+	root = c->disks[c->nr_disks - 1];
+	root.is_root = true;
+	memmove(c->disks + 1, c->disks, (c->nr_disks - 1) * sizeof(root));
+	c->disks[0] = root;
+	return 0;
+}
+
 static int take_hv(struct vm_config *c, const char *value)
 {
 	if (!strcmp(value, "auto"))
@@ -209,6 +239,12 @@ static const struct {
 	{ "timeout", "TIME", "end the guest after TIME (500ms, 30s, 5m, 2h)", take_timeout },
 	{ "serial", "WHERE", "stdio (default), file=PATH[,max=SIZE], unix=PATH, pty, none",
 	  take_serial },
+	{ "disk", "PATH[,WORD...]",
+	  "a disk: a raw image or block device; may be repeated. Words: ro, direct,\n"
+	  "overlay=FILE|tmp, cache=writeback|unsafe, id=NAME, bytes=SIZE[+BURST]/TIME,\n"
+	  "ops=N[+BURST]/TIME",
+	  take_disk },
+	{ "root", "PATH[,WORD...]", "the same, as the first disk and the guest's root", take_root },
 	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
 	{ "report", NULL, "say at the end how it ended and how long it took", take_report },
 	{ "timeline", "FILE", "write the boot's time stamps to FILE as JSON", take_timeline },
@@ -219,11 +255,16 @@ static const struct {
 void args_help(void)
 {
 	for (size_t i = 0; i < OPTIONS; i++) {
+		const char *line = options[i].help;
 		char left[40];
 
 		snprintf(left, sizeof(left), "--%s %s", options[i].name,
 			 options[i].value ? options[i].value : "");
-		printf("  %-20s  %s\n", left, options[i].help);
+		printf("  %-20s", left);
+		for (size_t n; *line; line += n + (line[n] == '\n')) {
+			n = strcspn(line, "\n");
+			printf("%*s%.*s\n", line == options[i].help ? 2 : 24, "", (int)n, line);
+		}
 	}
 }
 
@@ -233,6 +274,32 @@ static bool has_env(const struct vm_config *c, const char *name)
 		if (!strncmp(env[i], name, strlen(name)) && env[i][strlen(name)] == '=')
 			return true;
 	return false;
+}
+
+/* Disks without a name of their own are disk0, disk1, ... in the guest's order. */
+static int name_disks(struct vm_config *c)
+{
+	static char names[DEVICES_MAX][16];
+
+	for (unsigned i = 0; i < c->nr_disks; i++) {
+		struct disk_config *d = &c->disks[i];
+
+		if (!d->id) {
+			snprintf(names[i], sizeof(names[i]), "disk%u", i);
+			d->id = names[i];
+		}
+		for (unsigned j = 0; j < i; j++)
+			if (!strcmp(c->disks[j].id, d->id))
+				return fail(0, "--disk: two disks are called %s", d->id);
+	}
+	return 0;
+}
+
+static const char *root_words(const struct vm_config *c)
+{
+	if (c->nr_disks == 0 || !c->disks[0].is_root)
+		return "";
+	return c->disks[0].is_read_only ? " root=/dev/vda ro" : " root=/dev/vda rw";
 }
 
 static int finish(struct vm_config *c)
@@ -250,7 +317,9 @@ static int finish(struct vm_config *c)
 		snprintf(term, sizeof(term), "TERM=%s", getenv("TERM"));
 		env[c->job.nr_env++] = term;
 	}
-	n = snprintf(c->cmdline, sizeof(c->cmdline), "%s%s%s%s", CMDLINE_DEFAULT,
+	if (name_disks(c))
+		return -EINVAL;
+	n = snprintf(c->cmdline, sizeof(c->cmdline), "%s%s%s%s%s", CMDLINE_DEFAULT, root_words(c),
 		     c->job.argc ? CMDLINE_JOB : "", extra_cmdline ? " " : "",
 		     extra_cmdline ? extra_cmdline : "");
 	if (n >= (int)sizeof(c->cmdline))

@@ -24,6 +24,12 @@ int args_run(int argc, char **argv, struct vm_config *config);
 /* The options of `run`, for --help. */
 void args_help(void);
 
+/*
+ * PATH[,WORD...] as given to --disk or --root (`option`, without the dashes), cut up where it
+ * stands. 0 or -EINVAL with one line logged.
+ */
+int args_disk(const char *option, char *value, struct disk_config *disk);
+
 /* "128M" -> bytes; suffixes K, M, G, T or none. 0 or -EINVAL; nothing is logged. */
 int args_size(const char *text, uint64_t *bytes);
 

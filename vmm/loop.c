@@ -176,14 +176,19 @@ static void end_turn(struct loop *loop)
 	}
 }
 
-void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms)
+void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns)
 {
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
-	ts->tv_sec = (long long)(ms / 1000);
-	ts->tv_nsec = (long long)(ms % 1000) * 1000000;
+	ts->tv_sec = (long long)(ns / 1000000000);
+	ts->tv_nsec = (long long)(ns % 1000000000);
 	io_uring_prep_timeout(sqe, ts, 0, 0);
 	loop_prepared(sqe, op);
+}
+
+void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms)
+{
+	loop_timeout_ns(loop, op, ts, ms * 1000000);
 }
 
 void loop_cancel(struct loop *loop, struct op *op)

@@ -83,6 +83,8 @@ void loop_at_turn_end(struct loop *loop, struct turn *turn);
 /* Completes with -ETIME once `ms` milliseconds have passed; *ts must live until then. */
 void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms);
 
+void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns);
+
 /* Asks for op's end: it completes with -ECANCELED, or with its result where that came first. */
 void loop_cancel(struct loop *loop, struct op *op);
 

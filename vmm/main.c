@@ -2,6 +2,7 @@
 /*
  * mayfly: one process, one microVM. The commands and what each calls; next: vm.c.
  */
+#include "../virtio/commit.h"
 #include "args.h"
 #include "check.h"
 #include "end.h"
@@ -9,6 +10,7 @@
 #include "timeline.h"
 #include "vm.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +25,10 @@ static void print_help(void)
 	args_help();
 	printf("\nmayfly check [--json | --quiet]\n"
 	       "  Says what this host offers; exits with 0 where a stock kernel can boot.\n\n"
+	       "mayfly disk commit LAYER BASE\n"
+	       "  Writes what is in a copy-on-write layer into its base, and empties the layer.\n"
+	       "mayfly disk reset LAYER\n"
+	       "  Throws away what is in a layer.\n\n"
 	       "mayfly --help, mayfly --version\n\n"
 	       "Exit codes of run: the command's own, 128+n for signal n, 126 where it cannot be run,\n"
 	       "127 where it is not found; 0 for a power-off without a command. Else:\n"
@@ -69,6 +75,19 @@ static int check(int argc, char **argv)
 	return check_host(!strcmp(option, "--quiet"), !strcmp(option, "--json"));
 }
 
+static int disk(int argc, char **argv)
+{
+	int err = -EINVAL;
+
+	if (argc == 4 && !strcmp(argv[1], "commit"))
+		err = commit_layer(argv[2], argv[3]);
+	else if (argc == 3 && !strcmp(argv[1], "reset"))
+		err = commit_reset(argv[2]);
+	else
+		fail(0, "disk: give 'commit LAYER BASE' or 'reset LAYER'");
+	return err ? EXIT_MONITOR : 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "--help";
@@ -79,6 +98,8 @@ int main(int argc, char **argv)
 		return run(argc - 1, argv + 1);
 	if (!strcmp(command, "check"))
 		return check(argc - 1, argv + 1);
+	if (!strcmp(command, "disk"))
+		return disk(argc - 1, argv + 1);
 	if (!strcmp(command, "--version")) {
 		puts("mayfly " MAYFLY_VERSION);
 		return 0;

@@ -5,6 +5,7 @@
  * anything runs.
  */
 #include "vm.h"
+#include "../virtio/blk.h"
 #include "boot.h"
 #include "bus.h"
 #include "console.h"
@@ -27,6 +28,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #define GRACE_MS 1000 /* for the last output, after a timeout or a signal */
 
@@ -40,6 +42,7 @@ static struct vm {
 	struct ioapic ioapic;
 	struct serial serial;
 	struct console console;
+	struct blk disks[DEVICES_MAX];
 	struct power power;
 	struct vcpus vcpus;
 	struct halt halt;
@@ -145,8 +148,65 @@ static int make_serial(struct vm *v)
 	return 0;
 }
 
+/* Window and interrupt number i; a notification goes from the kernel to the queue's eventfd. */
+static int connect_virtio(struct vm *v, struct virtio_device *dev, unsigned i)
+{
+	const uint64_t gpa = DEVICE_GPA + (i + 1) * DEVICE_SIZE;
+	const int irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	const int wake_fd = eventfd(0, EFD_CLOEXEC);
+	const unsigned nr = dev->nr_queues;
+	int kick_fds[VIRTIO_QUEUES_MAX];
+	int err = 0;
+
+	if (irq_fd < 0 || wake_fd < 0)
+		return fail(-errno, "eventfd");
+	err = hv_irqfd(&v->hv, irq_fd, VIRTIO_GSI + i);
+	if (err)
+		return fail(err, "%s: KVM_IRQFD", v->hv.device);
+	for (unsigned q = 0; q < nr; q++) {
+		kick_fds[q] = eventfd(0, EFD_CLOEXEC);
+		if (kick_fds[q] < 0)
+			return fail(-errno, "eventfd");
+		err = hv_ioeventfd(&v->hv, kick_fds[q], gpa + VIRTIO_MMIO_QUEUE_NOTIFY, 4, q);
+		if (err)
+			return fail(err, "%s: KVM_IOEVENTFD", v->hv.device);
+	}
+	err = virtio_open(dev, &v->loop, irq_fd, wake_fd, kick_fds);
+	for (unsigned q = 0; q < nr; q++)
+		close(kick_fds[q]); /* the kernel and the ring keep theirs */
+	bus_add(&v->mmio, (struct window){ gpa, DEVICE_SIZE, virtio_access, dev });
+	return err;
+}
+
+static int open_disks(struct vm *v)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < v->config->nr_disks && !err; i++)
+		err = blk_open(&v->disks[i], &v->config->disks[i]);
+	return err;
+}
+
+static int make_disks(struct vm *v)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < v->config->nr_disks && !err; i++) {
+		struct blk *b = &v->disks[i];
+
+		err = blk_init(b, v->config->cpus, &v->mem);
+		if (!err)
+			err = blk_attach(b, &v->loop);
+		if (!err)
+			err = connect_virtio(v, &b->dev, i);
+	}
+	return err;
+}
+
 static int make_devices(struct vm *v)
 {
+	int err;
+
 	ioapic_init(&v->ioapic, &v->hv);
 	v->power = (struct power){ .end = &v->end, .mem = &v->mem };
 
@@ -156,7 +216,8 @@ static int make_devices(struct vm *v)
 	bus_add(&v->mmio,
 		(struct window){ CONTROL_GPA, DEVICE_SIZE, power_control_access, &v->power });
 	bus_add(&v->mmio, (struct window){ IOAPIC_GPA, IOAPIC_SIZE, ioapic_access, &v->ioapic });
-	return make_serial(v);
+	err = make_serial(v);
+	return err ? err : make_disks(v);
 }
 
 static int load(struct vm *v)
@@ -247,6 +308,8 @@ int vm_run(const struct vm_config *config)
 	v->config = config;
 	err = boot_open(&v->boot, config);
 	if (!err)
+		err = open_disks(v);
+	if (!err)
 		err = hv_open(&v->hv, config->hv);
 	if (!err)
 		err = make_loop(v);
@@ -268,6 +331,8 @@ int vm_run(const struct vm_config *config)
 	timeline_mark(PHASE_END);
 	term_restore();
 	console_close(&v->console);
+	for (unsigned i = 0; i < config->nr_disks && !err; i++)
+		blk_close(&v->disks[i]);
 	if (!err)
 		report(v);
 	if (config->timeline && !err)

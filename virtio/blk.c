@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The block device. blk_kick() takes chains out of a queue, parse() makes requests of them, disk.c
+ * does the work, complete() answers. Each request is answered once, or forgotten by a reset.
+ * Section numbers are virtio 1.2's.
+ */
+#include "blk.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+/* 5.2.3 */
+#define F_SIZE_MAX     (1ull << 1)
+#define F_SEG_MAX      (1ull << 2)
+#define F_RO	       (1ull << 5)
+#define F_BLK_SIZE     (1ull << 6)
+#define F_FLUSH	       (1ull << 9)
+#define F_TOPOLOGY     (1ull << 10)
+#define F_MQ	       (1ull << 12)
+#define F_DISCARD      (1ull << 13)
+#define F_WRITE_ZEROES (1ull << 14)
+
+/* 5.2.6 */
+enum {
+	T_IN = 0,
+	T_OUT = 1,
+	T_FLUSH = 4,
+	T_GET_ID = 8,
+	T_DISCARD = 11,
+	T_WRITE_ZEROES = 13,
+};
+enum { S_OK, S_IOERR, S_UNSUPP };
+#define IN_PROGRESS (-1) /* no status yet */
+
+#define ID_SIZE	     20u
+#define UNMAP	     1u		     /* 5.2.6: flags of a write-zeroes segment */
+#define SEG_MAX	     (QUEUE_MAX - 2) /* header and status take a descriptor each */
+#define SIZE_MAX_    (1u << 20)
+#define RANGE_MAX    (1u << 21) /* sectors in one discard or write-zeroes: 1 GiB */
+#define PHYSICAL_EXP 3u		/* 2^3 sectors: 4 KiB, what hosts write at once */
+
+/* 5.2.4, as far as we fill it. */
+struct config {
+	uint64_t capacity; /* sectors */
+	uint32_t size_max, seg_max;
+	uint16_t cylinders;
+	uint8_t heads, sectors;
+	uint32_t blk_size;
+	uint8_t physical_block_exp, alignment_offset;
+	uint16_t min_io_size; /* blocks */
+	uint32_t opt_io_size;
+	uint8_t writeback, unused0;
+	uint16_t num_queues;
+	uint32_t max_discard_sectors, max_discard_seg, discard_sector_alignment;
+	uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
+	uint8_t write_zeroes_may_unmap, unused1[3];
+};
+_Static_assert(sizeof(struct config) == 64 && sizeof(struct config) <= VIRTIO_CONFIG_MAX, "5.2.4");
+
+struct header {
+	uint32_t type, reserved;
+	uint64_t sector;
+};
+
+struct range {
+	uint64_t sector;
+	uint32_t nr, flags;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The last request of a device that is being reset. */
+static void end_reset(struct blk *b)
+{
+	b->is_stopping = false;
+	disk_resume(&b->disk);
+	virtio_reset_done(&b->dev);
+}
+
+/* After a reset's begin the guest's memory is its own again: nothing is written there. */
+static void complete(struct blk_request *r, int status)
+{
+	struct blk *b = r->blk;
+
+	r->is_in_flight = false;
+	b->nr_in_flight--;
+	if (!b->is_stopping) {
+		*(volatile uint8_t *)r->status = (uint8_t)status;
+		virtio_push(&b->dev, r->queue, r->head, r->written);
+		virtio_notify(&b->dev, r->queue);
+	} else if (b->nr_in_flight == 0) {
+		end_reset(b);
+	}
+}
+
+static void warn(struct blk *b, const struct disk_io *io, int err)
+{
+	if (b->is_warned || err == -EOPNOTSUPP || err == -ECANCELED)
+		return;
+	b->is_warned = true;
+	fail(err, "%s: %s failed, which the guest is told; this is said once", b->disk.config->path,
+	     io->what == DISK_READ ? "reading" : "writing");
+}
+
+static void on_done(struct disk_io *io, int err)
+{
+	struct blk_request *r = container_of(io, struct blk_request, io);
+	struct blk *b = r->blk;
+
+	/* 5.2.6.2: a driver that did not take FLUSH counts on every write being there. */
+	if (!err && io->what != DISK_READ && io->what != DISK_FLUSH &&
+	    b->dev.offered & ~b->dev.features & F_FLUSH && !b->is_stopping) {
+		io->what = DISK_FLUSH;
+		disk_submit(&b->disk, io);
+		return;
+	}
+	if (err)
+		warn(b, io, err);
+	complete(r, !err ? S_OK : err == -EOPNOTSUPP ? S_UNSUPP : S_IOERR);
+}
+
+/*
+ * 2.7.4: where a request is cut into segments means nothing. Takes `len` bytes from the front of
+ * *iov, into `to`; false where there are not as many.
+ */
+static bool take_front(struct iovec **iov, unsigned *nr, void *to, size_t len)
+{
+	uint8_t *at = to;
+
+	while (len > 0 && *nr > 0) {
+		struct iovec *v = *iov;
+		const size_t n = len < v->iov_len ? len : v->iov_len;
+
+		memcpy(at, v->iov_base, n);
+		at += n;
+		len -= n;
+		v->iov_base = (uint8_t *)v->iov_base + n;
+		v->iov_len -= n;
+		if (v->iov_len == 0) {
+			++*iov;
+			--*nr;
+		}
+	}
+	return len == 0;
+}
+
+/* The last byte is the status; none of the segments is empty before, nor after. */
+static uint8_t *take_status(struct iovec *iov, unsigned *nr)
+{
+	struct iovec *last = &iov[*nr - 1];
+
+	last->iov_len--;
+	if (last->iov_len == 0)
+		--*nr;
+	return (uint8_t *)last->iov_base + last->iov_len;
+}
+
+static bool is_inside(const struct blk *b, uint64_t sector, uint64_t nr)
+{
+	const uint64_t capacity = b->disk.size / DISK_SECTOR;
+
+	return sector <= capacity && nr <= capacity - sector;
+}
+
+static int parse_transfer(struct blk_request *r, enum disk_what what, uint64_t sector,
+			  const struct iovec *iov, unsigned nr, uint64_t bytes)
+{
+	if (bytes % DISK_SECTOR || !is_inside(r->blk, sector, bytes / DISK_SECTOR))
+		return S_IOERR;
+	if (bytes == 0)
+		return S_OK;
+	memcpy(r->iov, iov, nr * sizeof(*iov));
+	r->io.what = what;
+	r->io.offset = sector * DISK_SECTOR;
+	r->io.left = r->charge = bytes;
+	r->io.iov = r->iov;
+	r->io.nr_iov = nr;
+	return IN_PROGRESS;
+}
+
+/* 5.2.6.2: unknown flags, and any flag of a discard, are unsupported; one segment is the most. */
+static int parse_range(struct blk_request *r, uint32_t type, struct iovec *iov, unsigned nr,
+		       uint64_t bytes)
+{
+	const uint32_t known = type == T_WRITE_ZEROES ? UNMAP : 0;
+	struct range range;
+
+	if (bytes != sizeof(range) || !take_front(&iov, &nr, &range, sizeof(range)))
+		return S_IOERR;
+	if (range.flags & ~known)
+		return S_UNSUPP;
+	if (range.nr > RANGE_MAX || !is_inside(r->blk, range.sector, range.nr))
+		return S_IOERR;
+	if (range.nr == 0)
+		return S_OK;
+	r->io.what = type == T_DISCARD	   ? DISK_DISCARD
+		     : range.flags & UNMAP ? DISK_UNMAP
+					   : DISK_ZERO;
+	r->io.offset = range.sector * DISK_SECTOR;
+	r->io.left = (uint64_t)range.nr * DISK_SECTOR;
+	return IN_PROGRESS;
+}
+
+static int answer_id(const struct blk *b, const struct iovec *iov, unsigned nr)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < nr && done < ID_SIZE; i++) {
+		const size_t room = ID_SIZE - done;
+		const size_t n = iov[i].iov_len < room ? iov[i].iov_len : room;
+
+		memcpy(iov[i].iov_base, b->disk.serial + done, n);
+		done += n;
+	}
+	return S_OK;
+}
+
+static int parse_flush(const struct blk *b, struct blk_request *r)
+{
+	if (!(b->dev.offered & F_FLUSH))
+		return S_UNSUPP;
+	r->io.what = DISK_FLUSH;
+	r->io.offset = r->io.left = 0;
+	return IN_PROGRESS;
+}
+
+/* Fills r->io from the chain: IN_PROGRESS where it is to be submitted, else the status. */
+static int parse(struct blk *b, struct blk_request *r, struct queue_chain *c)
+{
+	struct iovec *in = c->iov, *out = c->iov + c->nr_readable;
+	unsigned nr_in = c->nr_readable, nr_out = c->nr_writable;
+	struct header h;
+	uint64_t bytes;
+
+	r->status = take_status(out, &nr_out);
+	r->written = c->writable;
+	r->charge = 0;
+	if (!take_front(&in, &nr_in, &h, sizeof(h)))
+		return S_IOERR;
+	bytes = c->readable - sizeof(h);
+	switch (h.type) {
+	case T_IN:
+		return parse_transfer(r, DISK_READ, h.sector, out, nr_out, c->writable - 1);
+	case T_FLUSH:
+		return parse_flush(b, r);
+	case T_GET_ID:
+		return answer_id(b, out, nr_out);
+	case T_OUT:
+	case T_DISCARD:
+	case T_WRITE_ZEROES:
+		if (b->dev.offered & F_RO) /* 5.2.6.2 */
+			return S_IOERR;
+		return h.type == T_OUT ? parse_transfer(r, DISK_WRITE, h.sector, in, nr_in, bytes)
+				       : parse_range(r, h.type, in, nr_in, bytes);
+	default:
+		return S_UNSUPP;
+	}
+}
+
+/* Whether a request may go now; else it is held, and the timer set. */
+static bool is_allowed(struct blk *b, struct blk_request *r)
+{
+	const uint64_t wait =
+		limit_is_off(&b->limit) ? 0 : limit_take(&b->limit, r->charge, now_ns());
+
+	if (wait == 0)
+		return true;
+	b->held = r;
+	if (!b->is_timing) {
+		b->is_timing = true;
+		loop_timeout_ns(b->dev.loop, &b->timer_op, &b->timer, wait);
+	}
+	return false;
+}
+
+static void handle(struct blk *b, unsigned queue)
+{
+	struct queue_chain *c = &b->chain;
+	struct blk_request *r = &b->requests[queue * QUEUE_MAX + c->head];
+	int status;
+
+	if (c->writable == 0) { /* nothing can be answered */
+		virtio_break(&b->dev, "a request without room for its status");
+		return;
+	}
+	must(!r->is_in_flight);
+	r->blk = b;
+	r->queue = (uint16_t)queue;
+	r->head = c->head;
+	r->is_in_flight = true;
+	r->io.done = on_done;
+	b->nr_in_flight++;
+	status = parse(b, r, c);
+	if (status != IN_PROGRESS)
+		complete(r, status);
+	else if (is_allowed(b, r))
+		disk_submit(&b->disk, &r->io);
+}
+
+/* As many requests as a queue holds, then it is others' turn: a guest can ask for ever. */
+static void blk_kick(struct virtio_device *dev, unsigned queue)
+{
+	struct blk *b = container_of(dev, struct blk, dev);
+	struct queue *q = &dev->queues[queue];
+	unsigned budget = QUEUE_MAX;
+
+	queue_disable_notifications(q);
+	while (!b->held && budget > 0) {
+		if (virtio_pop(dev, queue, &b->chain)) {
+			handle(b, queue);
+			budget--;
+		} else if (dev->is_broken || !queue_enable_notifications(q)) {
+			return;
+		}
+	}
+	if (!b->held)
+		virtio_kick_again(dev, queue);
+}
+
+static void on_timer(struct op *op, int res)
+{
+	struct blk *b = container_of(op, struct blk, timer_op);
+	struct blk_request *r = b->held;
+
+	(void)res; /* -ETIME */
+	b->is_timing = false;
+	b->held = NULL;
+	if (!r || !is_allowed(b, r))
+		return;
+	disk_submit(&b->disk, &r->io);
+	for (unsigned i = 0; i < b->dev.nr_queues && b->dev.is_running; i++)
+		blk_kick(&b->dev, i);
+}
+
+/* 2.4: stop taking, cancel, wait, forget. One more in flight until all have been told. */
+static void blk_reset(struct virtio_device *dev)
+{
+	struct blk *b = container_of(dev, struct blk, dev);
+	struct blk_request *held = b->held;
+
+	b->is_stopping = true;
+	b->nr_in_flight++;
+	b->held = NULL;
+	if (held)
+		complete(held, S_IOERR);
+	disk_stop(&b->disk);
+	for (unsigned i = 0; i < dev->nr_queues * QUEUE_MAX && b->nr_in_flight > 1; i++)
+		if (b->requests[i].is_in_flight)
+			loop_cancel(dev->loop, &b->requests[i].io.op);
+	if (--b->nr_in_flight == 0)
+		end_reset(b);
+}
+
+static const struct virtio_ops ops = { .kick = blk_kick, .reset = blk_reset };
+
+static void fill_config(struct blk *b)
+{
+	const struct config config = {
+		.capacity = b->disk.size / DISK_SECTOR,
+		.size_max = SIZE_MAX_,
+		.seg_max = SEG_MAX,
+		.blk_size = DISK_SECTOR,
+		.physical_block_exp = PHYSICAL_EXP,
+		.min_io_size = 1u << PHYSICAL_EXP,
+		.writeback = 1,
+		.num_queues = (uint16_t)b->dev.nr_queues,
+		.max_discard_sectors = RANGE_MAX,
+		.max_discard_seg = 1,
+		.discard_sector_alignment = 1u << PHYSICAL_EXP,
+		.max_write_zeroes_sectors = RANGE_MAX,
+		.max_write_zeroes_seg = 1,
+		.write_zeroes_may_unmap = 1,
+	};
+
+	memcpy(b->dev.config, &config, sizeof(config));
+	b->dev.config_size = sizeof(config);
+}
+
+int blk_open(struct blk *b, const struct disk_config *config)
+{
+	return disk_open(&b->disk, config);
+}
+
+int blk_init(struct blk *b, unsigned nr_queues, const struct mem *mem)
+{
+	const struct disk_config *config = b->disk.config;
+	const size_t size = (size_t)nr_queues * QUEUE_MAX * sizeof(*b->requests);
+	uint64_t features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY;
+
+	if (config->is_read_only)
+		features |= F_RO;
+	else
+		features |= F_DISCARD | F_WRITE_ZEROES;
+	if (config->cache == DISK_CACHE_WRITEBACK)
+		features |= F_FLUSH;
+	if (nr_queues > 1)
+		features |= F_MQ;
+	/* Touched, and so paid for, only as far as the guest has requests at once. */
+	b->requests = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (b->requests == MAP_FAILED)
+		return fail(-errno, "%s: memory for its requests", config->path);
+	virtio_init(&b->dev, &ops, config->id, VIRTIO_ID_BLOCK, features, nr_queues, mem);
+	fill_config(b);
+	limit_init(&b->limit, &config->limit, now_ns());
+	b->timer_op.done = on_timer;
+	return 0;
+}
+
+int blk_attach(struct blk *b, struct loop *loop)
+{
+	return disk_attach(&b->disk, loop);
+}
+
+void blk_resize(struct blk *b)
+{
+	uint64_t capacity;
+
+	if (!disk_resize(&b->disk))
+		return;
+	capacity = b->disk.size / DISK_SECTOR;
+	virtio_config_set(&b->dev, offsetof(struct config, capacity), &capacity, sizeof(capacity));
+}
+
+void blk_close(struct blk *b)
+{
+	disk_close(&b->disk, b->nr_in_flight == 0);
+}

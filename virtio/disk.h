@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is behind a block device: a raw image or a block device, with or without a copy-on-write
+ * layer. Opening checks and locks before anything runs; from then on all I/O is asynchronous, on
+ * the loop's thread, straight between the files and the caller's segments. A transfer that comes
+ * back short is gone on with, or fails: never is part of it taken for the whole.
+ */
+#ifndef VIRTIO_DISK_H
+#define VIRTIO_DISK_H
+
+#include "../api/config.h"
+#include "../vmm/loop.h"
+#include "overlay.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define DISK_SECTOR 512u
+
+enum disk_what {
+	DISK_READ,
+	DISK_WRITE,
+	DISK_FLUSH,   /* what was written before is on the disk after */
+	DISK_DISCARD, /* the range is of no use any more */
+	DISK_ZERO,    /* the range reads as zeros */
+	DISK_UNMAP,   /* the same, and need not take up room */
+};
+
+struct disk;
+
+/* One request. The caller fills the first part; `left` is 1 or more but for a flush. */
+struct disk_io {
+	enum disk_what what;
+	uint64_t offset, left; /* bytes, multiples of DISK_SECTOR, inside of the disk */
+	struct iovec *iov;     /* reads and writes: `left` bytes; cut as the request goes on */
+	unsigned nr_iov;
+	/* Once: 0 or -errno. May come before disk_submit() has returned. */
+	void (*done)(struct disk_io *io, int err);
+
+	struct disk *disk;
+	struct op op;
+	uint64_t start, len; /* the whole of it */
+	bool writes_zeros;   /* the file system cannot make them, so they are written */
+	struct iovec zeros;
+	size_t cut; /* bytes held back from the last segment that was handed over */
+	unsigned nr_handed;
+	struct disk_io *next; /* in one of the disk's lists */
+};
+
+struct disk_list {
+	struct disk_io *first, *last;
+};
+
+/* A file as the ring knows it, and once more with O_DIRECT where that was asked for. */
+struct disk_file {
+	int fd, direct_fd;	 /* -1: none */
+	int index, direct_index; /* of loop_file() */
+};
+
+enum disk_flush_stage { FLUSH_NONE, FLUSH_DATA, FLUSH_BITMAP, FLUSH_ALL };
+
+struct disk {
+	const struct disk_config *config;
+	struct loop *loop;
+	struct disk_file base, layer;
+	uint64_t size; /* bytes, a multiple of DISK_SECTOR */
+	bool has_layer;
+	bool is_volatile; /* the layer goes with the process: nothing in it is ever flushed */
+	bool is_stopping; /* requests end as soon as they can */
+	char serial[21];  /* what the guest is told (5.2.6: GET_ID) */
+
+	/* The layer. Writes that need a cluster copied first do so alone: one at a time, no other
+	 * write under way, those that come wait in line. */
+	struct overlay overlay;
+	unsigned nr_writing;
+	struct disk_io *copying;
+	uint64_t copy_cluster;
+	struct op copy_op;
+	struct iovec copy_iov;
+	bool is_copy_read; /* the base's part is in `cluster` */
+	struct disk_list waiting;
+
+	/* Flushes: those that came while one was under way share the next. */
+	struct op flush_op;
+	enum disk_flush_stage flush_stage;
+	struct iovec flush_iov;
+	struct disk_list flushing, flush_waiting;
+
+	uint8_t cluster[OVERLAY_CLUSTER];
+};
+
+/*
+ * Opens, checks and locks the files that `config` names; makes the layer where it is new. 0 or
+ * -errno, with one line logged that names the file and the reason.
+ */
+int disk_open(struct disk *disk, const struct disk_config *config);
+
+/* Hands the files to the loop. 0 or -errno, logged. */
+int disk_attach(struct disk *disk, struct loop *loop);
+
+void disk_submit(struct disk *disk, struct disk_io *io);
+
+/* No more steps: what waits ends now, and what is in the ring when that comes back. */
+void disk_stop(struct disk *disk);
+/* After all have ended. */
+void disk_resume(struct disk *disk);
+
+/* Looks at the file's size again: true where it has changed. Never with a layer. */
+bool disk_resize(struct disk *disk);
+
+/*
+ * When the loop runs no more: the layer's bitmap goes to its file. Blocks. The locks are given up
+ * where nothing is in flight (is_idle); else they go with the ring, once it is done.
+ */
+void disk_close(struct disk *disk, bool is_idle);
+
+/* For all who open images: an advisory lock on the whole of it. 0 or -errno, logged. */
+int disk_lock(int fd, const char *path, bool is_writer);
+
+/* A regular file or block device: opened with `flags`; size in bytes. 0 or -errno, logged. */
+int disk_open_file(const char *path, int flags, int *fd, struct overlay_base *base);
+
+/* Its size and time of change. 0 or -errno. */
+int disk_measure(int fd, struct overlay_base *base);
+
+#endif
