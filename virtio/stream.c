@@ -248,18 +248,19 @@ static void stream_receive(struct link *link, unsigned queue, struct link_in *in
 	go_on(s);
 }
 
-/* Half a frame cannot be taken back. */
+/* Half a frame cannot be taken back. Where the send was cancelled nothing of it went out. */
 static void on_sent(struct op *op, int res)
 {
 	struct link_send *send = container_of(op, struct link_send, op);
 	struct stream *s = container_of(send->out->link, struct stream, link);
 
 	s->nr_ops--;
-	if (res >= 0 && (size_t)res < send->out->bytes)
+	if (res >= 0 && (size_t)res < send->out->bytes) {
+		lose(s, 0, "half a frame went out");
 		res = -EPIPE;
-	if (res < 0)
-		lose(s, res == -ECANCELED ? 0 : res,
-		     res == -ECANCELED ? "the other end takes nothing" : "sending");
+	} else if (res < 0 && res != -ECANCELED) {
+		lose(s, res, "sending");
+	}
 	link_sent(send, res < 0 ? res : 0);
 }
 
@@ -286,8 +287,12 @@ static void stream_close(struct link *link)
 {
 	struct stream *s = container_of(link, struct stream, link);
 
-	if (s->fd >= 0)
-		close(s->fd);
+	if (s->fd < 0)
+		return;
+	/* The ring may hold the descriptor for a while yet, and the other end waits for this end.
+	 */
+	shutdown(s->fd, SHUT_RDWR);
+	close(s->fd);
 }
 
 int stream_open(struct stream *s, const struct net_config *config)

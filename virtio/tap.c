@@ -20,6 +20,9 @@
 #define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
 #define MTU_MOST  65535
 
+#define BUSY_TRIES   50
+#define BUSY_WAIT_US 20000
+
 static void tap_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
 static int tap_send(struct link *link, unsigned queue, struct link_out *out);
 static void tap_negotiated(struct link *link, uint64_t features);
@@ -117,12 +120,14 @@ static void tap_close(struct link *link)
 {
 	struct tap *t = container_of(link, struct tap, link);
 
+	/* The ring may hold the descriptors for a while yet: nothing is to go there. */
+	if (link->nr_queues > 1)
+		tap_set_queues(link, 0);
 	for (unsigned i = 0; i < link->nr_queues; i++)
 		close(t->fds[i]);
 }
 
-/* One more queue of the tap `name`, or its only one. The descriptor, or -errno. */
-static int open_queue(const char *name, unsigned flags)
+static int try_queue(const char *name, unsigned flags)
 {
 	struct ifreq ifr = { .ifr_flags = (short)(TAP_FLAGS | flags) };
 	const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
@@ -136,6 +141,21 @@ static int open_queue(const char *name, unsigned flags)
 	err = -errno;
 	close(fd);
 	return err;
+}
+
+/*
+ * One more queue of the tap `name`, or its only one. The descriptor, or -errno. When a process has
+ * ended, the kernel takes its ring apart only then, and the tap is free a moment later.
+ */
+static int open_queue(const char *name, unsigned flags)
+{
+	int fd = try_queue(name, flags);
+
+	for (unsigned i = 0; i < BUSY_TRIES && fd == -EBUSY; i++) {
+		usleep(BUSY_WAIT_US);
+		fd = try_queue(name, flags);
+	}
+	return fd;
 }
 
 static int refuse_name(int err, const char *name)
