@@ -74,7 +74,7 @@ test: deps ## install what is missing, build, and run all tests
 	@rootfs/kernel > /dev/null
 	@tests/run
 
-tests-built: all guests $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+tests-built: all guests $(BUILD)/tests/mayfly-san $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
 
 kernel: ## build the tuned guest kernel (5 minutes on two cores, once)
 	@rootfs/kernel

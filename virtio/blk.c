@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The block device. blk_kick() takes chains out of a queue, parse() makes requests of them, disk.c
+ * The block device. take() takes chains out of a queue, parse() makes requests of them, disk.c
  * does the work, complete() answers. Each request is answered once, or forgotten by a reset.
  * Section numbers are virtio 1.2's.
  */
@@ -93,6 +93,8 @@ static void complete(struct blk_request *r, int status)
 
 	r->is_in_flight = false;
 	b->nr_in_flight--;
+	b->has_progress = true;
+	loop_at_turn_end(b->dev.loop, &b->turn);
 	if (!b->is_stopping) {
 		*(volatile uint8_t *)r->status = (uint8_t)status;
 		virtio_push(&b->dev, r->queue, r->head, r->written);
@@ -307,23 +309,56 @@ static void handle(struct blk *b, unsigned queue)
 }
 
 /* As many requests as a queue holds, then it is others' turn: a guest can ask for ever. */
+static void take(struct blk *b, unsigned queue)
+{
+	for (unsigned budget = QUEUE_MAX; budget > 0 && !b->held; budget--) {
+		if (!virtio_pop(&b->dev, queue, &b->chain))
+			return;
+		b->has_progress = true;
+		handle(b, queue);
+	}
+}
+
 static void blk_kick(struct virtio_device *dev, unsigned queue)
 {
 	struct blk *b = container_of(dev, struct blk, dev);
-	struct queue *q = &dev->queues[queue];
-	unsigned budget = QUEUE_MAX;
 
-	queue_disable_notifications(q);
-	while (!b->held && budget > 0) {
-		if (virtio_pop(dev, queue, &b->chain)) {
-			handle(b, queue);
-			budget--;
-		} else if (dev->is_broken || !queue_enable_notifications(q)) {
-			return;
-		}
-	}
-	if (!b->held)
-		virtio_kick_again(dev, queue);
+	queue_disable_notifications(&dev->queues[queue]);
+	b->is_polled[queue] = true;
+	take(b, queue);
+	loop_at_turn_end(dev->loop, &b->turn);
+}
+
+/* From here on a queue is the driver's to tell about; true where something has come meanwhile. */
+static bool stop_polling(struct blk *b, unsigned queue)
+{
+	if (!b->dev.is_broken && queue_enable_notifications(&b->dev.queues[queue]))
+		return true;
+	b->is_polled[queue] = false;
+	return false;
+}
+
+/*
+ * What is read from the page cache comes back in the turn in which it was asked for, and so does
+ * what the driver then asks for next: no notification is needed. But the loop must not wait with
+ * notifications off, so that it does only after a turn in which nothing happened, or with nothing
+ * in flight.
+ */
+static void on_turn(struct turn *turn)
+{
+	struct blk *b = container_of(turn, struct blk, turn);
+	const bool had_progress = b->has_progress;
+	bool goes_on;
+
+	b->has_progress = false;
+	for (unsigned i = 0; i < b->dev.nr_queues; i++)
+		if (b->is_polled[i])
+			take(b, i);
+	goes_on = b->has_progress || (had_progress && b->nr_in_flight > 0);
+	for (unsigned i = 0; i < b->dev.nr_queues && !goes_on && !b->held; i++)
+		goes_on = b->is_polled[i] && stop_polling(b, i);
+	if (goes_on && !b->held && b->dev.is_running)
+		loop_turn_again(b->dev.loop, turn);
 }
 
 static void on_timer(struct op *op, int res)
@@ -337,7 +372,7 @@ static void on_timer(struct op *op, int res)
 	if (!r || !is_allowed(b, r))
 		return;
 	disk_submit(&b->disk, &r->io);
-	for (unsigned i = 0; i < b->dev.nr_queues && b->dev.is_running; i++)
+	for (unsigned i = 0; i < b->dev.nr_queues; i++)
 		blk_kick(&b->dev, i);
 }
 
@@ -347,6 +382,7 @@ static void blk_reset(struct virtio_device *dev)
 	struct blk *b = container_of(dev, struct blk, dev);
 	struct blk_request *held = b->held;
 
+	memset(b->is_polled, 0, sizeof(b->is_polled));
 	b->is_stopping = true;
 	b->nr_in_flight++;
 	b->held = NULL;
@@ -413,6 +449,7 @@ int blk_init(struct blk *b, unsigned nr_queues, const struct mem *mem)
 	fill_config(b);
 	limit_init(&b->limit, &config->limit, now_ns());
 	b->timer_op.done = on_timer;
+	b->turn.end = on_turn;
 	return 0;
 }
 

@@ -32,6 +32,13 @@ struct blk {
 	unsigned nr_in_flight;
 	bool is_stopping; /* a reset waits for those */
 	bool is_warned;	  /* a failure of the host's was said once */
+	/*
+	 * Queues that are looked at in every turn of the loop, their notifications off: from a
+	 * kick on, as long as requests come or come back.
+	 */
+	bool is_polled[MAX_VCPUS];
+	bool has_progress; /* in this turn */
+	struct turn turn;
 	/* The rate limit: a request that waits for it; meanwhile no queue is looked at. */
 	struct blk_request *held;
 	bool is_timing;

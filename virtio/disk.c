@@ -62,10 +62,10 @@ static bool is_gated(const struct disk_io *io)
  */
 static void copy_step(struct disk *d)
 {
-	const uint64_t at = d->copy_cluster * OVERLAY_CLUSTER;
+	const uint64_t at = d->copy_cluster * OVERLAY_CLUSTER + d->copied;
 	const uint64_t size = overlay_cluster_size(&d->overlay, d->copy_cluster);
 
-	d->copy_iov = (struct iovec){ d->cluster, size };
+	d->copy_iov = (struct iovec){ d->cluster + d->copied, size - d->copied };
 	if (d->is_copy_read)
 		loop_writev(d->loop, &d->copy_op, d->layer.index, &d->copy_iov, 1,
 			    overlay_at(&d->overlay, at));
@@ -77,6 +77,7 @@ static void begin_copy(struct disk *d, struct disk_io *io)
 {
 	d->copying = io;
 	d->is_copy_read = false;
+	d->copied = 0;
 	copy_step(d);
 }
 
@@ -119,23 +120,14 @@ static void finish(struct disk_io *io, int err)
 	io->done(io, err);
 }
 
-static void on_copy(struct op *op, int res)
+/* The request that a cluster was copied for: the next cluster, the request itself, or its end. */
+static void end_copy(struct disk *d, int err)
 {
-	struct disk *d = container_of(op, struct disk, copy_op);
-	const uint64_t size = overlay_cluster_size(&d->overlay, d->copy_cluster);
 	struct disk_io *io = d->copying;
-	int err = res < 0 ? res : (uint64_t)res < size ? -EIO : 0;
 
-	if (!err && d->is_stopping)
-		err = -ECANCELED;
-	if (!err && !d->is_copy_read) {
-		d->is_copy_read = true;
-		copy_step(d);
-		return;
-	}
 	d->copying = NULL;
 	if (!err) {
-		overlay_mark(&d->overlay, d->copy_cluster * OVERLAY_CLUSTER, size);
+		overlay_mark(&d->overlay, d->copy_cluster * OVERLAY_CLUSTER, d->copied);
 		if (overlay_needs_copy(&d->overlay, io->offset, io->left, &d->copy_cluster)) {
 			begin_copy(d, io);
 			return;
@@ -147,6 +139,27 @@ static void on_copy(struct op *op, int res)
 	else
 		step(io);
 	admit(d);
+}
+
+static void on_copy(struct op *op, int res)
+{
+	struct disk *d = container_of(op, struct disk, copy_op);
+	const uint64_t size = overlay_cluster_size(&d->overlay, d->copy_cluster);
+
+	if (res <= 0 || d->is_stopping) {
+		end_copy(d, d->is_stopping ? -ECANCELED : res ? res : -EIO);
+		return;
+	}
+	d->copied += (uint64_t)res;
+	if (d->copied == size && d->is_copy_read) {
+		end_copy(d, 0);
+		return;
+	}
+	if (d->copied == size) {
+		d->is_copy_read = true;
+		d->copied = 0;
+	}
+	copy_step(d);
 }
 
 /* The first `bytes` of the segments, the last of them cut; how many those are. */
@@ -294,6 +307,22 @@ static void on_step(struct op *op, int res)
 	}
 }
 
+static void write_block(struct disk *d)
+{
+	loop_writev(d->loop, &d->flush_op, d->layer.index, &d->flush_iov, 1, d->flush_at);
+}
+
+/* Whether a block is not all written yet, and the rest is on its way. */
+static bool goes_on(struct disk *d, uint64_t written)
+{
+	d->flush_at += written;
+	d->flush_iov.iov_base = (uint8_t *)d->flush_iov.iov_base + written;
+	d->flush_iov.iov_len -= written;
+	if (d->flush_iov.iov_len > 0)
+		write_block(d);
+	return d->flush_iov.iov_len > 0;
+}
+
 /*
  * A flush of a layer: the data, then the bitmap as it was before, then that. Whenever the machine
  * stops, what the bitmap names is there. Where nothing is synced (unsafe), only the writing.
@@ -301,12 +330,11 @@ static void on_step(struct op *op, int res)
 static void write_bitmap(struct disk *d)
 {
 	const void *block;
-	uint64_t at;
 
-	if (overlay_flush_next(&d->overlay, &at, &block)) {
+	if (overlay_flush_next(&d->overlay, &d->flush_at, &block)) {
 		d->flush_stage = FLUSH_BITMAP;
 		d->flush_iov = (struct iovec){ (void *)block, OVERLAY_BLOCK };
-		loop_writev(d->loop, &d->flush_op, d->layer.index, &d->flush_iov, 1, at);
+		write_block(d);
 	} else if (d->flush_stage == FLUSH_BITMAP && d->config->cache != DISK_CACHE_UNSAFE) {
 		d->flush_stage = FLUSH_ALL;
 		loop_sync(d->loop, &d->flush_op, d->layer.index);
@@ -347,8 +375,10 @@ static void on_flush(struct op *op, int res)
 {
 	struct disk *d = container_of(op, struct disk, flush_op);
 
-	if (d->flush_stage == FLUSH_BITMAP && res >= 0 && res != (int)OVERLAY_BLOCK)
+	if (d->flush_stage == FLUSH_BITMAP && res == 0)
 		res = -EIO;
+	if (d->flush_stage == FLUSH_BITMAP && res > 0 && goes_on(d, (uint64_t)res))
+		return;
 	if (res < 0 || d->flush_stage == FLUSH_ALL || !d->has_layer)
 		end_flush(d, res < 0 ? res : 0);
 	else

@@ -78,13 +78,15 @@ struct disk {
 	uint64_t copy_cluster;
 	struct op copy_op;
 	struct iovec copy_iov;
-	bool is_copy_read; /* the base's part is in `cluster` */
+	uint64_t copied;   /* bytes of it read, or written */
+	bool is_copy_read; /* all of it is in `cluster` */
 	struct disk_list waiting;
 
 	/* Flushes: those that came while one was under way share the next. */
 	struct op flush_op;
 	enum disk_flush_stage flush_stage;
-	struct iovec flush_iov;
+	struct iovec flush_iov; /* what is left of a block of the bitmap, and where it goes */
+	uint64_t flush_at;
 	struct disk_list flushing, flush_waiting;
 
 	uint8_t cluster[OVERLAY_CLUSTER];

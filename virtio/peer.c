@@ -129,6 +129,15 @@ static void disconnect_slot(struct peer *p, unsigned slot)
 	s->fd = -1;
 }
 
+/* Places in the loop's table are taken by those slots only that are ever used. */
+static int register_slot(struct peer *p, struct peer_slot *s, int fd)
+{
+	if (s->file >= 0)
+		return loop_file_replace(p->link.loop, s->file, fd);
+	s->file = loop_file(p->link.loop, fd);
+	return s->file < 0 ? s->file : 0;
+}
+
 /* To whoever has that slot now; it takes no time, there or not. */
 static void connect_slot(struct peer *p, unsigned slot)
 {
@@ -142,8 +151,7 @@ static void connect_slot(struct peer *p, unsigned slot)
 	fd = open_socket();
 	if (fd < 0)
 		return;
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) ||
-	    loop_file_replace(p->link.loop, s->file, fd)) {
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) || register_slot(p, s, fd)) {
 		close(fd);
 		return;
 	}
@@ -327,7 +335,7 @@ int peer_open(struct peer *p, const struct net_config *config)
 		.watch_fd = -1,
 	};
 	for (unsigned i = 0; i < PEERS_MAX; i++)
-		p->slots[i].fd = -1;
+		p->slots[i].fd = p->slots[i].file = -1;
 	err = open_all(p);
 	if (err)
 		peer_close(&p->link);
@@ -342,11 +350,6 @@ int peer_attach(struct peer *p, struct loop *loop)
 	if (p->file < 0 || p->watch_file < 0)
 		return fail(p->file < 0 ? p->file : p->watch_file, "%s: registering its sockets",
 			    p->link.name);
-	for (unsigned i = 0; i < PEERS_MAX; i++) {
-		p->slots[i].file = loop_file(loop, -1);
-		if (p->slots[i].file < 0)
-			return fail(p->slots[i].file, "%s: registering its sockets", p->link.name);
-	}
 	p->watch_op.done = on_events;
 	loop_read(loop, &p->watch_op, p->watch_file, p->events, sizeof(p->events));
 	connect_all(p);

@@ -13,18 +13,25 @@
 
 int args_bucket(char *text, struct token_bucket *bucket)
 {
-	char *time = strchr(text, '/'), *burst = strchr(text, '+');
+	char *time = strchr(text, '/'), *burst;
+	bool ok;
 
 	*bucket = (struct token_bucket){ .refill_ms = 1000 };
 	if (time)
 		*time++ = '\0';
+	burst = strchr(text, '+');
 	if (burst)
 		*burst++ = '\0';
-	if (args_size(text, &bucket->size) || bucket->size == 0 ||
-	    (burst && args_size(burst, &bucket->one_time_burst)) ||
-	    (time && (args_duration(time, &bucket->refill_ms) || bucket->refill_ms == 0)))
-		return -EINVAL;
-	return 0;
+	ok = args_size(text, &bucket->size) == 0 && bucket->size > 0;
+	if (burst) {
+		ok = ok && args_size(burst, &bucket->one_time_burst) == 0;
+		burst[-1] = '+'; /* as it was, for the message */
+	}
+	if (time) {
+		ok = ok && args_duration(time, &bucket->refill_ms) == 0 && bucket->refill_ms > 0;
+		time[-1] = '/';
+	}
+	return ok ? 0 : -EINVAL;
 }
 
 static int take_ro(struct disk_config *d, char *value)

@@ -17,8 +17,24 @@
  * thousand requests. What is beyond, the kernel keeps (IORING_FEAT_NODROP), more slowly.
  */
 #define COMPLETIONS 4096u
-/* 19 devices with 65 queues each, their wake-ups and files, and the monitor's own. */
+/*
+ * 19 devices with 65 queues each, their wake-ups and files, and the monitor's own. Where the
+ * process may not open as many (RLIMIT_NOFILE), half of it or less will mostly do.
+ */
 #define FILES	    2048u
+#define FILES_LEAST 64u
+
+static int make_file_table(struct loop *loop)
+{
+	int err;
+
+	loop->nr_files = 0;
+	loop->max_files = FILES;
+	while ((err = io_uring_register_files_sparse(&loop->ring, loop->max_files)) == -EMFILE &&
+	       loop->max_files > FILES_LEAST)
+		loop->max_files /= 2;
+	return err;
+}
 
 int loop_init(struct loop *loop)
 {
@@ -32,8 +48,7 @@ int loop_init(struct loop *loop)
 	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
 
 	loop->stopped = false;
-	loop->nr_files = 0;
-	loop->turns = NULL;
+	loop->turns = loop->again = NULL;
 	if (err == -EPERM || err == -EACCES)
 		return fail(err, "io_uring is forbidden here; allow it with "
 				 "'sysctl kernel.io_uring_disabled=0' (in a container, also in its "
@@ -44,7 +59,7 @@ int loop_init(struct loop *loop)
 			"this host has no io_uring, or too old a one; mayfly needs Linux 6.1 or newer");
 	if (err)
 		return fail(err, "io_uring_setup");
-	err = io_uring_register_files_sparse(&loop->ring, FILES);
+	err = make_file_table(loop);
 	if (err)
 		return fail(err, "registering the io_uring file table");
 	/* Calls by index into the ring's own table save a descriptor lookup; older kernels refuse.
@@ -58,7 +73,8 @@ int loop_file(struct loop *loop, int fd)
 	const unsigned index = loop->nr_files;
 	int n;
 
-	must(index < FILES);
+	if (index == loop->max_files)
+		return -EMFILE;
 	n = io_uring_register_files_update(&loop->ring, index, &fd, 1);
 	if (n != 1)
 		return n < 0 ? n : -EBADF;
@@ -165,15 +181,33 @@ void loop_at_turn_end(struct loop *loop, struct turn *turn)
 	loop->turns = turn;
 }
 
+void loop_turn_again(struct loop *loop, struct turn *turn)
+{
+	must(turn->is_queued && !turn->is_again);
+	turn->is_again = true;
+	turn->next = loop->again;
+	loop->again = turn;
+}
+
 static void end_turn(struct loop *loop)
 {
 	struct turn *turn;
 
 	while ((turn = loop->turns)) {
 		loop->turns = turn->next;
-		turn->is_queued = false;
+		turn->is_again = false;
 		turn->end(turn);
+		turn->is_queued = turn->is_again;
 	}
+	loop->turns = loop->again;
+	loop->again = NULL;
+}
+
+/* Hands over what was prepared, and waits for a completion unless someone has more to do. */
+static int enter(struct loop *loop)
+{
+	return loop->turns ? io_uring_submit_and_get_events(&loop->ring)
+			   : io_uring_submit_and_wait(&loop->ring, 1);
 }
 
 void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns)
@@ -203,7 +237,7 @@ int loop_run(struct loop *loop)
 {
 	while (!loop->stopped) {
 		struct io_uring_cqe *cqe;
-		const int err = io_uring_submit_and_wait(&loop->ring, 1);
+		const int err = enter(loop);
 
 		if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY)
 			return fail(err, "io_uring_enter");

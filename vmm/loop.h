@@ -21,14 +21,15 @@ struct op {
 struct turn {
 	void (*end)(struct turn *turn);
 	struct turn *next;
-	bool is_queued;
+	bool is_queued, is_again;
 };
 
 struct loop {
 	struct io_uring ring;
 	bool stopped;
-	unsigned nr_files;
+	unsigned nr_files, max_files;
 	struct turn *turns; /* to be called at the end of this turn */
+	struct turn *again; /* and of the next */
 };
 
 /* The structure that a member is embedded in: from an op back to its device. */
@@ -77,8 +78,14 @@ void loop_fallocate(struct loop *loop, struct op *op, int file, int mode, uint64
 /* Completes in the loop's next turn, after what has completed already. */
 void loop_yield(struct loop *loop, struct op *op);
 
-/* turn->end() at the end of this turn, once however often it is asked for. */
+/* turn->end() at the end of this turn, once however often it is asked for, also by itself. */
 void loop_at_turn_end(struct loop *loop, struct turn *turn);
+
+/*
+ * From within turn->end(): the same at the end of the next turn, which then waits for nothing. For
+ * who looks for work at another place than the ring, and goes on only while there is some.
+ */
+void loop_turn_again(struct loop *loop, struct turn *turn);
 
 /* Completes with -ETIME once `ms` milliseconds have passed; *ts must live until then. */
 void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms);

@@ -38,6 +38,7 @@ static uint64_t capacity, offered;
 static uint32_t seed = 2463534242u;
 static struct request *requests; /* by head or slot */
 static uint8_t *data;		 /* CHUNK for each of them */
+static unsigned free_slot;	 /* of the request that came back last */
 
 static uint32_t dice(uint32_t below)
 {
@@ -448,15 +449,37 @@ static int fill_or_verify(bool is_fill)
 	return !ok;
 }
 
-/* How long reads of 4 KiB take, in cycles: for rate limits and for a look at the speed. */
+/*
+ * n=N requests of len=N bytes, qd=N at once, at random places or `inorder`, reads or `write`:
+ * nothing is looked at but the status. Prints the cycles that it took.
+ */
 static int speed(void)
 {
-	const uint64_t n = arg_number("n", 100), begin = rdtsc();
-	bool ok = true;
+	const uint64_t n = arg_number("n", 6400), qd = arg_number("qd", 32);
+	const uint32_t len = (uint32_t)arg_number("len", CHUNK), type = arg("write") ? T_OUT : T_IN;
+	const uint64_t places = capacity * SECTOR / len, begin = rdtsc();
+	const bool is_random = !arg("inorder");
+	uint8_t *const buf = pages(qd * len);
+	uint64_t sent = 0, done = 0;
 
-	for (uint64_t i = 0; i < n && ok; i++)
-		ok = burst(0, T_IN, 0, arg_number("key", 0)) || arg("any");
-	print("blk: %lu reads in %lu cycles\n", n * DEPTH, rdtsc() - begin);
+	while (done < n) {
+		const uint16_t before = dev.queue[0].driver[1];
+		uint32_t id, used;
+
+		for (; sent < n && sent - done < qd; sent++) {
+			const unsigned slot = sent < qd ? (unsigned)sent : free_slot;
+			const uint64_t at = (is_random ? dice((uint32_t)places) : sent % places);
+
+			submit(0, slot, type, at * (len / SECTOR), buf + slot * len, len);
+		}
+		if (dev.queue[0].driver[1] != before && v_wants_notify(&dev, 0, before))
+			v_notify(&dev, 0);
+		if (!v_wait(&dev.queue[0], &id, &used) || requests[id / 3].status != OK)
+			return 1;
+		free_slot = id / 3;
+		done++;
+	}
+	print("blk: %lu requests in %lu cycles\n", n, rdtsc() - begin);
 	return 0;
 }
 
@@ -478,6 +501,20 @@ static int count(void)
 	}
 }
 
+/* What count() left in the last sector: a whole one, and no older than what it said was safe. */
+static int at_least(uint64_t safe)
+{
+	const uint64_t last = capacity - 1;
+	uint64_t key;
+
+	if (one(T_IN, last, data, SECTOR) != OK)
+		return 1;
+	memcpy(&key, data, sizeof(key));
+	key -= word_of(last, 0, 0);
+	print("blk: %lu, of which %lu were safe\n", key, safe);
+	return !is_painted(data, last, SECTOR, key) || key < safe;
+}
+
 int guest_main(void)
 {
 	const size_t nr_checks = sizeof(checks) / sizeof(checks[0]);
@@ -495,6 +532,8 @@ int guest_main(void)
 		return speed();
 	if (arg("count"))
 		return count();
+	if (arg("atleast"))
+		return at_least(arg_number("atleast", 0));
 	for (size_t i = 0; i < nr_checks; i++) {
 		const unsigned without = arg("ro") ? WRITES : READ_ONLY;
 		bool ok;

@@ -110,6 +110,88 @@ story "a serial file in a folder that does not exist"
 mayfly run --kernel "$HELLO" --serial "file=$T/no/folder"
 [ -e /dev/kvm ] && refused "$T/no/folder: No such file or directory"
 
+truncate -s 1M "$T/disk"
+truncate -s 10G "$T/other"
+
+story "a disk that does not exist is named with the reason"
+mayfly run --kernel "$HELLO" --disk "$T/nowhere"
+refused "$T/nowhere: No such file or directory"
+
+story "an empty disk"
+mayfly run --kernel "$HELLO" --disk "$T/empty"
+refused "$T/empty: is empty"
+
+story "a directory as disk"
+mayfly run --kernel "$HELLO" --disk "$T"
+refused "$T: "
+
+story "a FIFO as disk does not hang"
+mayfly run --kernel "$HELLO" --disk "$T/fifo"
+refused "$T/fifo: is a FIFO"
+
+story "a character device as disk"
+mayfly run --kernel "$HELLO" --disk /dev/null
+refused "/dev/null: is no regular file"
+
+story "no path"
+mayfly run --kernel "$HELLO" --disk ""
+refused "--disk: give a PATH"
+
+for word in floppy overlay= cache=fast cache= id= id=a-b bytes=0 bytes=10X bytes=1M/0 bytes=1M+/1s ops= ops=5/ ro=yes ''; do
+	story "--disk PATH,$word"
+	mayfly run --kernel "$HELLO" --disk "$T/disk,$word"
+	refused "--disk $T/disk,$word: "
+done
+
+story "a read-only disk with an overlay"
+mayfly run --kernel "$HELLO" --disk "$T/disk,ro,overlay=tmp"
+refused "a read-only disk needs no overlay"
+
+story "two disks of one name"
+mayfly run --kernel "$HELLO" --disk "$T/disk,ro,id=a" --disk "$T/disk,ro,id=a"
+refused "two disks are called a"
+
+story "two roots"
+mayfly run --kernel "$HELLO" --root "$T/disk,ro" --root "$T/disk,ro"
+refused "--root: only one disk can be the root"
+
+story "20 disks"
+many=
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do many="$many --disk $T/disk,ro"; done
+# shellcheck disable=SC2086
+mayfly run --kernel "$HELLO" $many
+refused "at most 19"
+
+story "a layer that is none"
+mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/script"
+refused "$T/script: is no layer of mayfly's"
+
+story "a layer in a folder that does not exist"
+mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/no/layer"
+refused "$T/no/layer: No such file or directory"
+
+story "another disk's layer"
+mayfly run --kernel "$T/nowhere" --disk "$T/disk" # the kernel comes first: nothing is made
+holds [ ! -e "$T/layer" ]
+mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/layer" --disk "$T/nowhere"
+refused "$T/nowhere: No such file or directory"
+mayfly run --kernel "$HELLO" --disk "$T/other,overlay=$T/layer"
+refused "$T/layer: is the layer of a disk of 1048576 bytes"
+
+story "disk commit and reset without a layer"
+mayfly disk commit "$T/nowhere" "$T/disk"
+refused "$T/nowhere: No such file or directory"
+mayfly disk reset "$T/script"
+refused "$T/script: is no layer of mayfly's"
+
+story "disk commit into another base"
+mayfly disk commit "$T/layer" "$T/other"
+refused "$T/layer: is the layer of a disk of"
+
+story "mayfly disk with other words"
+mayfly disk format
+refused "disk: give 'commit LAYER BASE' or 'reset LAYER'"
+
 story "an unknown hypervisor"
 mayfly run --kernel "$HELLO" --hv xen
 refused "--hv xen: give auto, mayfly or kvm"

@@ -31,6 +31,7 @@ static struct outcome {
 	struct vm_config config;
 	int result;
 	char env[80][64], path[64]; /* which the child makes, or cuts */
+	char disks[4][3][64];	    /* path, overlay and name of the first disks */
 	char said[1024];
 } * got;
 
@@ -44,9 +45,20 @@ static int map_outcome(void **state)
 static void parse_in_child(int argc, char **argv, int say_fd)
 {
 	dup2(say_fd, STDERR_FILENO);
+	for (int i = 1; i < argc; i++) /* these are cut up where they stand */
+		if (!strcmp(argv[i - 1], "--disk") || !strcmp(argv[i - 1], "--root"))
+			argv[i] = strdup(argv[i]);
 	got->result = args_run(argc, argv, &got->config);
 	snprintf(got->path, sizeof(got->path), "%s",
 		 got->config.serial.path ? got->config.serial.path : "");
+	for (unsigned i = 0; i < got->config.nr_disks && i < COUNT(got->disks); i++) {
+		const struct disk_config *d = &got->config.disks[i];
+		const char *text[] = { d->path, d->overlay, d->id };
+
+		for (unsigned j = 0; j < 3; j++)
+			snprintf(got->disks[i][j], sizeof(got->disks[i][j]), "%s",
+				 text[j] ? text[j] : "-");
+	}
 	for (unsigned i = 0; i < got->config.job.nr_env; i++)
 		snprintf(got->env[i], sizeof(got->env[i]), "%s", got->config.job.env[i]);
 }
@@ -426,6 +438,72 @@ static void help(void **state)
 	assert_int_equal(RUN("--mem", "none", "--help"), -EINVAL);
 }
 
+static void disks(void **state)
+{
+	const struct disk_config *d = got->config.disks;
+
+	(void)state;
+	assert_int_equal(RUN(K, "--disk", "a.img", "--disk",
+			     "b,direct,overlay=c.layer,cache=unsafe,id=data_2", "--disk",
+			     "d,overlay=tmp", "--disk", "e,ro,cache=writeback"),
+			 0);
+	assert_int_equal(got->config.nr_disks, 4);
+	assert_string_equal(got->disks[0][0], "a.img");
+	assert_string_equal(got->disks[0][1], "-");
+	assert_string_equal(got->disks[0][2], "disk0");
+	assert_false(d[0].is_direct || d[0].is_read_only || d[0].is_overlay_tmp || d[0].is_root);
+	assert_int_equal(d[0].cache, DISK_CACHE_WRITEBACK);
+	assert_int_equal(d[0].limit.bytes.size + d[0].limit.ops.size, 0);
+	assert_string_equal(got->disks[1][0], "b");
+	assert_string_equal(got->disks[1][1], "c.layer");
+	assert_string_equal(got->disks[1][2], "data_2");
+	assert_true(d[1].is_direct && !d[1].is_overlay_tmp);
+	assert_int_equal(d[1].cache, DISK_CACHE_UNSAFE);
+	assert_true(d[2].is_overlay_tmp);
+	assert_string_equal(got->disks[2][1], "-");
+	assert_string_equal(got->disks[3][2], "disk3");
+	assert_true(d[3].is_read_only);
+	assert_string_equal(got->config.cmdline, KERNEL_WORDS);
+}
+
+static void rate_limits(void **state)
+{
+	static const struct {
+		const char *word;
+		struct token_bucket bytes, ops;
+	} row[] = {
+		{ "a,bytes=10M", { 10 << 20, 0, 1000 }, { 0, 0, 0 } },
+		{ "a,bytes=10M/100ms", { 10 << 20, 0, 100 }, { 0, 0, 0 } },
+		{ "a,bytes=1M+64M/1s", { 1 << 20, 64 << 20, 1000 }, { 0, 0, 0 } },
+		{ "a,ops=500", { 0, 0, 0 }, { 500, 0, 1000 } },
+		{ "a,ops=5+7/2m,bytes=4K", { 4096, 0, 1000 }, { 5, 7, 120000 } },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(row); i++) {
+		assert_int_equal(RUN(K, "--disk", (char *)row[i].word), 0);
+		assert_memory_equal(&got->config.disks[0].limit.bytes, &row[i].bytes,
+				    sizeof(row[i].bytes));
+		assert_memory_equal(&got->config.disks[0].limit.ops, &row[i].ops,
+				    sizeof(row[i].ops));
+	}
+}
+
+/* Wherever --root stands, its disk is the first, and the kernel is told. */
+static void root_disk(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--disk", "a", "--root", "r", "--disk", "b", "--cmdline", "x"), 0);
+	assert_string_equal(got->disks[0][0], "r");
+	assert_string_equal(got->disks[0][2], "disk0");
+	assert_string_equal(got->disks[1][0], "a");
+	assert_string_equal(got->disks[2][0], "b");
+	assert_true(got->config.disks[0].is_root && !got->config.disks[1].is_root);
+	assert_string_equal(got->config.cmdline, KERNEL_WORDS " root=/dev/vda rw x");
+	assert_int_equal(RUN(K, "--root", "r,ro"), 0);
+	assert_string_equal(got->config.cmdline, KERNEL_WORDS " root=/dev/vda ro");
+}
+
 static const struct CMUnitTest tests[] = {
 	{ .name = "sizes with and without a suffix", .test_func = sizes },
 	{ .name = "times with and without a suffix", .test_func = durations },
@@ -439,6 +517,9 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "--env adds variables", .test_func = environment },
 	{ .name = "--env takes 63 variables", .test_func = many_variables },
 	{ .name = "TERM is the operator's, or --env's", .test_func = terminal },
+	{ .name = "--disk takes words", .test_func = disks },
+	{ .name = "rate limits: size, burst, time", .test_func = rate_limits },
+	{ .name = "--root goes first", .test_func = root_disk },
 	{ .name = "the kernel's command line is composed", .test_func = command_lines },
 	{ .name = "a huge --cmdline is refused", .test_func = huge_command_line },
 	{ .name = "a job comes after --", .test_func = jobs },

@@ -319,6 +319,87 @@ static void stops(void **state)
 	close(null);
 }
 
+/* A turn's end: once for all that completed in it, again where it asks, and then without a wait. */
+static struct turns {
+	struct turn turn;
+	unsigned calls, again;
+} turns;
+
+static void turn_ended(struct turn *turn)
+{
+	turns.calls++;
+	loop_at_turn_end(&loop, turn); /* from within it means nothing */
+	if (turns.again > 0) {
+		turns.again--;
+		loop_turn_again(&loop, turn);
+	} else {
+		loop_stop(&loop);
+	}
+}
+
+static void yielded(struct op *op, int res)
+{
+	struct probe *p = container_of(op, struct probe, op);
+
+	p->res = res;
+	p->calls++;
+	loop_at_turn_end(&loop, &turns.turn);
+	loop_at_turn_end(&loop, &turns.turn);
+}
+
+static void turn_ends(void **state)
+{
+	struct probe p[3] = { 0 }, timer = { .op.done = yielded };
+
+	(void)state;
+	need_io_uring();
+	turns = (struct turns){ .turn.end = turn_ended, .again = 5 };
+	for (unsigned i = 0; i < COUNT(p); i++) {
+		p[i].op.done = yielded;
+		loop_yield(&loop, &p[i].op);
+	}
+	/* Nothing completes after the first turn: were the next to wait, it would be for an hour.
+	 */
+	loop_timeout(&loop, &timer.op, &timer.ts, 3600000);
+	assert_int_equal(loop_run(&loop), 0);
+	for (unsigned i = 0; i < COUNT(p); i++)
+		assert_true(p[i].calls == 1 && p[i].res == 0);
+	assert_int_equal(turns.calls, 6);
+	assert_int_equal(timer.calls, 0);
+	assert_false(turns.turn.is_queued);
+}
+
+static void data_operations(void **state)
+{
+	unsigned left = 3;
+	struct probe write_v = probe(&left), sync = probe(&left), hole = probe(&left),
+		     read_v = probe(&left);
+	char abc[] = "abc", defg[] = "defg", got[10] = "";
+	const struct iovec out[] = { { abc, 3 }, { defg, 4 } };
+	const struct iovec in[] = { { got, 2 }, { got + 2, 7 } };
+	const int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int file;
+
+	(void)state;
+	need_io_uring();
+	assert_true(fd >= 0);
+	file = loop_file(&loop, fd);
+	loop_writev(&loop, &write_v.op, file, out, 2, 100);
+	loop_sync(&loop, &sync.op, file);
+	loop_fallocate(&loop, &hole.op, file, FALLOC_FL_KEEP_SIZE, 4096, 4096);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(write_v.res, 7);
+	assert_int_equal(sync.res, 0);
+	assert_int_equal(hole.res, 0);
+	loop.stopped = false;
+	left = 1;
+	loop_readv(&loop, &read_v.op, file, in, 2, 99);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(read_v.res, 8);
+	assert_memory_equal(got, "\0abcdefg", 8);
+	close(fd);
+}
+
 #define TEST(text, function)                                                  \
 	{                                                                     \
 		.name = text, .test_func = function, .setup_func = make_loop, \
@@ -335,6 +416,8 @@ static const struct CMUnitTest tests[] = {
 	TEST("a pipe carries bytes and its end", pipes),
 	TEST("the file table: taken, replaced, emptied", files),
 	TEST("stopping keeps what has completed", stops),
+	TEST("a turn's end comes once, and again where it asks", turn_ends),
+	TEST("reads, writes, syncs and allocations at a position", data_operations),
 };
 
 int main(void)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# Disks under Linux, the tuned kernel; tests/run calls this in a host, with an ext4 image made before.
+. tests/stories/lib.sh
+
+IMAGE=build/tests/disks/ext4
+
+# job SCRIPT OPTION...: runs SCRIPT in a guest with these options
+job() {
+	script=$1
+	shift
+	mayfly run --timeout 200s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" "$@" -- sh -c "$script"
+}
+MOUNT='set -e; mkdir -p /mnt; mount -t ext4 /dev/vda /mnt 2> /dev/null || mount -t ext4 -o ro /dev/vda /mnt;'
+
+story "Linux: ext4 on a raw image, on two queues: mounted, written, trimmed, read again"
+cp "$IMAGE" "$T/disk"
+job "$MOUNT cat /mnt/hello; ls /sys/block/vda/mq | wc -l; seq 1 300000 > /mnt/numbers; mkdir /mnt/many
+	for i in \$(seq 1 200); do echo \$i > /mnt/many/\$i; done; rm /mnt/many/1*; fstrim /mnt; umount /mnt
+	mount -t ext4 /dev/vda /mnt; seq 1 300000 | cmp - /mnt/numbers; cat /mnt/many/* | wc -l; umount /mnt" --cpus 2 --disk "$T/disk"
+ends_with 0
+prints "from the host
+2
+89"
+says_nothing
+
+story "Linux: what it wrote is there for the next one, on a disk that is read-only"
+job "$MOUNT seq 1 300000 | cmp - /mnt/numbers; cat /sys/block/vda/ro" --disk "$T/disk,ro"
+ends_with 0
+prints 1
+
+story "Linux: a layer takes the writes, the base is the same to the byte, and the next guest sees them"
+cp "$IMAGE" "$T/base"
+job "$MOUNT seq 1 200000 > /mnt/numbers; rm /mnt/hello; umount /mnt" --disk "$T/base,overlay=$T/layer"
+ends_with 0
+holds cmp -s "$T/base" "$IMAGE"
+job "$MOUNT ls /mnt; seq 1 200000 | cmp - /mnt/numbers" --disk "$T/base,overlay=$T/layer"
+ends_with 0
+prints "lost+found
+numbers"
+holds cmp -s "$T/base" "$IMAGE"
+
+story "Linux: killed in the middle of writing to a layer, ext4 and every synced file are there"
+"$MAYFLY" run --timeout 200s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" --disk "$T/base,overlay=$T/layer" -- \
+	sh -c "$MOUNT i=0; while :; do i=\$((i + 1)); seq \$i \$((i + 500)) > /mnt/f\$i; sync; echo \$i; done" > "$T/out" 2> "$T/err" &
+pid=$!
+while [ "$(grep -c . "$T/out")" -lt 12 ]; do sleep 0.2; done
+kill -KILL $pid
+wait $pid 2> /dev/null
+safe=$(sed -n '$!p' "$T/out" | tail -n 1 | tr -d '\r')
+job "$MOUNT i=0; while [ \$i -lt $safe ]; do i=\$((i + 1)); seq \$i \$((i + 500)) | cmp - /mnt/f\$i; done; echo \$i" \
+	--disk "$T/base,overlay=$T/layer"
+ends_with 0
+prints "$safe"
+holds cmp -s "$T/base" "$IMAGE"
+
+story "Linux: the root file system on --root"
+mayfly run --timeout 200s --kernel "$MAYFLY_TUNED/vmlinux" --disk "$IMAGE,overlay=tmp" --root "$T/base,ro,id=system" --cmdline "loglevel=7"
+ends_with 121 # it has no init
+shows "root=/dev/vda ro"
+shows "VFS: Mounted root (ext4 filesystem) readonly on device 254:0"
+
+the_end
