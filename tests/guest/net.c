@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * virtio-net as a driver sees it, in ring 3 and at full speed: the first interface. do=NAME:
- *
- *   answer   sends back each frame that asks for it, until one says stop; prints how many
- *   ping     finds one that answers, and sends n=N frames of all lengths up to size=N; then stops
- * it icmp     asks by ARP for ip=A.B.C.D, as from=A.B.C.D, and sends it n=N echo requests send
- * sends n=N frames to nobody config   prints what the device offers hostile  breaks every rule of
- * the queues there is, and works again after each reset
- *
- * Words: merge (small receive buffers, merged by the device), plain (none but VERSION_1), station=N
- * (the last byte of the MAC), sum (frames ask for a checksum), bad (frames with impossible
- * headers), second (another interface, which has to go on working). Status 0 if all was right.
+ * virtio-net as a driver sees it, in ring 3 and at full speed: the first interface. do=NAME says
+ * what it does (the table at the end); n=N frames, of size=N bytes at most. Words: merge (small
+ * receive buffers, merged by the device), plain (no feature but VERSION_1), station=N (the last
+ * byte of the MAC), sum (frames ask for a checksum), bad (frames with impossible headers between
+ * those that are meant), second (another interface, which has to go on working). Status 0 if all
+ * was right.
  */
 #include "virtio.h"
 
@@ -19,6 +14,7 @@
 #define HEADER	  12u
 #define ETH	  14u
 #define NR_BUFS	  128u
+#define PAIRS_MAX 8u
 #define BUF_SMALL 256u
 #define BUF_LARGE 2048u
 #define FRAME_MAX 65553u
@@ -56,6 +52,7 @@ struct message {
 static struct vdevice dev;
 static uint64_t offered;
 static uint32_t buf_size;
+static unsigned nr_pairs = 1, rx = RX, tx = TX; /* the queues that are looked at */
 static uint8_t *bufs;
 static struct frame *in, *out;
 static uint8_t own[6] = { 2, 0, 0, 0, 0, 1 };
@@ -70,11 +67,16 @@ static bool same(const void *a, const void *b, size_t n)
 	return !n;
 }
 
+static uint8_t *buf_at(unsigned queue, uint32_t head)
+{
+	return bufs + (queue / 2 * NR_BUFS + head) * BUF_LARGE;
+}
+
 static void post(uint16_t head)
 {
-	dev.queue[RX].desc[head] =
-		(struct vdesc){ (uint64_t)bufs + head * BUF_LARGE, buf_size, D_WRITE, 0 };
-	v_offer(&dev.queue[RX], head);
+	dev.queue[rx].desc[head] =
+		(struct vdesc){ (uint64_t)buf_at(rx, head), buf_size, D_WRITE, 0 };
+	v_offer(&dev.queue[rx], head);
 }
 
 static void start_device(struct vdevice *d, unsigned window)
@@ -87,13 +89,15 @@ static void start_device(struct vdevice *d, unsigned window)
 		features |= F_MRG_RXBUF;
 	if (arg("sum"))
 		features |= F_CSUM;
-	v_start(d, window, features, 2, NR_BUFS);
+	if (nr_pairs > 1)
+		features |= F_CTRL_VQ | F_MQ;
+	v_start(d, window, features, nr_pairs > 1 ? 2 * nr_pairs + 1 : 2, NR_BUFS);
 }
 
 static void start(void)
 {
 	if (!in) {
-		bufs = pages(NR_BUFS * BUF_LARGE);
+		bufs = pages(PAIRS_MAX * NR_BUFS * BUF_LARGE);
 		in = pages(sizeof(*in));
 		out = pages(sizeof(*out));
 	}
@@ -103,21 +107,27 @@ static void start(void)
 	v_reset(&dev);
 	offered = v_offered(&dev);
 	start_device(&dev, 0);
-	for (uint16_t i = 0; i < NR_BUFS; i++)
-		post(i);
-	v_notify(&dev, RX);
+	for (rx = 2 * (nr_pairs - 1);; rx -= 2) {
+		for (uint16_t i = 0; i < NR_BUFS; i++)
+			post(i);
+		v_notify(&dev, rx);
+		if (rx == 0)
+			break;
+	}
 }
 
-static bool comes(struct vqueue *q, uint64_t cycles)
+/* The next frame may come on any receive queue, which is then `rx`. */
+static bool comes(uint64_t cycles)
 {
 	const uint64_t begin = rdtsc();
 
-	while (q->device[1] == q->seen) {
-		if (rdtsc() - begin > cycles)
-			return false;
+	do {
+		rx = (rx + 2) % (2 * nr_pairs);
+		if (dev.queue[rx].device[1] != dev.queue[rx].seen)
+			return true;
 		__asm__ volatile("pause");
-	}
-	return true;
+	} while (rdtsc() - begin < cycles);
+	return false;
 }
 
 /* One used buffer to the end of `in`, and it is posted again. */
@@ -125,11 +135,11 @@ static uint32_t take_buffer(uint32_t at)
 {
 	uint32_t id, len;
 
-	if (!v_wait(&dev.queue[RX], &id, &len))
+	if (!v_wait(&dev.queue[rx], &id, &len))
 		die("half a frame");
 	if (id >= NR_BUFS || len > buf_size || at + len > sizeof(*in))
 		die("a used element that makes no sense");
-	memcpy((uint8_t *)in + at, bufs + id * BUF_LARGE, len);
+	memcpy((uint8_t *)in + at, buf_at(rx, id), len);
 	post((uint16_t)id);
 	return len;
 }
@@ -137,38 +147,40 @@ static uint32_t take_buffer(uint32_t at)
 /* The next frame into `in`: its bytes, or 0 where none comes in time. */
 static uint32_t receive(uint64_t cycles)
 {
-	const uint16_t before = dev.queue[RX].driver[1];
+	uint16_t before;
 	uint32_t len;
 
-	if (!comes(&dev.queue[RX], cycles))
+	if (!comes(cycles))
 		return 0;
+	before = dev.queue[rx].driver[1];
 	len = take_buffer(0);
 	if (len < HEADER)
 		die("a frame without a header");
 	for (unsigned n = 1; n < in->header.num_buffers; n++) {
-		if (dev.queue[RX].device[1] == dev.queue[RX].seen)
+		if (dev.queue[rx].device[1] == dev.queue[rx].seen)
 			die("a merged frame that is not there as a whole");
 		len += take_buffer(len);
 	}
 	if (in->header.num_buffers == 0)
 		die("a frame of no buffers");
-	if (v_wants_notify(&dev, RX, before))
-		v_notify(&dev, RX);
+	if (v_wants_notify(&dev, rx, before))
+		v_notify(&dev, rx);
 	return len - HEADER;
 }
 
 /* Bytes [0, len) of `out` behind its header, and waits until they are sent. */
 static void send_on(struct vdevice *d, uint32_t len)
 {
-	struct vqueue *q = &d->queue[TX];
+	const unsigned queue = d == &dev ? tx : TX;
+	struct vqueue *q = &d->queue[queue];
 	const uint16_t before = q->driver[1];
 	uint32_t id, used;
 
 	q->desc[0] = (struct vdesc){ (uint64_t)out, HEADER, D_NEXT, 1 };
 	q->desc[1] = (struct vdesc){ (uint64_t)out->to, len, 0, 0 };
 	v_offer(q, 0);
-	if (v_wants_notify(d, TX, before))
-		v_notify(d, TX);
+	if (v_wants_notify(d, queue, before))
+		v_notify(d, queue);
 	if (!v_wait(q, &id, &used) || id != 0 || used != 0)
 		die("a frame is not given back");
 }
@@ -403,19 +415,90 @@ static bool is_echoed(const uint8_t mac[6], const uint8_t ip[4], const uint8_t f
 	return false;
 }
 
+static uint8_t asked[4], asking[4], asked_mac[6];
+
 static int icmp(void)
 {
 	const uint32_t n = (uint32_t)arg_number("n", 20), size = (uint32_t)arg_number("size", 1400);
-	uint8_t ip[4], from[4], mac[6];
 	uint32_t lost = 0;
 
-	parse_ip("ip", ip);
-	parse_ip("from", from);
-	ask_arp(ip, from, mac);
+	parse_ip("ip", asked);
+	parse_ip("from", asking);
+	ask_arp(asked, asking, asked_mac);
 	for (uint32_t i = 0; i < n; i++)
-		lost += !is_echoed(mac, ip, from, (uint16_t)i, size * i / n);
+		lost += !is_echoed(asked_mac, asked, asking, (uint16_t)i, size * i / n);
 	print("net: %u echoes, %u lost\n", n, lost);
 	return lost != 0;
+}
+
+/* Echoes until one is lost, and then until one comes again. */
+static int again(void)
+{
+	if (icmp())
+		return 1;
+	while (is_echoed(asked_mac, asked, asking, 0, 100))
+		;
+	for (unsigned i = 0; i < 10; i++)
+		if (is_echoed(asked_mac, asked, asking, 0, 100))
+			return 0;
+	die("what was lost is not back");
+}
+
+/* 5.1.6.5.6.1: the device's answer to an order for so many pairs. */
+static uint8_t order(uint8_t class, uint8_t command, uint16_t pairs, uint32_t len)
+{
+	static struct {
+		uint8_t class, command, pairs[2], answer;
+	} o;
+	struct vqueue *q = &dev.queue[2 * nr_pairs];
+	uint32_t id, used;
+
+	o.class = class;
+	o.command = command;
+	o.pairs[0] = (uint8_t)pairs;
+	o.pairs[1] = (uint8_t)(pairs >> 8);
+	o.answer = 77;
+	q->desc[0] = (struct vdesc){ (uint64_t)&o, len, D_NEXT, 1 };
+	q->desc[1] = (struct vdesc){ (uint64_t)&o.answer, 1, D_WRITE, 0 };
+	v_offer(q, 0);
+	v_notify(&dev, 2 * nr_pairs);
+	if (!v_wait(q, &id, &used) || id != 0 || used != 1)
+		die("an order is not answered");
+	return *(volatile uint8_t *)&o.answer;
+}
+
+static int pairs(void)
+{
+	bool ok = true;
+
+	nr_pairs = v_read(&dev, V_CONFIG + 8) & 0xffff;
+	if (nr_pairs < 2 || nr_pairs > PAIRS_MAX)
+		die("the device has one pair only");
+	start();
+	ok &= want("no pairs", order(4, 0, 0, 4), 1);
+	ok &= want("too many pairs", order(4, 0, (uint16_t)(nr_pairs + 1), 4), 1);
+	ok &= want("256 pairs", order(4, 0, 0x100, 4), 1);
+	ok &= want("another class", order(1, 0, 1, 4), 1);
+	ok &= want("another command", order(4, 1, 1, 4), 1);
+	ok &= want("half an order", order(4, 0, 1, 3), 1);
+	ok &= want("all pairs", order(4, 0, (uint16_t)nr_pairs, 4), 0);
+	tx = 2 * nr_pairs - 1;
+	if (!ok || icmp())
+		return 1;
+	ok &= want("one pair", order(4, 0, 1, 4), 0);
+	tx = TX;
+	return !ok || icmp();
+}
+
+static int silent(void)
+{
+	while (receive(PATIENCE)) {
+		const struct message *m = (const struct message *)in->data;
+
+		if (in->type[0] == TYPE >> 8 && m->kind == STOP)
+			break;
+	}
+	return 0;
 }
 
 static int send_many(void)
@@ -707,8 +790,15 @@ static const struct {
 	const char *name;
 	int (*act)(void);
 } acts[] = {
-	{ "answer", answer },  { "ping", ping },     { "icmp", icmp },
-	{ "send", send_many }, { "config", config }, { "hostile", hostile },
+	{ "answer", answer },	/* sends back what asks for it, until one says stop */
+	{ "ping", ping },	/* finds one that answers, asks it n times, says stop */
+	{ "icmp", icmp },	/* ARP for ip= as from=, and n echo requests */
+	{ "again", again },	/* the same, then on until one was lost and another was not */
+	{ "pairs", pairs },	/* the same from the last of all pairs, and from one alone */
+	{ "send", send_many },	/* n frames to nobody */
+	{ "silent", silent },	/* takes frames until one says stop, or none comes */
+	{ "config", config },	/* prints what the device offers */
+	{ "hostile", hostile }, /* breaks every rule, and works after each reset */
 };
 
 int guest_main(void)
