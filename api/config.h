@@ -68,17 +68,18 @@ struct disk_config {
 enum net_kind {
 	NET_TAP,    /* by its name */
 	NET_TAP_FD, /* an open descriptor of a tap */
-	NET_PEER,   /* frames between microVMs over a Unix socket */
+	NET_PEER,   /* frames between microVMs, by sockets in a folder that they share */
 	NET_STREAM, /* a Unix stream socket with 4-byte lengths: passt, QEMU */
 };
 
 struct net_config {
 	const char *id; /* the API's iface_id; of the command line's interfaces "net0", ... */
 	enum net_kind kind;
-	const char *path; /* the tap's name or the socket's path */
+	const char *path; /* the tap's name, the folder's or the socket's path */
 	int fd;		  /* NET_TAP_FD */
 	uint8_t mac[6];
 	bool has_mac;	       /* else the guest makes one up */
+	bool is_plain;	       /* no checksum and segmentation offloads are offered */
 	bool is_spoof_refused; /* frames from another MAC are dropped, not only counted */
 	uint16_t mtu;	       /* 68 to 65535, or 0: not told */
 	struct rate_limit rx, tx;

@@ -200,7 +200,7 @@ int queue_pop(struct queue *q, struct queue_chain *chain)
 	return 1;
 }
 
-void queue_push(struct queue *q, uint16_t head, uint32_t written)
+void queue_put(struct queue *q, uint16_t head, uint32_t written)
 {
 	volatile uint32_t *element;
 
@@ -213,10 +213,22 @@ void queue_push(struct queue *q, uint16_t head, uint32_t written)
 	element[0] = head;
 	element[1] = written;
 	q->used_idx++;
+}
+
+void queue_publish(struct queue *q)
+{
+	if (!q->desc)
+		return;
 	/* 2.7.14: the driver reads idx, a barrier, then the element. What was written to its
 	 * buffers is older than both. */
 	atomic_thread_fence(memory_order_release);
 	q->device[IDX] = q->used_idx;
+}
+
+void queue_push(struct queue *q, uint16_t head, uint32_t written)
+{
+	queue_put(q, head, written);
+	queue_publish(q);
 }
 
 bool queue_needs_interrupt(struct queue *q)

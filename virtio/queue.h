@@ -74,6 +74,13 @@ int queue_pop(struct queue *q, struct queue_chain *chain);
 /* Gives a popped chain back, `written` bytes of its writable part having been written. */
 void queue_push(struct queue *q, uint16_t head, uint32_t written);
 
+/*
+ * The same in two steps, for what the driver must see as a whole: each chain of it is put, then all
+ * are published together.
+ */
+void queue_put(struct queue *q, uint16_t head, uint32_t written);
+void queue_publish(struct queue *q);
+
 /* After one or more pushes: whether the driver wants to be told (2.7.7.2). */
 bool queue_needs_interrupt(struct queue *q);
 

@@ -199,6 +199,13 @@ static int take_root(struct vm_config *c, const char *value)
 	return 0;
 }
 
+static int take_net(struct vm_config *c, const char *value)
+{
+	if (c->nr_disks + c->nr_nets == DEVICES_MAX)
+		return fail(0, "--net: at most %u disks and interfaces", DEVICES_MAX);
+	return args_net((char *)value, &c->nets[c->nr_nets++]); /* ours to cut */
+}
+
 static int take_hv(struct vm_config *c, const char *value)
 {
 	if (!strcmp(value, "auto"))
@@ -245,6 +252,11 @@ static const struct {
 	  "ops=N[+BURST]/TIME",
 	  take_disk },
 	{ "root", "PATH[,WORD...]", "the same, as the first disk and the guest's root", take_root },
+	{ "net", "LINK[,WORD...]",
+	  "a network interface; may be repeated. LINK: tap=NAME, fd=N (an open tap),\n"
+	  "peer=FOLDER (shared by microVMs), passt=SOCKET. Words: mac=, mtu=, id=NAME,\n"
+	  "spoof=refuse, offload=off, rx-bytes=SIZE[+BURST]/TIME, rx-ops=, tx-bytes=, tx-ops=",
+	  take_net },
 	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
 	{ "report", NULL, "say at the end how it ended and how long it took", take_report },
 	{ "timeline", "FILE", "write the boot's time stamps to FILE as JSON", take_timeline },
@@ -295,6 +307,25 @@ static int name_disks(struct vm_config *c)
 	return 0;
 }
 
+/* Interfaces likewise: net0, net1, ... */
+static int name_nets(struct vm_config *c)
+{
+	static char names[DEVICES_MAX][16];
+
+	for (unsigned i = 0; i < c->nr_nets; i++) {
+		struct net_config *n = &c->nets[i];
+
+		if (!n->id) {
+			snprintf(names[i], sizeof(names[i]), "net%u", i);
+			n->id = names[i];
+		}
+		for (unsigned j = 0; j < i; j++)
+			if (!strcmp(c->nets[j].id, n->id))
+				return fail(0, "--net: two interfaces are called %s", n->id);
+	}
+	return 0;
+}
+
 static const char *root_words(const struct vm_config *c)
 {
 	if (c->nr_disks == 0 || !c->disks[0].is_root)
@@ -317,7 +348,7 @@ static int finish(struct vm_config *c)
 		snprintf(term, sizeof(term), "TERM=%s", getenv("TERM"));
 		env[c->job.nr_env++] = term;
 	}
-	if (name_disks(c))
+	if (name_disks(c) || name_nets(c))
 		return -EINVAL;
 	n = snprintf(c->cmdline, sizeof(c->cmdline), "%s%s%s%s%s", CMDLINE_DEFAULT, root_words(c),
 		     c->job.argc ? CMDLINE_JOB : "", extra_cmdline ? " " : "",

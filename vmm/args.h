@@ -30,6 +30,15 @@ void args_help(void);
  */
 int args_disk(const char *option, char *value, struct disk_config *disk);
 
+/* The same for --net: tap=NAME, fd=N, peer=PATH or passt=PATH, and words. */
+int args_net(char *value, struct net_config *net);
+
+/*
+ * SIZE[+BURST][/TIME], cut up where it stands: a bucket of SIZE that fills once in TIME, a second
+ * where not said. 0 or -EINVAL; nothing is logged.
+ */
+int args_bucket(char *text, struct token_bucket *bucket);
+
 /* "128M" -> bytes; suffixes K, M, G, T or none. 0 or -EINVAL; nothing is logged. */
 int args_size(const char *text, uint64_t *bytes);
 

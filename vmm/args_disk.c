@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* SIZE[+BURST][/TIME]: a bucket of SIZE that fills once in TIME, a second where not said. */
-static int parse_bucket(char *text, struct token_bucket *bucket)
+int args_bucket(char *text, struct token_bucket *bucket)
 {
 	char *time = strchr(text, '/'), *burst;
 	bool ok;
@@ -73,12 +72,12 @@ static int take_id(struct disk_config *d, char *value)
 
 static int take_bytes(struct disk_config *d, char *value)
 {
-	return parse_bucket(value, &d->limit.bytes);
+	return args_bucket(value, &d->limit.bytes);
 }
 
 static int take_ops(struct disk_config *d, char *value)
 {
-	return parse_bucket(value, &d->limit.ops);
+	return args_bucket(value, &d->limit.ops);
 }
 
 static const struct {

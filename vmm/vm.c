@@ -6,6 +6,7 @@
  */
 #include "vm.h"
 #include "../virtio/blk.h"
+#include "../virtio/net.h"
 #include "boot.h"
 #include "bus.h"
 #include "console.h"
@@ -43,6 +44,7 @@ static struct vm {
 	struct serial serial;
 	struct console console;
 	struct blk disks[DEVICES_MAX];
+	struct net nets[DEVICES_MAX];
 	struct power power;
 	struct vcpus vcpus;
 	struct halt halt;
@@ -203,6 +205,32 @@ static int make_disks(struct vm *v)
 	return err;
 }
 
+static int open_nets(struct vm *v)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < v->config->nr_nets && !err; i++)
+		err = net_open(&v->nets[i], &v->config->nets[i], v->config->cpus);
+	return err;
+}
+
+/* Windows and interrupts come after the disks'. */
+static int make_nets(struct vm *v)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < v->config->nr_nets && !err; i++) {
+		struct net *n = &v->nets[i];
+
+		err = net_init(n, &v->mem);
+		if (!err)
+			err = net_attach(n, &v->loop);
+		if (!err)
+			err = connect_virtio(v, &n->dev, v->config->nr_disks + i);
+	}
+	return err;
+}
+
 static int make_devices(struct vm *v)
 {
 	int err;
@@ -217,7 +245,9 @@ static int make_devices(struct vm *v)
 		(struct window){ CONTROL_GPA, DEVICE_SIZE, power_control_access, &v->power });
 	bus_add(&v->mmio, (struct window){ IOAPIC_GPA, IOAPIC_SIZE, ioapic_access, &v->ioapic });
 	err = make_serial(v);
-	return err ? err : make_disks(v);
+	if (!err)
+		err = make_disks(v);
+	return err ? err : make_nets(v);
 }
 
 static int load(struct vm *v)
@@ -282,6 +312,16 @@ static const struct {
 	{ PHASE_END, "end" },
 };
 
+static void report_net(const struct net_config *config, const struct net_counters *c)
+{
+	note("%s: received %llu frames, %llu bytes, %llu lost; sent %llu, %llu bytes, %llu lost; "
+	     "%llu from another MAC",
+	     config->id, (unsigned long long)c->rx_packets_count,
+	     (unsigned long long)c->rx_bytes_count, (unsigned long long)c->rx_fails,
+	     (unsigned long long)c->tx_packets_count, (unsigned long long)c->tx_bytes_count,
+	     (unsigned long long)c->tx_fails, (unsigned long long)c->tx_spoofed_mac_count);
+}
+
 /* How it ended: where that is no news (a job that reported, a power-off), only when asked. */
 static void report(const struct vm *v)
 {
@@ -294,6 +334,8 @@ static void report(const struct vm *v)
 		     (unsigned long long)v->serial.tx_dropped);
 	if (!v->config->report)
 		return;
+	for (unsigned i = 0; i < v->config->nr_nets; i++)
+		report_net(&v->config->nets[i], &v->nets[i].counters);
 	for (size_t i = 0; i < sizeof(reported) / sizeof(reported[0]); i++)
 		if (timeline_at(reported[i].phase).wall_ns)
 			note("%s after %.1f ms", reported[i].words,
@@ -309,6 +351,8 @@ int vm_run(const struct vm_config *config)
 	err = boot_open(&v->boot, config);
 	if (!err)
 		err = open_disks(v);
+	if (!err)
+		err = open_nets(v);
 	if (!err)
 		err = hv_open(&v->hv, config->hv);
 	if (!err)
@@ -333,6 +377,8 @@ int vm_run(const struct vm_config *config)
 	console_close(&v->console);
 	for (unsigned i = 0; i < config->nr_disks && !err; i++)
 		blk_close(&v->disks[i]);
+	for (unsigned i = 0; i < config->nr_nets; i++)
+		net_close(&v->nets[i]);
 	if (!err)
 		report(v);
 	if (config->timeline && !err)

@@ -2,7 +2,7 @@
 # Guest programs for the tests: build/guest/NAME.elf for each NAME in GUESTS, which the top-level
 # Makefile includes this for. Freestanding: the host's compiler, none of its libraries.
 BUILD ?= build
-GUESTS := hello exits memmap smp tick exitloop blk blkbad
+GUESTS := hello exits memmap smp tick exitloop blk blkbad net
 GUEST_ELFS := $(GUESTS:%=$(BUILD)/guest/%.elf)
 
 GUEST_CC ?= gcc
@@ -30,7 +30,7 @@ $(BUILD)/guest/%.elf: tests/guest/guest.ld $(BUILD)/guest/start.o $(BUILD)/guest
 	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
 
 $(BUILD)/guest/exits.elf: $(BUILD)/guest/serial.o
-$(BUILD)/guest/blk.elf $(BUILD)/guest/blkbad.elf: $(BUILD)/guest/virtio.o
+$(BUILD)/guest/net.elf $(BUILD)/guest/blk.elf $(BUILD)/guest/blkbad.elf: $(BUILD)/guest/virtio.o
 
 .SECONDARY: $(GUEST_ELFS:.elf=.o)
 -include $(wildcard $(BUILD)/guest/*.d)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+# Networks under Linux, the tuned kernel: downloads with a checksum over a tap, over a tap of several
+# queues, from guest to guest, and over passt; tests/run calls this in a host, as root.
+. tests/stories/lib.sh
+
+# guest SCRIPT OPTION...: runs SCRIPT in a guest with these options
+guest() {
+	script=$1
+	shift
+	mayfly run --timeout 150s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" "$@" -- sh -c "$script"
+}
+# The shell of an emulated host has an ip of its own, which cannot make taps.
+ip() { /bin/ip "$@"; }
+SUM="sha256sum | cut -d' ' -f1"
+
+modprobe tun
+ip tuntap add dev tap0 mode tap
+ip addr add 10.9.0.1/24 dev tap0
+ip link set tap0 up
+ip tuntap add dev tap1 mode tap multi_queue
+ip addr add 10.9.1.1/24 dev tap1
+ip link set tap1 up
+ip route add default via 10.9.0.254 dev tap0
+mkdir "$T/www"
+head -c 4000000 /dev/urandom > "$T/www/file"
+sum=$(eval "$SUM" < "$T/www/file")
+httpd -p 8080 -h "$T/www"
+
+story "Linux: a file from the host's web server over a tap"
+guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; wget -q -O - http://10.9.0.1:8080/file | $SUM
+	cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu" --net tap=tap0,mac=02:00:00:00:00:07,mtu=1400
+ends_with 0
+prints "$sum
+02:00:00:00:00:07
+1400"
+says_nothing
+
+story "Linux: and one to the host"
+mkfifo "$T/open"
+nc -l -p 9000 > "$T/came" <> "$T/open" & # an input that ends would end the whole of it
+listener=$!
+guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; seq 1 300000 | nc 10.9.0.1 9000" --net tap=tap0
+ends_with 0
+wait $listener
+seq 1 300000 > "$T/expected"
+holds cmp -s "$T/expected" "$T/came"
+
+story "Linux: two queues on a tap that was made for several"
+guest "ip link set eth0 up; ip addr add 10.9.1.2/24 dev eth0; ls /sys/class/net/eth0/queues | wc -l
+	for i in 1 2; do wget -q -O - http://10.9.1.1:8080/file | $SUM & done; wait" --cpus 2 --net tap=tap1
+ends_with 0
+prints "4
+$sum
+$sum"
+
+story "Linux: the rate limit holds a download to its bytes, and loses none"
+guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; wget -q -O - http://10.9.0.1:8080/file | $SUM" \
+	--report --net tap=tap0,rx-bytes=4M/1s,tx-ops=2000/1s
+ends_with 0
+prints "$sum"
+holds grep -q "received [0-9]* frames, [0-9]* bytes, 0 lost" "$T/err"
+
+story "Linux: a tap that goes down loses frames, and comes back"
+mkfifo "$T/in"
+guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; wget -q -O /dev/null http://10.9.0.1:8080/file && echo first
+	read -r line; ping -c 2 -W 1 -q 10.9.0.1 > /dev/null || echo lost
+	read -r line; until wget -q -T 5 -O /tmp/file http://10.9.0.1:8080/file; do :; done; $SUM < /tmp/file" \
+	--net tap=tap0 --report < "$T/in" &
+pid=$!
+exec 3> "$T/in"
+while ! grep -q first "$T/out"; do sleep 0.2; done
+ip link set tap0 down
+echo >&3
+while ! grep -q lost "$T/out"; do sleep 0.2; done
+ip link set tap0 up
+ip route add default via 10.9.0.254 dev tap0
+echo >&3
+exec 3>&-
+wait $pid
+prints "first
+lost
+$sum"
+holds [ "$(sed -n 's/.*sent [0-9]*, [0-9]* bytes, \([0-9]*\) lost.*/\1/p' "$T/err")" -gt 0 ]
+
+# A guest that makes a file, serves it, and ends when somebody calls
+SERVE='mkdir /tmp/www; seq 1 400000 > /tmp/www/file; httpd -p 80 -h /tmp/www; nc -l -p 9 > /dev/null'
+story "Linux: from guest to guest over a peer link"
+seq 1 400000 > "$T/expected"
+"$MAYFLY" run --timeout 150s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" --net "peer=$T/peers" -- \
+	sh -c "ip link set eth0 up; ip addr add 10.8.0.1/24 dev eth0; $SERVE" > "$T/server" 2>&1 <> "$T/open" &
+server=$!
+guest "ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0
+	until wget -q -T 5 -O /tmp/file http://10.8.0.1/file; do sleep 0.2; done; $SUM < /tmp/file; echo | nc 10.8.0.1 9" \
+	--net "peer=$T/peers"
+ends_with 0
+prints "$(eval "$SUM" < "$T/expected")"
+wait $server
+status=$?
+ends_with 0
+
+# passt makes itself a root of its own, which a process cannot whose root is the RAM disk.
+story "Linux: over passt, an address by DHCP and a file through the gateway"
+mkdir "$T/root"
+mount -t tmpfs none "$T/root"
+mkdir -p "$T/root/tmp" "$T/root/proc" "$T/root/dev" "$T/root/etc"
+cp -a /usr /lib /lib64 /bin "$T/root"
+touch "$T/root/dev/null"
+mount --bind /dev/null "$T/root/dev/null"
+mount --bind /proc "$T/root/proc"
+unshare -m sh -c "cd $T/root && mount --move . / && exec chroot . /usr/bin/passt -f --runas 0 -l /log --socket /socket" \
+	> "$T/passt" 2>&1 &
+passt=$!
+waited=0
+while [ ! -S "$T/root/socket" ] && [ $waited -lt 100 ]; do sleep 0.2; waited=$((waited + 1)); done
+guest "udhcpc -q -n -i eth0 > /dev/null 2>&1; wget -q -O - http://10.9.0.254:8080/file | $SUM" --net "passt=$T/root/socket"
+[ "$status" -eq 0 ] || cat "$T/root/log" >> "$T/err"
+ends_with 0
+prints "$sum"
+kill $passt 2> /dev/null
+
+the_end

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is at the other end of an interface's cable: a tap (tap.c), other microVMs (peer.c), a
+ * stream socket (stream.c). A link moves one frame at a time between segments, which net.c points
+ * at guest memory, and its descriptor, by the loop's ring; it copies nothing and never blocks. All
+ * on the loop's thread. A link that is lost says so by is_up and comes back by itself.
+ */
+#ifndef VIRTIO_LINK_H
+#define VIRTIO_LINK_H
+
+#include "../api/config.h"
+#include "../vmm/loop.h"
+#include "frame.h"
+#include "queue.h"
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#define LINK_QUEUES MAX_VCPUS
+#define PEERS_MAX   32u	  /* microVMs on one peer link */
+#define LINK_BURST  16u	  /* frames at once, in each direction */
+#define LINK_IOV    1024u /* segments that one system call takes */
+/* Before the guest's own come the header or length, and the Ethernet header. */
+#define LINK_HEAD   2u
+
+/* What stands before a frame in the monitor's own memory: checked there, then copied. */
+struct link_head {
+	struct frame_header header; /* with links that have headers */
+	uint32_t length;	    /* big endian; with streams */
+	uint8_t eth[FRAME_ETH];
+};
+
+/* A frame to be received. */
+struct link_in {
+	struct op op;
+	struct link *link;
+	/* Called once: bytes of the frame without header, -EAGAIN for none there, -EMSGSIZE for one
+	 * that did not fit and is lost, else -errno. */
+	void (*done)(struct link_in *in, int res);
+	struct link_head head;
+	struct msghdr msg;
+	size_t room;		    /* bytes of all segments */
+	unsigned nr;		    /* of segments; the first begins in head */
+	struct iovec iov[LINK_IOV]; /* the link may change them */
+};
+
+/* One destination of a frame. */
+struct link_send {
+	struct op op;
+	struct link_out *out;
+	bool is_under_way;
+};
+
+/* A frame to be sent, to one or, by a peer link, to several. */
+struct link_out {
+	struct link *link;
+	void (*done)(struct link_out *out, int err); /* called once: 0, or -errno: it is lost */
+	struct link_send sends[PEERS_MAX];
+	unsigned nr_sends; /* under way */
+	int err;	   /* until one has succeeded */
+	struct link_head head;
+	struct msghdr msg;
+	size_t bytes; /* of all segments */
+	unsigned nr;
+	struct iovec iov[QUEUE_MAX + LINK_HEAD];
+};
+
+struct link_ops {
+	/* Receives into in->iov; where there is nothing yet, waits or says -EAGAIN. */
+	void (*receive)(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
+	/* Sends out->iov; 0, or -errno where that failed at once: done() is not called then.
+	 * out->nr_sends is 0 and out->err is set before. */
+	int (*send)(struct link *link, unsigned queue, struct link_out *out);
+	/* The driver took these features, or none. May be NULL. */
+	void (*negotiated)(struct link *link, uint64_t features);
+	/* Frames are to come on this many queues. 0 or -errno. NULL: there is one. */
+	int (*set_queues)(struct link *link, unsigned nr);
+	void (*close)(struct link *link);
+};
+
+struct link {
+	const struct link_ops *ops;
+	const char *name; /* the interface's, for the log */
+	struct loop *loop;
+	uint64_t features;  /* offloads that it can do, as a device offers them */
+	unsigned nr_queues; /* pairs, 1 to LINK_QUEUES */
+	unsigned burst_max; /* receive() may be called so often before done() is */
+	uint32_t frame_max; /* bytes of a frame that is not to be cut into segments */
+	uint64_t stall_ns;  /* a frame that cannot go out for so long is given up; 0: never */
+	bool has_header;    /* frames come with a struct frame_header */
+	bool is_trusted;    /* what it says there is the kernel's word */
+	bool is_up;
+	/* It is up again: receive() may be called. */
+	void (*up)(void *owner);
+	void *owner;
+	/* Frames of one batch go out in order: each waits for the one before. */
+	struct io_uring_sqe *last;
+};
+
+/* The operation for one more destination of `out`, which link_sent() ends. */
+static inline struct op *link_sending(struct link_out *out, unsigned which,
+				      void (*done)(struct op *op, int res))
+{
+	struct link_send *send = &out->sends[which];
+
+	*send = (struct link_send){ .op.done = done, .out = out, .is_under_way = true };
+	out->nr_sends++;
+	return &send->op;
+}
+
+/* One destination is done with, well or not; with the last one the frame is. */
+static inline void link_sent(struct link_send *send, int err)
+{
+	struct link_out *out = send->out;
+
+	send->is_under_way = false;
+	if (!err || out->err)
+		out->err = err;
+	if (--out->nr_sends == 0)
+		out->done(out, out->err);
+}
+
+/*
+ * Puts `sqe` behind the one before it in its batch, whose flag IOSQE_IO_LINK or IOSQE_IO_HARDLINK
+ * becomes; link->last is NULL where a batch begins.
+ */
+static inline void link_in_order(struct link *link, struct io_uring_sqe *sqe, uint8_t flag)
+{
+	/* Where that was handed over meanwhile, because the ring was full, this does nothing. */
+	if (link->last)
+		link->last->flags |= flag;
+	link->last = sqe;
+}
+
+#endif

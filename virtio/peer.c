@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Frames between microVMs. Who comes connects to all who are there, and by inotify they see it come
+ * and connect to it: nobody polls, and whoever dies and comes back is found again. A station that
+ * is known gets its frames alone, others go to all. What peers send is hostile: net.c checks each
+ * frame; one who does not read costs the others a single pause of STALL_NS.
+ */
+#include "peer.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define STALL_NS    50000000u
+#define SEND_BUFFER (4 << 20) /* the host's net.core.wmem_max may make less of it */
+
+static void peer_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
+static int peer_send(struct link *link, unsigned queue, struct link_out *out);
+static void peer_close(struct link *link);
+
+static const struct link_ops ops = {
+	.receive = peer_receive,
+	.send = peer_send,
+	.close = peer_close,
+};
+
+static bool is_multicast(const uint8_t *mac)
+{
+	return mac[0] & 1;
+}
+
+static unsigned hash(const uint8_t *mac)
+{
+	unsigned h = 0;
+
+	for (unsigned i = 0; i < 6; i++)
+		h = h * 31 + mac[i];
+	return h % PEER_MACS;
+}
+
+/* A peer that lies about its slot misleads frames for addresses that it could take anyway. */
+static void learn(struct peer *p, const struct link_head *head)
+{
+	const uint8_t *mac = head->eth + 6;
+	const unsigned slot = head->header.num_buffers, at = hash(mac);
+
+	if (slot >= PEERS_MAX || slot == p->slot || is_multicast(mac))
+		return;
+	memcpy(p->macs[at].mac, mac, 6);
+	p->macs[at].slot = (uint8_t)slot;
+	p->macs[at].is_known = true;
+}
+
+/* The slot that a frame for this address goes to, or -1: to all. */
+static int find(const struct peer *p, const uint8_t *mac)
+{
+	const unsigned at = hash(mac);
+
+	if (is_multicast(mac) || !p->macs[at].is_known || memcmp(p->macs[at].mac, mac, 6) ||
+	    p->slots[p->macs[at].slot].fd < 0)
+		return -1;
+	return p->macs[at].slot;
+}
+
+static void on_received(struct op *op, int res)
+{
+	struct link_in *in = container_of(op, struct link_in, op);
+	const int before = sizeof(in->head.header);
+
+	if (res >= 0 && (size_t)res > in->room) { /* MSG_TRUNC: as long as it was */
+		res = -EMSGSIZE;
+	} else if (res >= 0 && res < before + (int)FRAME_ETH) {
+		res = -EPROTO;
+	} else if (res >= 0) {
+		learn(container_of(in->link, struct peer, link), &in->head);
+		res -= before;
+	}
+	in->done(in, res);
+}
+
+static void peer_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting)
+{
+	struct peer *p = container_of(link, struct peer, link);
+	struct io_uring_sqe *sqe = loop_sqe(link->loop);
+
+	(void)queue;
+	in->op.done = on_received;
+	in->msg = (struct msghdr){ .msg_iov = in->iov, .msg_iovlen = (int)in->nr };
+	io_uring_prep_recvmsg(sqe, p->file, &in->msg, MSG_TRUNC | (is_waiting ? 0u : MSG_DONTWAIT));
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &in->op);
+}
+
+static int address_of(struct sockaddr_un *address, const char *path, const char *format,
+		      unsigned slot)
+{
+	char name[16];
+	int n;
+
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(name, sizeof(name), format, slot);
+	n = snprintf(address->sun_path, sizeof(address->sun_path), "%s/%s", path, name);
+	return n < (int)sizeof(address->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
+static int open_socket(void)
+{
+	const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), size = SEND_BUFFER;
+
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	return fd;
+}
+
+static void disconnect_slot(struct peer *p, unsigned slot)
+{
+	struct peer_slot *s = &p->slots[slot];
+
+	if (s->fd < 0)
+		return;
+	loop_file_replace(p->link.loop, s->file, -1);
+	close(s->fd);
+	s->fd = -1;
+}
+
+/* Places in the loop's table are taken by those slots only that are ever used. */
+static int register_slot(struct peer *p, struct peer_slot *s, int fd)
+{
+	if (s->file >= 0)
+		return loop_file_replace(p->link.loop, s->file, fd);
+	s->file = loop_file(p->link.loop, fd);
+	return s->file < 0 ? s->file : 0;
+}
+
+/* To whoever has that slot now; it takes no time, there or not. */
+static void connect_slot(struct peer *p, unsigned slot)
+{
+	struct peer_slot *s = &p->slots[slot];
+	struct sockaddr_un to;
+	int fd;
+
+	disconnect_slot(p, slot);
+	if (slot == p->slot || address_of(&to, p->path, "%u", slot))
+		return;
+	fd = open_socket();
+	if (fd < 0)
+		return;
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) || register_slot(p, s, fd)) {
+		close(fd);
+		return;
+	}
+	s->fd = fd;
+	s->is_stalled = false;
+}
+
+static void connect_all(struct peer *p)
+{
+	for (unsigned slot = 0; slot < PEERS_MAX; slot++)
+		connect_slot(p, slot);
+}
+
+/* A slot's file is its number and nothing else; other names are none of ours. */
+static bool is_slot(const char *name, unsigned *slot)
+{
+	char again[16];
+
+	if (sscanf(name, "%u", slot) != 1 || *slot >= PEERS_MAX)
+		return false;
+	snprintf(again, sizeof(again), "%u", *slot);
+	return !strcmp(name, again);
+}
+
+static void on_events(struct op *op, int res)
+{
+	struct peer *p = container_of(op, struct peer, watch_op);
+	const char *at = p->events;
+	unsigned slot;
+
+	if (res < 0) { /* the folder is no longer watched: who is connected stays so */
+		fail(res, "%s: watching the folder", p->path);
+		return;
+	}
+	while (at < p->events + res) {
+		const struct inotify_event *e = (const void *)at;
+
+		if (e->mask & IN_Q_OVERFLOW)
+			connect_all(p);
+		else if (e->len > 0 && is_slot(e->name, &slot))
+			connect_slot(p, slot);
+		at += sizeof(*e) + e->len;
+	}
+	loop_read(p->link.loop, &p->watch_op, p->watch_file, p->events, sizeof(p->events));
+}
+
+/* One that died may have come back already, and then has another socket. */
+static void on_sent(struct op *op, int res)
+{
+	struct link_send *send = container_of(op, struct link_send, op);
+	const unsigned slot = (unsigned)(send - send->out->sends);
+	struct peer *p = container_of(send->out->link, struct peer, link);
+
+	if (res >= 0)
+		p->slots[slot].is_stalled = false;
+	else if (res == -ECANCELED)
+		p->slots[slot].is_stalled = true;
+	else if (res != -EAGAIN && res != -ENOBUFS && res != -ENOMEM && res != -EMSGSIZE)
+		connect_slot(p, slot);
+	link_sent(send, res < 0 ? res : 0);
+}
+
+static void send_to(struct peer *p, unsigned slot, struct link_out *out)
+{
+	struct io_uring_sqe *sqe = loop_sqe(p->link.loop);
+
+	io_uring_prep_sendmsg(sqe, p->slots[slot].file, &out->msg,
+			      MSG_NOSIGNAL | (p->slots[slot].is_stalled ? MSG_DONTWAIT : 0u));
+	sqe->flags |= IOSQE_FIXED_FILE;
+	link_in_order(&p->link, sqe, IOSQE_IO_HARDLINK); /* one that fails holds no other up */
+	loop_prepared(sqe, link_sending(out, slot, on_sent));
+}
+
+static int peer_send(struct link *link, unsigned queue, struct link_out *out)
+{
+	struct peer *p = container_of(link, struct peer, link);
+	const int slot = find(p, out->head.eth);
+
+	(void)queue;
+	out->head.header.num_buffers = (uint16_t)p->slot;
+	out->msg = (struct msghdr){ .msg_iov = out->iov, .msg_iovlen = (int)out->nr };
+	for (unsigned i = 0; i < PEERS_MAX; i++)
+		if (p->slots[i].fd >= 0 && (slot < 0 || (unsigned)slot == i))
+			send_to(p, i, out);
+	return out->nr_sends > 0 ? 0 : -ENOTCONN;
+}
+
+static void peer_close(struct link *link)
+{
+	struct peer *p = container_of(link, struct peer, link);
+	struct sockaddr_un own;
+
+	if (p->fd >= 0 && !address_of(&own, p->path, "%u", p->slot))
+		unlink(own.sun_path);
+	for (unsigned i = 0; i < PEERS_MAX; i++)
+		if (p->slots[i].fd >= 0)
+			close(p->slots[i].fd);
+	if (p->fd >= 0)
+		close(p->fd);
+	if (p->watch_fd >= 0)
+		close(p->watch_fd);
+	if (p->lock_fd >= 0) /* last: from here on the slot is another's */
+		close(p->lock_fd);
+}
+
+/* The first byte of PATH/lock that nobody holds. */
+static int take_slot(struct peer *p)
+{
+	char name[4096];
+
+	if (snprintf(name, sizeof(name), "%s/lock", p->path) >= (int)sizeof(name))
+		return fail(-ENAMETOOLONG, "peer=%s", p->path);
+	p->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (p->lock_fd < 0)
+		return fail(-errno, "%s", name);
+	for (p->slot = 0; p->slot < PEERS_MAX; p->slot++) {
+		struct flock byte = { .l_type = F_WRLCK, .l_start = (off_t)p->slot, .l_len = 1 };
+
+		if (fcntl(p->lock_fd, F_OFD_SETLK, &byte) == 0)
+			return 0;
+		if (errno != EAGAIN && errno != EACCES)
+			return fail(-errno, "%s: locking it", name);
+	}
+	return fail(0, "peer=%s: %u microVMs are on this link, which is the most", p->path,
+		    PEERS_MAX);
+}
+
+/* Under another name first: once it has its own, it can be connected to. What a dead one left there
+ * is replaced. */
+static int bind_slot(struct peer *p)
+{
+	struct sockaddr_un made, own;
+
+	if (address_of(&made, p->path, "%u.new", p->slot) ||
+	    address_of(&own, p->path, "%u", p->slot))
+		return fail(-ENAMETOOLONG, "peer=%s", p->path);
+	p->fd = open_socket();
+	if (p->fd < 0)
+		return fail(-errno, "socket");
+	unlink(made.sun_path);
+	if (bind(p->fd, (struct sockaddr *)&made, sizeof(made)) ||
+	    rename(made.sun_path, own.sun_path))
+		return fail(-errno, "%s", made.sun_path);
+	return 0;
+}
+
+static int open_all(struct peer *p)
+{
+	int err;
+
+	if (mkdir(p->path, 0700) && errno != EEXIST)
+		return fail(-errno, "peer=%s: making the folder", p->path);
+	p->watch_fd = inotify_init1(IN_CLOEXEC);
+	if (p->watch_fd < 0)
+		return fail(-errno, "inotify_init1; sysctl fs.inotify.max_user_instances");
+	if (inotify_add_watch(p->watch_fd, p->path, IN_MOVED_TO | IN_ONLYDIR) < 0)
+		return fail(-errno, "peer=%s: give a folder that all its microVMs share", p->path);
+	err = take_slot(p);
+	return err ? err : bind_slot(p);
+}
+
+int peer_open(struct peer *p, const struct net_config *config)
+{
+	int err;
+
+	*p = (struct peer){
+		.link = { .ops = &ops,
+			  .name = config->id,
+			  .features = NET_F_CSUM | NET_F_HOST_TSO4 | NET_F_HOST_TSO6 |
+				      NET_F_HOST_ECN | NET_F_GUEST_CSUM | NET_F_GUEST_TSO4 |
+				      NET_F_GUEST_TSO6 | NET_F_GUEST_ECN,
+			  .nr_queues = 1,
+			  .burst_max = LINK_BURST,
+			  .frame_max = FRAME_MAX,
+			  .stall_ns = STALL_NS,
+			  .has_header = true,
+			  .is_up = true },
+		.path = config->path,
+		.lock_fd = -1,
+		.fd = -1,
+		.watch_fd = -1,
+	};
+	for (unsigned i = 0; i < PEERS_MAX; i++)
+		p->slots[i].fd = p->slots[i].file = -1;
+	err = open_all(p);
+	if (err)
+		peer_close(&p->link);
+	return err;
+}
+
+int peer_attach(struct peer *p, struct loop *loop)
+{
+	p->link.loop = loop;
+	p->file = loop_file(loop, p->fd);
+	p->watch_file = loop_file(loop, p->watch_fd);
+	if (p->file < 0 || p->watch_file < 0)
+		return fail(p->file < 0 ? p->file : p->watch_file, "%s: registering its sockets",
+			    p->link.name);
+	p->watch_op.done = on_events;
+	loop_read(loop, &p->watch_op, p->watch_file, p->events, sizeof(p->events));
+	connect_all(p);
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A link between microVMs, without a privilege and without a switch: a folder in which each of them
+ * has a datagram socket, and sends to the others'.
+ *
+ *   PATH/lock    byte N is locked by the microVM of slot N, as long as it lives
+ *   PATH/N       its socket; each datagram is a frame behind its struct frame_header, in which
+ *                num_buffers is the sender's slot
+ *   PATH/N.new   the same before it has its name: who watches the folder sees it come
+ */
+#ifndef VIRTIO_PEER_H
+#define VIRTIO_PEER_H
+
+#include "link.h"
+
+#define PEER_MACS 64u
+
+struct peer {
+	struct link link;
+	const char *path;
+	unsigned slot;
+	int lock_fd, fd, watch_fd; /* fd: frames come in by it */
+	int file, watch_file;
+	struct op watch_op;
+	char events[4096] __attribute__((aligned(8)));
+	struct peer_slot {
+		int fd, file; /* frames go out by it; -1: nobody is there */
+		bool is_stalled;
+	} slots[PEERS_MAX];
+	struct {
+		uint8_t mac[6], slot;
+		bool is_known;
+	} macs[PEER_MACS]; /* at which slot a station was last heard, by a hash of its address */
+};
+
+/* Makes the folder where there is none, and takes a slot. 0 or -errno, logged. */
+int peer_open(struct peer *peer, const struct net_config *config);
+
+/* Hands its descriptors to the loop. 0 or -errno, logged. */
+int peer_attach(struct peer *peer, struct loop *loop);
+
+#endif
