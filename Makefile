@@ -9,7 +9,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := all
-SOURCES := $(wildcard vmm/*.c)
+SOURCES := $(wildcard vmm/*.c) $(wildcard api/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/init.o
 
 # musl, statically linked at a random address. musl-gcc knows no static-pie, so the start files are named.

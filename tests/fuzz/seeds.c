@@ -88,12 +88,24 @@ static void seed_serial(void)
 	seed("loopback", loopback, sizeof(loopback));
 }
 
+/* The first byte cuts: see tests/fuzz/http.c. */
+static void seed_http(void)
+{
+	static const char get[] = "\x11GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	static const char put[] = "\x2fPUT /vm HTTP/1.1\r\nExpect: 100-continue\r\n"
+				  "Content-Length: 2\r\n\r\n{}GET http://a/b HTTP/1.0\r\n\r\n";
+
+	seed("get", get, sizeof(get) - 1);
+	seed("put", put, sizeof(put) - 1);
+}
+
 static const struct {
 	const char *name;
 	void (*write)(void);
 } fuzzers[] = {
 	{ "image", seed_image },
 	{ "serial", seed_serial },
+	{ "http", seed_http },
 };
 
 int main(int argc, char **argv)

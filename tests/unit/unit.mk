@@ -40,8 +40,10 @@ $(eval $(call unit,cpu,vmm/cpu.c vmm/mem.c vmm/log.c))
 $(eval $(call unit,end,vmm/end.c vmm/log.c))
 $(eval $(call unit,loop,vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
+$(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
 $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
+$(eval $(call fuzz,http,api/http.c api/utf8.c vmm/log.c))
 
 $(BUILD)/tests/obj/%.o: %.c
 	@mkdir -p $(@D)
