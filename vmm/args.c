@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* With a job the console is the job's: of the kernel's messages only a panic's come through. */
-#define CMDLINE_JOB " loglevel=1 " JOB_CMDLINE
+#define CMDLINE_JOB "loglevel=1 " JOB_CMDLINE
 
 #define MEM_DEFAULT (128ul << 20)
 
@@ -94,8 +94,7 @@ static int take_initrd(struct vm_config *c, const char *value)
 
 static int take_mem(struct vm_config *c, const char *value)
 {
-	if (args_size(value, &c->mem_size) || c->mem_size < MEM_MIN || c->mem_size > MEM_MAX ||
-	    c->mem_size % 4096)
+	if (args_size(value, &c->mem_size) || !config_mem_is_ok(c->mem_size))
 		return fail(0, "--mem %s: give 16M to 1T, in whole pages of 4K", value);
 	return 0;
 }
@@ -105,7 +104,7 @@ static int take_cpus(struct vm_config *c, const char *value)
 	const char *rest;
 	uint64_t n;
 
-	if (number(value, &n, &rest) || *rest || n < 1 || n > MAX_VCPUS)
+	if (number(value, &n, &rest) || *rest || !config_cpus_is_ok(n))
 		return fail(0, "--cpus %s: give 1 to %u", value, MAX_VCPUS);
 	c->cpus = (unsigned)n;
 	return 0;
@@ -238,7 +237,9 @@ static bool has_env(const struct vm_config *c, const char *name)
 static int finish(struct vm_config *c)
 {
 	static char term[64];
-	int n;
+	const char *const words[] = { CMDLINE_DEFAULT, c->job.argc ? CMDLINE_JOB : NULL,
+				      extra_cmdline };
+	size_t n;
 
 	if (!c->kernel)
 		return fail(
@@ -250,11 +251,9 @@ static int finish(struct vm_config *c)
 		snprintf(term, sizeof(term), "TERM=%s", getenv("TERM"));
 		env[c->job.nr_env++] = term;
 	}
-	n = snprintf(c->cmdline, sizeof(c->cmdline), "%s%s%s%s", CMDLINE_DEFAULT,
-		     c->job.argc ? CMDLINE_JOB : "", extra_cmdline ? " " : "",
-		     extra_cmdline ? extra_cmdline : "");
-	if (n >= (int)sizeof(c->cmdline))
-		return fail(0, "command line: %d bytes; at most %zu go in", n,
+	n = config_cmdline(c, words, sizeof(words) / sizeof(words[0]));
+	if (n >= sizeof(c->cmdline))
+		return fail(0, "command line: %zu bytes; at most %zu go in", n,
 			    sizeof(c->cmdline) - 1);
 	return 0;
 }

@@ -6,16 +6,6 @@
 #include "../api/config.h"
 
 /*
- * What every Linux guest is told, before the user's own words:
- *   console=ttyS0        there is one serial port
- *   reboot=panic_warm    lets the monitor tell a panic from a reboot (power.c)
- *   panic=-1             a panic resets at once, which ends the process
- *   pci=off              there is no PCI bus to look for
- *   8250.nr_uarts=1      nor a second serial port
- */
-#define CMDLINE_DEFAULT "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
-
-/*
  * Fills *config from argv[1..argc), argv[0] being "run". 0; 1 where help was asked for and printed;
  * -EINVAL with one line logged. The config borrows from argv.
  */
