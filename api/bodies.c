@@ -3,6 +3,7 @@
 #include "bodies.h"
 
 #include <stddef.h>
+#include <strings.h>
 
 #define AT(s, m)   .at = offsetof(struct s, m)
 #define FLAG(s, m) .flag = offsetof(struct s, m)
@@ -45,7 +46,7 @@ static const struct json_field limiter_fields[] = {
 };
 static const struct json_body limiter = { BODY(limiter_fields) };
 
-#define LIMITER(s, m) .type = JSON_OBJECT, AT(s, m), FLAG(s, m.is_set), .object = &limiter
+#define LIMITER(s, m, set) .type = JSON_OBJECT, AT(s, m), FLAG(s, set), .object = &limiter
 
 static const struct json_field machine_fields[] = {
 	{ "vcpu_count", JSON_UINT, .is_required = true, AT(machine_body, vcpu_count),
@@ -80,7 +81,7 @@ static const struct json_field drive_fields[] = {
 	  .expected = "a string" },
 	{ "is_read_only", SWITCH(drive_body, is_read_only) },
 	{ "path_on_host", TEXT(drive_body, path_on_host) },
-	{ "rate_limiter", LIMITER(drive_body, rate_limiter) },
+	{ "rate_limiter", LIMITER(drive_body, rate_limiter, rate_limiter.is_set) },
 	{ "io_engine", JSON_ENUM, AT(drive_body, io_engine), NO_FLAG, .names = io_engines,
 	  .expected = "a string" },
 	{ "socket", TEXT(drive_body, socket) },
@@ -90,7 +91,7 @@ const struct json_body drive_put = { BODY(drive_fields) };
 static const struct json_field drive_patch_fields[] = {
 	{ "drive_id", .is_required = true, TEXT(drive_patch_body, drive_id) },
 	{ "path_on_host", TEXT(drive_patch_body, path_on_host) },
-	{ "rate_limiter", LIMITER(drive_patch_body, rate_limiter) },
+	{ "rate_limiter", LIMITER(drive_patch_body, rate_limiter, rate_limiter.is_set) },
 };
 const struct json_body drive_patch = { BODY(drive_patch_fields) };
 
@@ -100,15 +101,15 @@ static const struct json_field net_fields[] = {
 	{ "guest_mac", TEXT(net_body, guest_mac) },
 	{ "mtu", JSON_UINT, AT(net_body, mtu), FLAG(net_body, has_mtu), .min = 68, .max = 65535,
 	  .expected = "a number from 68 to 65535" },
-	{ "rx_rate_limiter", LIMITER(net_body, rx_rate_limiter) },
-	{ "tx_rate_limiter", LIMITER(net_body, tx_rate_limiter) },
+	{ "rx_rate_limiter", LIMITER(net_body, rx_rate_limiter, rx_rate_limiter.is_set) },
+	{ "tx_rate_limiter", LIMITER(net_body, tx_rate_limiter, tx_rate_limiter.is_set) },
 };
 const struct json_body net_put = { BODY(net_fields) };
 
 static const struct json_field net_patch_fields[] = {
 	{ "iface_id", .is_required = true, TEXT(net_patch_body, iface_id) },
-	{ "rx_rate_limiter", LIMITER(net_patch_body, rx_rate_limiter) },
-	{ "tx_rate_limiter", LIMITER(net_patch_body, tx_rate_limiter) },
+	{ "rx_rate_limiter", LIMITER(net_patch_body, rx_rate_limiter, rx_rate_limiter.is_set) },
+	{ "tx_rate_limiter", LIMITER(net_patch_body, tx_rate_limiter, tx_rate_limiter.is_set) },
 };
 const struct json_body net_patch = { BODY(net_patch_fields) };
 
@@ -148,3 +149,11 @@ static const struct json_field vm_fields[] = {
 	  .expected = "a string" },
 };
 const struct json_body vm_patch = { BODY(vm_fields) };
+
+bool logger_level(const char *name, unsigned *level)
+{
+	for (*level = 0; levels[*level]; ++*level)
+		if (!strcasecmp(levels[*level], name))
+			return true;
+	return false;
+}

@@ -88,6 +88,9 @@ struct vm_body {
 	unsigned state;
 };
 
+/* "Info" -> its place in logger_body's `level`; any case. False where there is none. */
+bool logger_level(const char *name, unsigned *level);
+
 extern const struct json_body machine_put, machine_patch, boot_put, drive_put, drive_patch, net_put,
 	net_patch, serial_put, logger_put, metrics_put, action_put, vm_patch;
 

@@ -168,17 +168,22 @@ static int take_serial(struct vm_config *c, const char *value)
 	return 0;
 }
 
+int args_hv(const char *text, enum hv_provider *hv)
+{
+	if (!strcmp(text, "auto"))
+		*hv = HV_AUTO;
+	else if (!strcmp(text, "mayfly"))
+		*hv = HV_MAYFLY;
+	else if (!strcmp(text, "kvm"))
+		*hv = HV_KVM;
+	else
+		return fail(0, "--hv %s: give auto, mayfly or kvm", text);
+	return 0;
+}
+
 static int take_hv(struct vm_config *c, const char *value)
 {
-	if (!strcmp(value, "auto"))
-		c->hv = HV_AUTO;
-	else if (!strcmp(value, "mayfly"))
-		c->hv = HV_MAYFLY;
-	else if (!strcmp(value, "kvm"))
-		c->hv = HV_KVM;
-	else
-		return fail(0, "--hv %s: give auto, mayfly or kvm", value);
-	return 0;
+	return args_hv(value, &c->hv);
 }
 
 static int take_timeline(struct vm_config *c, const char *value)

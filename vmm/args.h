@@ -17,6 +17,9 @@ void args_help(void);
 /* "128M" -> bytes; suffixes K, M, G, T or none. 0 or -EINVAL; nothing is logged. */
 int args_size(const char *text, uint64_t *bytes);
 
+/* "auto", "mayfly", "kvm". 0 or -EINVAL, logged. */
+int args_hv(const char *text, enum hv_provider *hv);
+
 /* "30s" -> milliseconds; suffixes ms, s, m, h, or none for seconds. 0 or -EINVAL. */
 int args_duration(const char *text, uint64_t *ms);
 

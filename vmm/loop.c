@@ -57,6 +57,12 @@ int loop_file(struct loop *loop, int fd)
 	return (int)index;
 }
 
+void loop_files_cut(struct loop *loop, unsigned nr)
+{
+	while (loop->nr_files > nr)
+		must(loop_file_replace(loop, (int)--loop->nr_files, -1) == 0);
+}
+
 int loop_file_replace(struct loop *loop, int file, int fd)
 {
 	const int n = io_uring_register_files_update(&loop->ring, (unsigned)file, &fd, 1);

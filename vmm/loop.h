@@ -38,6 +38,12 @@ int loop_init(struct loop *loop);
  */
 int loop_file(struct loop *loop, int fd);
 
+/*
+ * Forgets all files registered since nr_files was `nr`; no operation on them may be in flight. For
+ * what was set up and came to nothing.
+ */
+void loop_files_cut(struct loop *loop, unsigned nr);
+
 /* Puts another descriptor in the place of `file`; -1 leaves it empty. 0 or -errno. */
 int loop_file_replace(struct loop *loop, int file, int fd);
 

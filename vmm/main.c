@@ -6,6 +6,7 @@
 #include "check.h"
 #include "end.h"
 #include "log.h"
+#include "serve.h"
 #include "timeline.h"
 #include "vm.h"
 
@@ -21,6 +22,10 @@ static void print_help(void)
 	       "  Boots a Linux kernel directly. With a command, runs it in the guest, powers off and\n"
 	       "  exits with its status.\n\n");
 	args_help();
+	printf("\nmayfly serve [OPTIONS]\n"
+	       "  Takes a microVM's configuration over a Unix socket, with Firecracker's REST API and\n"
+	       "  options; so does a link to mayfly by the name of firecracker.\n\n");
+	serve_help();
 	printf("\nmayfly check [--json | --quiet]\n"
 	       "  Says what this host offers; exits with 0 where a stock kernel can boot.\n\n"
 	       "mayfly --help, mayfly --version\n\n"
@@ -29,7 +34,8 @@ static void print_help(void)
 	       "  119 powered off before the command ended    123 halted with interrupts off\n"
 	       "  120 the guest rebooted                      124 --timeout is over\n"
 	       "  121 the guest's kernel panicked             125 an error of mayfly or the host\n"
-	       "  122 triple fault                            128+n mayfly got signal n\n\n"
+	       "  122 triple fault                            128+n mayfly got signal n\n"
+	       "Of serve also 152, a bad config file, and 153, bad arguments.\n\n"
 	       "On a terminal, Ctrl-A x ends the guest; Ctrl-A Ctrl-A is one Ctrl-A.\n");
 }
 
@@ -69,14 +75,25 @@ static int check(int argc, char **argv)
 	return check_host(!strcmp(option, "--quiet"), !strcmp(option, "--json"));
 }
 
+static bool is_called(const char *path, const char *name)
+{
+	const char *slash = strrchr(path, '/');
+
+	return !strcmp(slash ? slash + 1 : path, name);
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "--help";
 
 	timeline_mark(PHASE_START);
 	fill_standard_descriptors();
+	if (argc > 0 && is_called(argv[0], "firecracker"))
+		return serve(argc, argv, true);
 	if (!strcmp(command, "run"))
 		return run(argc - 1, argv + 1);
+	if (!strcmp(command, "serve"))
+		return serve(argc - 1, argv + 1, false);
 	if (!strcmp(command, "check"))
 		return check(argc - 1, argv + 1);
 	if (!strcmp(command, "--version")) {
@@ -87,6 +104,8 @@ int main(int argc, char **argv)
 		print_help();
 		return argc > 1 ? 0 : EXIT_MONITOR;
 	}
+	if (!strncmp(command, "--", 2))
+		return serve(argc, argv, false);
 	fail(0, "'%s' is no command ('mayfly --help' lists them)", command);
 	return EXIT_MONITOR;
 }

@@ -36,6 +36,35 @@ void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mm
 	pthread_mutex_init(&vcpus->lock, NULL);
 	pthread_cond_init(&vcpus->changed, NULL);
 	vcpus->pause = true;
+	vcpus->poke_fd = -1;
+	for (unsigned i = 0; i < MAX_VCPUS; i++)
+		vcpus->vcpu[i].hv.fd = -1;
+}
+
+void vcpus_fini(struct vcpus *vcpus, const struct hv *hv)
+{
+	must(vcpus->started == 0);
+	for (unsigned i = 0; i < MAX_VCPUS; i++)
+		hv_destroy_vcpu(hv, &vcpus->vcpu[i].hv);
+	if (vcpus->poke_fd >= 0)
+		close(vcpus->poke_fd);
+	vcpus->poke_fd = -1;
+	vcpus->nr = 0;
+}
+
+/* Its thread is the only writer; the loop's reads whole words. */
+static void count(struct vcpu *v, enum vcpu_count what)
+{
+	__atomic_store_n(&v->counts[what], v->counts[what] + 1, __ATOMIC_RELAXED);
+}
+
+uint64_t vcpus_count(const struct vcpus *vcpus, enum vcpu_count what)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < vcpus->nr; i++)
+		sum += __atomic_load_n(&vcpus->vcpu[i].counts[what], __ATOMIC_RELAXED);
+	return sum;
 }
 
 /* Memory beyond what the CPU can address would be lost without a word. */
@@ -84,20 +113,23 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 }
 
 /* A string instruction moves `count` values of one size through one port. */
-static void exit_io(const struct vcpu *v)
+static void exit_io(struct vcpu *v)
 {
 	struct kvm_run *run = v->hv.run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+	count(v, run->io.direction == KVM_EXIT_IO_OUT ? VCPU_IO_OUT : VCPU_IO_IN);
 
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size)
 		bus_access(v->all->pio, run->io.port, data, run->io.size,
 			   run->io.direction == KVM_EXIT_IO_OUT);
 }
 
-static void exit_mmio(const struct vcpu *v)
+static void exit_mmio(struct vcpu *v)
 {
 	struct kvm_run *run = v->hv.run;
 
+	count(v, run->mmio.is_write ? VCPU_MMIO_WRITE : VCPU_MMIO_READ);
 	bus_access(v->all->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
 		   run->mmio.is_write);
 }
@@ -129,8 +161,9 @@ static void exit_unknown(const struct vcpu *v)
 	end_now(v->all->end, END_ERROR);
 }
 
-static void run_failed(const struct vcpu *v, int err)
+static void run_failed(struct vcpu *v, int err)
 {
+	count(v, VCPU_FAILURES);
 	if (err == -EFAULT)
 		fail(err,
 		     "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "
@@ -151,7 +184,7 @@ static void show_life(struct vcpus *all)
 		must(write(all->poke_fd, &one, sizeof(one)) == sizeof(one));
 }
 
-static void handle_exit(const struct vcpu *v)
+static void handle_exit(struct vcpu *v)
 {
 	show_life(v->all);
 	switch (v->hv.run->exit_reason) {

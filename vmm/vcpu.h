@@ -17,12 +17,23 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+/* What is counted of each vCPU: exits by kind, and runs that failed. */
+enum vcpu_count {
+	VCPU_IO_IN,
+	VCPU_IO_OUT,
+	VCPU_MMIO_READ,
+	VCPU_MMIO_WRITE,
+	VCPU_FAILURES,
+	VCPU_COUNTS
+};
+
 struct vcpu {
 	struct vcpus *all;
 	struct hv_vcpu hv;
 	unsigned id;
 	pthread_t thread;
 	clockid_t clock; /* the thread's CPU time */
+	uint64_t counts[VCPU_COUNTS];
 };
 
 struct vcpus {
@@ -63,5 +74,9 @@ void vcpus_pause(struct vcpus *vcpus);
 bool vcpus_are_dead(const struct vcpus *vcpus);
 /* Ends and joins the threads. Harmless where none was started. */
 void vcpus_stop(struct vcpus *vcpus);
+/* Gives back what vcpus_create() made; no thread may run. */
+void vcpus_fini(struct vcpus *vcpus, const struct hv *hv);
+/* The sum over all vCPUs; at any time. */
+uint64_t vcpus_count(const struct vcpus *vcpus, enum vcpu_count what);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The whole of a microVM and the order in which it comes to life: vm_run() is the table of
- * contents. Everything is checked and opened before anything is created, and created before
- * anything runs.
+ * The whole of a microVM and the order in which it comes to life: prepare(), build() and start()
+ * are the table of contents. Everything is checked and opened before anything is created, and
+ * created before anything runs.
  */
 #include "vm.h"
 #include "boot.h"
@@ -27,6 +27,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
 
 #define GRACE_MS 1000 /* for the last output, after a timeout or a signal */
 
@@ -47,10 +49,20 @@ static struct vm {
 	struct loop loop;
 	struct signals signals;
 	struct op end_op, timeout_op, grace_op;
+	int irq_fd, wake_fd; /* of the serial port; 0: none */
+	bool is_started;
 	uint64_t end_count;
 	int end_file;
 	struct __kernel_timespec timeout, grace;
 } vm;
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 static void on_drained(void *arg)
 {
@@ -65,6 +77,10 @@ static void on_end(struct op *op, int res)
 	struct vm *v = container_of(op, struct vm, end_op);
 
 	must(res == (int)sizeof(v->end_count));
+	if (!v->is_started) { /* a signal to a process that serves */
+		loop_stop(&v->loop);
+		return;
+	}
 	vcpus_stop(&v->vcpus);
 	console_drain(&v->console, on_drained, v);
 	/* Who asked for the end does not wait for a reader that has stopped reading. */
@@ -116,6 +132,9 @@ static int make_machine(struct vm *v)
 
 	if (err)
 		return err;
+	err = v->config->huge_pages ? mem_huge_pages(&v->mem) : 0;
+	if (err)
+		return fail(err, "transparent huge pages");
 	err = hv_create_vm(&v->hv, IOAPIC_PINS);
 	if (err)
 		return fail(err, "%s: creating a VM", v->hv.device);
@@ -130,25 +149,34 @@ static int make_machine(struct vm *v)
 	return 0;
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd > 0)
+		close(*fd);
+	*fd = 0;
+}
+
 static int make_serial(struct vm *v)
 {
-	const int irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	const int wake_fd = eventfd(0, EFD_CLOEXEC);
 	int err;
 
-	if (irq_fd < 0 || wake_fd < 0)
+	v->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	v->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (v->irq_fd < 0 || v->wake_fd < 0)
 		return fail(-errno, "eventfd");
-	err = hv_irqfd(&v->hv, irq_fd, COM1_GSI);
+	err = hv_irqfd(&v->hv, v->irq_fd, COM1_GSI);
 	if (err)
 		return fail(err, "%s: KVM_IRQFD", v->hv.device);
-	serial_init(&v->serial, irq_fd, wake_fd, v->config->job.argc > 0);
+	serial_init(&v->serial, v->irq_fd, v->wake_fd, v->config->job.argc > 0);
 	return 0;
 }
 
 static int make_devices(struct vm *v)
 {
 	ioapic_init(&v->ioapic, &v->hv);
-	v->power = (struct power){ .end = &v->end, .mem = &v->mem };
+	v->power.end = &v->end;
+	v->power.mem = &v->mem;
+	v->pio.nr_windows = v->mmio.nr_windows = 0;
 
 	bus_add(&v->pio, (struct window){ COM1_PORT, 8, serial_access, &v->serial });
 	bus_add(&v->pio, (struct window){ I8042_PORT, 5, power_i8042_access, &v->power });
@@ -180,10 +208,8 @@ static int load(struct vm *v)
 
 static int make_vcpus(struct vm *v)
 {
-	int err;
+	int err = vcpus_create(&v->vcpus, &v->hv, v->config->cpus);
 
-	vcpus_init(&v->vcpus, &v->pio, &v->mmio, &v->mem, &v->end);
-	err = vcpus_create(&v->vcpus, &v->hv, v->config->cpus);
 	if (!err)
 		err = cpu_enter(&v->vcpus.vcpu[0].hv, &v->mem, v->boot.image.kind,
 				v->boot.image.entry);
@@ -194,17 +220,19 @@ static int make_vcpus(struct vm *v)
  */
 static int start(struct vm *v)
 {
-	int err = console_open(&v->console, &v->loop, &v->serial, &v->config->serial,
-			       v->config->job.argc > 0);
+	int err = vcpus_start(&v->vcpus);
 
 	if (!err)
-		err = vcpus_start(&v->vcpus);
-
+		err = halt_init(&v->halt, &v->loop, &v->vcpus);
 	if (!err)
-		err = halt_watch(&v->halt, &v->loop, &v->vcpus);
-	if (!err)
-		vcpus_resume(&v->vcpus);
-	return err;
+		err = console_open(&v->console, &v->loop, &v->serial, &v->config->serial,
+				   v->config->job.argc > 0);
+	if (err)
+		return err;
+	v->is_started = true;
+	halt_watch(&v->halt);
+	vcpus_resume(&v->vcpus);
+	return 0;
 }
 
 static double ms_between(enum phase from, enum phase to)
@@ -239,20 +267,28 @@ static void report(const struct vm *v)
 			     ms_between(PHASE_START, reported[i].phase));
 }
 
-int vm_run(const struct vm_config *config)
+/* Everything is opened and checked before anything is created. */
+static int prepare(struct vm *v, const struct vm_config *config)
 {
-	struct vm *v = &vm;
 	int err;
 
 	v->config = config;
+	v->hv = (struct hv){ .sys_fd = -1, .vm_fd = -1 };
+	vcpus_init(&v->vcpus, &v->pio, &v->mmio, &v->mem, &v->end);
 	err = boot_open(&v->boot, config);
 	if (!err)
 		err = hv_open(&v->hv, config->hv);
-	if (!err)
-		err = make_loop(v);
+	if (!err && (config->nr_disks || config->nr_nets))
+		err = fail(0, "this mayfly has no disks and networks yet");
+	return err;
+}
+
+static int build(struct vm *v)
+{
+	int err;
+
 	timeline_mark(PHASE_CONFIGURED);
-	if (!err)
-		err = make_machine(v);
+	err = make_machine(v);
 	if (!err)
 		err = make_devices(v);
 	if (!err)
@@ -260,16 +296,134 @@ int vm_run(const struct vm_config *config)
 	if (!err)
 		err = make_vcpus(v);
 	boot_close(&v->boot);
+	return err ? err : start(v);
+}
+
+/* The one way back, from wherever building stopped. */
+static void unmake(struct vm *v, unsigned nr_files)
+{
+	vcpus_stop(&v->vcpus);
+	loop_files_cut(&v->loop, nr_files);
+	vcpus_fini(&v->vcpus, &v->hv);
+	console_close(&v->console);
+	close_fd(&v->irq_fd);
+	close_fd(&v->wake_fd);
+	hv_close(&v->hv);
+	mem_fini(&v->mem);
+	boot_close(&v->boot);
+}
+
+struct vm *vm_open(const struct vm_config *config)
+{
+	struct vm *v = &vm;
+
+	v->config = config;
+	return make_loop(v) ? NULL : v;
+}
+
+struct loop *vm_loop(struct vm *v)
+{
+	return &v->loop;
+}
+
+int vm_start(struct vm *v, const struct vm_config *config)
+{
+	const unsigned nr_files = v->loop.nr_files;
+	int err;
+
+	v->power.wall_ns = now_ns(CLOCK_MONOTONIC);
+	v->power.cpu_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	err = prepare(v, config);
 	if (!err)
-		err = start(v);
-	if (!err)
-		err = loop_run(&v->loop);
+		err = build(v);
+	if (err)
+		unmake(v, nr_files);
+	return err;
+}
+
+void vm_pause(struct vm *v)
+{
+	halt_hold(&v->halt, true);
+	vcpus_pause(&v->vcpus);
+}
+
+void vm_resume(struct vm *v)
+{
+	vcpus_resume(&v->vcpus);
+	halt_hold(&v->halt, false);
+}
+
+bool vm_wait(struct vm *v)
+{
+	const int err = loop_run(&v->loop);
+
 	vcpus_stop(&v->vcpus);
 	timeline_mark(PHASE_END);
 	term_restore();
 	console_close(&v->console);
 	if (!err)
 		report(v);
+	return !err;
+}
+
+int vm_exit_code(const struct vm *v)
+{
+	return end_code(&v->end);
+}
+
+const char *vm_exit_words(const struct vm *v)
+{
+	return end_words(&v->end);
+}
+
+bool vm_is_rebooted(const struct vm *v)
+{
+	return v->end.reason == END_REBOOT || v->end.reason == END_PANIC;
+}
+
+void vm_say_boot_time(struct vm *v)
+{
+	v->power.says_boot_time = true;
+}
+
+/* A free-running 32-bit counter of the UART's, widened: it is asked more often than it wraps. */
+static void widen(uint64_t *wide, uint32_t now)
+{
+	*wide += (uint32_t)(now - (uint32_t)*wide);
+}
+
+void vm_count(struct vm *v, struct counters *c)
+{
+	static const enum phase phases[] = { PHASE_CONFIGURED, PHASE_FIRST_ENTRY,
+					     PHASE_FIRST_SERIAL, PHASE_INIT };
+
+	c->exits_io_in = vcpus_count(&v->vcpus, VCPU_IO_IN);
+	c->exits_io_out = vcpus_count(&v->vcpus, VCPU_IO_OUT);
+	c->exits_mmio_read = vcpus_count(&v->vcpus, VCPU_MMIO_READ);
+	c->exits_mmio_write = vcpus_count(&v->vcpus, VCPU_MMIO_WRITE);
+	c->vcpu_failures = vcpus_count(&v->vcpus, VCPU_FAILURES);
+	widen(&c->uart_writes, __atomic_load_n(&v->serial.tx_head, __ATOMIC_RELAXED));
+	widen(&c->uart_reads, __atomic_load_n(&v->serial.rx_tail, __ATOMIC_RELAXED));
+	c->uart_dropped = __atomic_load_n(&v->serial.tx_dropped, __ATOMIC_RELAXED);
+	c->i8042_resets = __atomic_load_n(&v->power.i8042_resets, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
+		if (timeline_at(phases[i]).wall_ns)
+			c->phase_us[i] = (uint64_t)(ms_between(PHASE_START, phases[i]) * 1000);
+}
+
+int vm_run(const struct vm_config *config)
+{
+	struct vm *v = &vm;
+	int err = prepare(v, config);
+
+	if (!err)
+		err = make_loop(v);
+	if (!err)
+		err = build(v);
+	if (err)
+		unmake(v, UINT32_MAX);
+	else if (!vm_wait(v))
+		err = -EIO;
 	if (config->timeline && !err)
 		err = timeline_write(config->timeline);
 	return err ? EXIT_MONITOR : end_code(&v->end);
