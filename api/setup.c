@@ -170,15 +170,19 @@ int patch_machine(struct call *c)
 
 /* What the guest boots. */
 
-static int check_open(const char *path, int flags, struct stat *st)
+/* Whether a file can be opened: 0 and its kind, or an errno. */
+static int check_open(const char *path, int flags, mode_t *mode)
 {
 	const int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	struct stat st = { .st_mode = 0 };
 	int err = 0;
 
+	*mode = 0;
 	if (fd < 0)
 		return errno;
-	if (fstat(fd, st))
+	if (fstat(fd, &st))
 		err = errno;
+	*mode = st.st_mode;
 	close(fd);
 	return err;
 }
@@ -196,7 +200,7 @@ static size_t compose_cmdline(struct vm_config *config, const struct boot_body *
 int put_boot(struct call *c)
 {
 	static struct boot_body boot;
-	struct stat st;
+	mode_t mode;
 	char text[96];
 	size_t len;
 	int err;
@@ -205,11 +209,11 @@ int put_boot(struct call *c)
 	err = call_read(c, &boot_put, &boot);
 	if (err)
 		return err;
-	err = check_open(boot.kernel_image_path, O_RDONLY, &st);
+	err = check_open(boot.kernel_image_path, O_RDONLY, &mode);
 	if (err)
 		return call_refuse(c, "Boot source error: The kernel file cannot be opened: %s",
 				   os_error(err, text));
-	err = *boot.initrd_path ? check_open(boot.initrd_path, O_RDONLY, &st) : 0;
+	err = *boot.initrd_path ? check_open(boot.initrd_path, O_RDONLY, &mode) : 0;
 	if (err)
 		return call_refuse(
 			c,
@@ -252,12 +256,12 @@ static bool is_same_id(const struct call *c, const char *id)
 static int check_image(struct call *c, const char *path, bool is_read_only)
 {
 	char text[96];
-	struct stat st;
-	const int err = check_open(path, is_read_only ? O_RDONLY : O_RDWR, &st);
+	mode_t mode;
+	const int err = check_open(path, is_read_only ? O_RDONLY : O_RDWR, &mode);
 
 	if (err)
 		return call_refuse(c, "Drive config error: %s: %s", path, os_error(err, text));
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+	if (!S_ISREG(mode) && !S_ISBLK(mode))
 		return call_refuse(c, "Drive config error: %s: neither a file nor a block device",
 				   path);
 	return 0;
