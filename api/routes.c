@@ -245,15 +245,15 @@ static int serve(struct call *c, const struct route *route, const struct http_re
 	return route->handle(c);
 }
 
-/* A path or a body on one line of the log, as Rust's {:?} would show it. */
-static void log_escape(const char *text, size_t len, char *out, size_t size)
+/* Text on one line of the log; between quotes as Rust's {:?} would show it. */
+static void log_escape(const char *text, size_t len, bool is_quoted, char *out, size_t size)
 {
 	size_t used = 0;
 
 	for (size_t i = 0; i < len && used + 12 < size; i++) {
 		const unsigned char ch = (unsigned char)text[i];
 
-		if (ch == '"' || ch == '\\')
+		if (is_quoted && (ch == '"' || ch == '\\'))
 			used += (size_t)sprintf(out + used, "\\%c", ch);
 		else if (ch == '\n')
 			used += (size_t)sprintf(out + used, "\\n");
@@ -272,8 +272,8 @@ static void log_request(const struct http_request *r)
 
 	if (!log_is_on(LOG_INFO))
 		return;
-	log_escape(r->path, strlen(r->path), path, sizeof(path));
-	log_escape(r->body, r->body_len, body, sizeof(body));
+	log_escape(r->path, strlen(r->path), true, path, sizeof(path));
+	log_escape(r->body, r->body_len, true, body, sizeof(body));
 	if (r->body_len)
 		log_line(LOG_INFO,
 			 "The API server received a %s request on \"%s\" with body \"%s\".",
@@ -295,6 +295,7 @@ static void write_reply(struct call *c, int err)
 {
 	struct api_reply *reply = c->reply;
 	struct http_answer *head = &reply->head;
+	char text[FAULT_MAX];
 
 	head->is_deprecated = c->is_deprecated;
 	if (!err && c->answer)
@@ -305,8 +306,9 @@ static void write_reply(struct call *c, int err)
 		json_reset(); /* of the request nothing is needed any more */
 		head->status = 400;
 		head->body_len = write_fault(c->fault, reply->body, reply->size);
+		log_escape(c->fault, strlen(c->fault), false, text, sizeof(text));
 		log_line(LOG_ERROR, "Received Error. Status code: 400 Bad Request. Message: %s",
-			 c->fault);
+			 text);
 		return;
 	}
 	head->status = head->body_len || head->is_stream ? 200 : 204;

@@ -17,20 +17,16 @@
 
 #define BACKLOG	  64
 #define MINUTE_MS 60000u
+#define RETRY_MS  1000u
 #define OUT_SIZE  (HTTP_HEAD_MAX + API_BODY_MAX)
 
 static void serve(struct connection *c);
-static void accept_next(struct server *s);
 
 static void close_connection(struct connection *c)
 {
-	struct server *s = c->server;
-
-	must(loop_file_replace(s->loop, c->file, -1) == 0);
+	must(loop_file_replace(c->server->loop, c->file, -1) == 0);
 	close(c->fd);
 	c->fd = -1;
-	if (!s->is_accepting)
-		accept_next(s);
 }
 
 static void receive(struct connection *c)
@@ -190,7 +186,6 @@ static void accept_next(struct server *s)
 {
 	struct io_uring_sqe *sqe = loop_sqe(s->loop);
 
-	s->is_accepting = true;
 	io_uring_prep_accept(sqe, s->file, NULL, NULL, SOCK_CLOEXEC);
 	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &s->accept_op);
@@ -235,14 +230,21 @@ static void on_accepted(struct op *op, int res)
 {
 	struct server *s = container_of(op, struct server, accept_op);
 
-	s->is_accepting = false;
 	if (res >= 0)
 		welcome(s, res);
-	else if (res == -EMFILE || res == -ENFILE) { /* at once again until one is closed */
-		fail(res, "API socket: no more clients are taken until one leaves");
+	if (res >= 0 || res == -EINTR || res == -EAGAIN || res == -ECONNABORTED) {
+		accept_next(s);
 		return;
 	}
-	accept_next(s);
+	/* Such as no descriptor left: the next try would fail at once, too. */
+	fail(res, "API socket: taking a client; again in a second");
+	loop_timeout(s->loop, &s->retry_op, &s->retry, RETRY_MS);
+}
+
+static void on_retry(struct op *op, int res)
+{
+	(void)res; /* -ETIME */
+	accept_next(container_of(op, struct server, retry_op));
 }
 
 /* Opening. */
@@ -321,6 +323,7 @@ int server_open(struct server *s, struct loop *loop, struct api *api,
 	s->api = api;
 	s->config = *config;
 	s->accept_op.done = on_accepted;
+	s->retry_op.done = on_retry;
 	err = open_server(s);
 	if (err) {
 		server_close(s);

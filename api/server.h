@@ -35,9 +35,9 @@ struct server {
 	struct api *api;
 	struct server_config config;
 	int fd, file;
-	bool is_bound, is_accepting;
-	struct op accept_op, metrics_op;
-	struct __kernel_timespec minute;
+	bool is_bound;
+	struct op accept_op, retry_op, metrics_op;
+	struct __kernel_timespec retry, minute;
 	struct connection connections[SERVER_CONNECTIONS];
 };
 

@@ -220,6 +220,10 @@ int put_boot(struct call *c)
 			"Boot source error: The initrd file cannot be opened due to invalid "
 			"path or invalid permissions. %s",
 			os_error(err, text));
+	for (const char *at = boot.boot_args; *at; at++)
+		if (*at < ' ' || *at > '~')
+			return call_refuse(c, "Boot source error: The kernel command line is "
+					      "invalid: it holds more than printable ASCII.");
 	len = compose_cmdline(c->api->config, &boot, NULL);
 	if (len >= CMDLINE_SIZE)
 		return call_refuse(

@@ -3,6 +3,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -87,10 +88,18 @@ static void add_stamp(struct text *t, enum log_level level, const char *file, in
 	add(t, "] ");
 }
 
+/* The log of a process that serves holds nobody up: what its reader does not take is lost. */
+static bool is_taken(int fd)
+{
+	struct pollfd out = { .fd = fd, .events = POLLOUT };
+
+	return !form.is_stamped || poll(&out, 1, 0) == 1;
+}
+
 static void say(struct text *t)
 {
 	t->bytes[t->used++] = '\n';
-	if (write(form.fd, t->bytes, t->used) < 0)
+	if (!is_taken(form.fd) || write(form.fd, t->bytes, t->used) < 0)
 		missed++; /* there is no one left to tell */
 }
 

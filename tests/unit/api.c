@@ -422,6 +422,9 @@ static void templates(void **state)
 	assert_true(reply.head.is_deprecated);
 }
 
+#define NO_ASCII \
+	"Boot source error: The kernel command line is invalid: it holds more than printable ASCII."
+
 static void boot_sources(void **state)
 {
 	static const struct row rows[] = {
@@ -436,6 +439,10 @@ static void boot_sources(void **state)
 		{ "PUT /boot-source {\"kernel_image_path\":\"\"}",
 		  SERDE "invalid value: string \\\"\\\", expected a string for "
 			"`kernel_image_path`." },
+		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"a\\nb\"}",
+		  NO_ASCII },
+		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"\u00e9\"}",
+		  NO_ASCII },
 		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"initrd_path\":null}",
 		  NULL },
 		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"\"}", NULL },
