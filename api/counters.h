@@ -38,9 +38,21 @@ enum request_kind {
 	REQ_KINDS
 };
 
+/* What a vCPU leaves the guest for, and is answered by the monitor. */
+enum exit_kind { EXIT_IO_IN, EXIT_IO_OUT, EXIT_MMIO_READ, EXIT_MMIO_WRITE, EXIT_KINDS };
+
+/* How long it took, in microseconds; buckets[i] counts those of at most 2^i, the last all others.
+ */
+#define LATENCY_BUCKETS 12u
+struct latency {
+	uint64_t min_us, max_us, sum_us;
+	uint64_t buckets[LATENCY_BUCKETS];
+};
+
 struct counters {
 	/* The monitor's. */
-	uint64_t exits_io_in, exits_io_out, exits_mmio_read, exits_mmio_write, vcpu_failures;
+	uint64_t exits[EXIT_KINDS], vcpu_failures;
+	struct latency latency[EXIT_KINDS];
 	uint64_t uart_reads, uart_writes, uart_dropped; /* bytes from and to the guest; lost */
 	uint64_t i8042_resets;
 	uint64_t phase_us[4]; /* since the process began, 0: not reached: see metrics.c */

@@ -20,99 +20,108 @@
 static const struct row {
 	const char *group, *key;
 	size_t at;
-	bool is_gauge; /* written as it is, not as the difference */
+	enum {
+		COUNTER, /* written as the difference */
+		GAUGE,
+		LATENCY, /* a struct latency */
+	} kind;
 } rows[] = {
-	{ "api_server", "process_startup_time_us", AT(startup_us), true },
-	{ "api_server", "process_startup_time_cpu_us", AT(startup_cpu_us), true },
-	{ "deprecated_api", "deprecated_http_api_calls", AT(deprecated), false },
-	{ "get_api_requests", "instance_info_count", COUNT(INSTANCE_INFO), false },
-	{ "get_api_requests", "machine_cfg_count", COUNT(MACHINE_GET), false },
-	{ "get_api_requests", "mmds_count", COUNT(MMDS_GET), false },
-	{ "get_api_requests", "vmm_version_count", COUNT(VERSION), false },
-	{ "get_api_requests", "hotplug_memory_count", COUNT(HOTPLUG_GET), false },
-	{ "i8042", "error_count", NONE, false },
-	{ "i8042", "missed_read_count", NONE, false },
-	{ "i8042", "missed_write_count", NONE, false },
-	{ "i8042", "read_count", NONE, false },
-	{ "i8042", "reset_count", AT(i8042_resets), false },
-	{ "i8042", "write_count", NONE, false },
-	{ "latencies_us", "full_create_snapshot", NONE, true },
-	{ "latencies_us", "diff_create_snapshot", NONE, true },
-	{ "latencies_us", "load_snapshot", NONE, true },
-	{ "latencies_us", "pause_vm", AT(pause_us), true },
-	{ "latencies_us", "resume_vm", AT(resume_us), true },
-	{ "latencies_us", "vmm_full_create_snapshot", NONE, true },
-	{ "latencies_us", "vmm_diff_create_snapshot", NONE, true },
-	{ "latencies_us", "vmm_load_snapshot", NONE, true },
-	{ "latencies_us", "vmm_pause_vm", AT(pause_us), true },
-	{ "latencies_us", "vmm_resume_vm", AT(resume_us), true },
-	{ "logger", "missed_metrics_count", AT(metrics_missed), false },
-	{ "logger", "metrics_fails", AT(metrics_fails), false },
-	{ "logger", "missed_log_count", AT(log_missed), false },
-	{ "logger", "rate_limited_log_count", NONE, false },
-	{ "patch_api_requests", "drive_count", COUNT(DRIVE_PATCH), false },
-	{ "patch_api_requests", "drive_fails", FAILS(DRIVE_PATCH), false },
-	{ "patch_api_requests", "network_count", COUNT(NETWORK_PATCH), false },
-	{ "patch_api_requests", "network_fails", FAILS(NETWORK_PATCH), false },
-	{ "patch_api_requests", "machine_cfg_count", COUNT(MACHINE_PATCH), false },
-	{ "patch_api_requests", "machine_cfg_fails", FAILS(MACHINE_PATCH), false },
-	{ "patch_api_requests", "mmds_count", COUNT(MMDS_PATCH), false },
-	{ "patch_api_requests", "mmds_fails", FAILS(MMDS_PATCH), false },
-	{ "patch_api_requests", "hotplug_memory_count", COUNT(HOTPLUG_PATCH), false },
-	{ "patch_api_requests", "hotplug_memory_fails", FAILS(HOTPLUG_PATCH), false },
-	{ "patch_api_requests", "pmem_count", COUNT(PMEM_PATCH), false },
-	{ "patch_api_requests", "pmem_fails", FAILS(PMEM_PATCH), false },
-	{ "put_api_requests", "actions_count", COUNT(ACTIONS), false },
-	{ "put_api_requests", "actions_fails", FAILS(ACTIONS), false },
-	{ "put_api_requests", "boot_source_count", COUNT(BOOT_SOURCE), false },
-	{ "put_api_requests", "boot_source_fails", FAILS(BOOT_SOURCE), false },
-	{ "put_api_requests", "drive_count", COUNT(DRIVE), false },
-	{ "put_api_requests", "drive_fails", FAILS(DRIVE), false },
-	{ "put_api_requests", "logger_count", COUNT(LOGGER), false },
-	{ "put_api_requests", "logger_fails", FAILS(LOGGER), false },
-	{ "put_api_requests", "machine_cfg_count", COUNT(MACHINE), false },
-	{ "put_api_requests", "machine_cfg_fails", FAILS(MACHINE), false },
-	{ "put_api_requests", "cpu_cfg_count", COUNT(CPU_CONFIG), false },
-	{ "put_api_requests", "cpu_cfg_fails", FAILS(CPU_CONFIG), false },
-	{ "put_api_requests", "metrics_count", COUNT(METRICS), false },
-	{ "put_api_requests", "metrics_fails", FAILS(METRICS), false },
-	{ "put_api_requests", "network_count", COUNT(NETWORK), false },
-	{ "put_api_requests", "network_fails", FAILS(NETWORK), false },
-	{ "put_api_requests", "mmds_count", COUNT(MMDS), false },
-	{ "put_api_requests", "mmds_fails", FAILS(MMDS), false },
-	{ "put_api_requests", "vsock_count", COUNT(VSOCK), false },
-	{ "put_api_requests", "vsock_fails", FAILS(VSOCK), false },
-	{ "put_api_requests", "pmem_count", COUNT(PMEM), false },
-	{ "put_api_requests", "pmem_fails", FAILS(PMEM), false },
-	{ "put_api_requests", "serial_count", COUNT(SERIAL), false },
-	{ "put_api_requests", "serial_fails", FAILS(SERIAL), false },
-	{ "put_api_requests", "hotplug_memory_count", COUNT(HOTPLUG), false },
-	{ "put_api_requests", "hotplug_memory_fails", FAILS(HOTPLUG), false },
-	{ "seccomp", "num_faults", NONE, false },
-	{ "signals", "sigbus", NONE, false },
-	{ "signals", "sigsegv", NONE, false },
-	{ "signals", "sigxfsz", NONE, false },
-	{ "signals", "sigxcpu", NONE, false },
-	{ "signals", "sigpipe", NONE, false },
-	{ "signals", "sighup", NONE, false },
-	{ "signals", "sigill", NONE, false },
-	{ "uart", "error_count", NONE, false },
-	{ "uart", "flush_count", NONE, false },
-	{ "uart", "missed_read_count", NONE, false },
-	{ "uart", "missed_write_count", AT(uart_dropped), false },
-	{ "uart", "read_count", AT(uart_reads), false },
-	{ "uart", "write_count", AT(uart_writes), false },
-	{ "uart", "rate_limiter_dropped_bytes", NONE, false },
-	{ "vcpu", "exit_io_in", AT(exits_io_in), false },
-	{ "vcpu", "exit_io_out", AT(exits_io_out), false },
-	{ "vcpu", "exit_mmio_read", AT(exits_mmio_read), false },
-	{ "vcpu", "exit_mmio_write", AT(exits_mmio_write), false },
-	{ "vcpu", "failures", AT(vcpu_failures), false },
-	{ "vcpu", "kvmclock_ctrl_fails", NONE, false },
-	{ "vmm", "panic_count", NONE, false },
+	{ "api_server", "process_startup_time_us", AT(startup_us), GAUGE },
+	{ "api_server", "process_startup_time_cpu_us", AT(startup_cpu_us), GAUGE },
+	{ "deprecated_api", "deprecated_http_api_calls", AT(deprecated), COUNTER },
+	{ "get_api_requests", "instance_info_count", COUNT(INSTANCE_INFO), COUNTER },
+	{ "get_api_requests", "machine_cfg_count", COUNT(MACHINE_GET), COUNTER },
+	{ "get_api_requests", "mmds_count", COUNT(MMDS_GET), COUNTER },
+	{ "get_api_requests", "vmm_version_count", COUNT(VERSION), COUNTER },
+	{ "get_api_requests", "hotplug_memory_count", COUNT(HOTPLUG_GET), COUNTER },
+	{ "i8042", "error_count", NONE, COUNTER },
+	{ "i8042", "missed_read_count", NONE, COUNTER },
+	{ "i8042", "missed_write_count", NONE, COUNTER },
+	{ "i8042", "read_count", NONE, COUNTER },
+	{ "i8042", "reset_count", AT(i8042_resets), COUNTER },
+	{ "i8042", "write_count", NONE, COUNTER },
+	{ "latencies_us", "full_create_snapshot", NONE, GAUGE },
+	{ "latencies_us", "diff_create_snapshot", NONE, GAUGE },
+	{ "latencies_us", "load_snapshot", NONE, GAUGE },
+	{ "latencies_us", "pause_vm", AT(pause_us), GAUGE },
+	{ "latencies_us", "resume_vm", AT(resume_us), GAUGE },
+	{ "latencies_us", "vmm_full_create_snapshot", NONE, GAUGE },
+	{ "latencies_us", "vmm_diff_create_snapshot", NONE, GAUGE },
+	{ "latencies_us", "vmm_load_snapshot", NONE, GAUGE },
+	{ "latencies_us", "vmm_pause_vm", AT(pause_us), GAUGE },
+	{ "latencies_us", "vmm_resume_vm", AT(resume_us), GAUGE },
+	{ "logger", "missed_metrics_count", AT(metrics_missed), COUNTER },
+	{ "logger", "metrics_fails", AT(metrics_fails), COUNTER },
+	{ "logger", "missed_log_count", AT(log_missed), COUNTER },
+	{ "logger", "rate_limited_log_count", NONE, COUNTER },
+	{ "patch_api_requests", "drive_count", COUNT(DRIVE_PATCH), COUNTER },
+	{ "patch_api_requests", "drive_fails", FAILS(DRIVE_PATCH), COUNTER },
+	{ "patch_api_requests", "network_count", COUNT(NETWORK_PATCH), COUNTER },
+	{ "patch_api_requests", "network_fails", FAILS(NETWORK_PATCH), COUNTER },
+	{ "patch_api_requests", "machine_cfg_count", COUNT(MACHINE_PATCH), COUNTER },
+	{ "patch_api_requests", "machine_cfg_fails", FAILS(MACHINE_PATCH), COUNTER },
+	{ "patch_api_requests", "mmds_count", COUNT(MMDS_PATCH), COUNTER },
+	{ "patch_api_requests", "mmds_fails", FAILS(MMDS_PATCH), COUNTER },
+	{ "patch_api_requests", "hotplug_memory_count", COUNT(HOTPLUG_PATCH), COUNTER },
+	{ "patch_api_requests", "hotplug_memory_fails", FAILS(HOTPLUG_PATCH), COUNTER },
+	{ "patch_api_requests", "pmem_count", COUNT(PMEM_PATCH), COUNTER },
+	{ "patch_api_requests", "pmem_fails", FAILS(PMEM_PATCH), COUNTER },
+	{ "put_api_requests", "actions_count", COUNT(ACTIONS), COUNTER },
+	{ "put_api_requests", "actions_fails", FAILS(ACTIONS), COUNTER },
+	{ "put_api_requests", "boot_source_count", COUNT(BOOT_SOURCE), COUNTER },
+	{ "put_api_requests", "boot_source_fails", FAILS(BOOT_SOURCE), COUNTER },
+	{ "put_api_requests", "drive_count", COUNT(DRIVE), COUNTER },
+	{ "put_api_requests", "drive_fails", FAILS(DRIVE), COUNTER },
+	{ "put_api_requests", "logger_count", COUNT(LOGGER), COUNTER },
+	{ "put_api_requests", "logger_fails", FAILS(LOGGER), COUNTER },
+	{ "put_api_requests", "machine_cfg_count", COUNT(MACHINE), COUNTER },
+	{ "put_api_requests", "machine_cfg_fails", FAILS(MACHINE), COUNTER },
+	{ "put_api_requests", "cpu_cfg_count", COUNT(CPU_CONFIG), COUNTER },
+	{ "put_api_requests", "cpu_cfg_fails", FAILS(CPU_CONFIG), COUNTER },
+	{ "put_api_requests", "metrics_count", COUNT(METRICS), COUNTER },
+	{ "put_api_requests", "metrics_fails", FAILS(METRICS), COUNTER },
+	{ "put_api_requests", "network_count", COUNT(NETWORK), COUNTER },
+	{ "put_api_requests", "network_fails", FAILS(NETWORK), COUNTER },
+	{ "put_api_requests", "mmds_count", COUNT(MMDS), COUNTER },
+	{ "put_api_requests", "mmds_fails", FAILS(MMDS), COUNTER },
+	{ "put_api_requests", "vsock_count", COUNT(VSOCK), COUNTER },
+	{ "put_api_requests", "vsock_fails", FAILS(VSOCK), COUNTER },
+	{ "put_api_requests", "pmem_count", COUNT(PMEM), COUNTER },
+	{ "put_api_requests", "pmem_fails", FAILS(PMEM), COUNTER },
+	{ "put_api_requests", "serial_count", COUNT(SERIAL), COUNTER },
+	{ "put_api_requests", "serial_fails", FAILS(SERIAL), COUNTER },
+	{ "put_api_requests", "hotplug_memory_count", COUNT(HOTPLUG), COUNTER },
+	{ "put_api_requests", "hotplug_memory_fails", FAILS(HOTPLUG), COUNTER },
+	{ "seccomp", "num_faults", NONE, COUNTER },
+	{ "signals", "sigbus", NONE, COUNTER },
+	{ "signals", "sigsegv", NONE, COUNTER },
+	{ "signals", "sigxfsz", NONE, COUNTER },
+	{ "signals", "sigxcpu", NONE, COUNTER },
+	{ "signals", "sigpipe", NONE, COUNTER },
+	{ "signals", "sighup", NONE, COUNTER },
+	{ "signals", "sigill", NONE, COUNTER },
+	{ "uart", "error_count", NONE, COUNTER },
+	{ "uart", "flush_count", NONE, COUNTER },
+	{ "uart", "missed_read_count", NONE, COUNTER },
+	{ "uart", "missed_write_count", AT(uart_dropped), COUNTER },
+	{ "uart", "read_count", AT(uart_reads), COUNTER },
+	{ "uart", "write_count", AT(uart_writes), COUNTER },
+	{ "uart", "rate_limiter_dropped_bytes", NONE, COUNTER },
+	{ "vcpu", "exit_io_in", AT(exits[EXIT_IO_IN]), COUNTER },
+	{ "vcpu", "exit_io_out", AT(exits[EXIT_IO_OUT]), COUNTER },
+	{ "vcpu", "exit_mmio_read", AT(exits[EXIT_MMIO_READ]), COUNTER },
+	{ "vcpu", "exit_mmio_write", AT(exits[EXIT_MMIO_WRITE]), COUNTER },
+	{ "vcpu", "failures", AT(vcpu_failures), COUNTER },
+	{ "vcpu", "kvmclock_ctrl_fails", NONE, COUNTER },
+	{ "vcpu", "exit_io_in_agg", AT(latency[EXIT_IO_IN]), LATENCY },
+	{ "vcpu", "exit_io_out_agg", AT(latency[EXIT_IO_OUT]), LATENCY },
+	{ "vcpu", "exit_mmio_read_agg", AT(latency[EXIT_MMIO_READ]), LATENCY },
+	{ "vcpu", "exit_mmio_write_agg", AT(latency[EXIT_MMIO_WRITE]), LATENCY },
+	{ "vmm", "panic_count", NONE, COUNTER },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
+static const char *const kinds[EXIT_KINDS] = { "io_in", "io_out", "mmio_read", "mmio_write" };
 static const char *const phases[4] = { "configured", "first_entry", "first_serial", "init" };
 
 static uint64_t value_at(const struct counters *c, size_t at)
@@ -156,6 +165,27 @@ int metrics_open(struct metrics *m, const char *path)
 	return m->fd < 0 ? -errno : 0;
 }
 
+static const struct latency *latency_at(const struct counters *c, size_t at)
+{
+	return (const struct latency *)(const void *)((const char *)c + at);
+}
+
+static void add_value(struct text *t, const struct row *r, const struct counters *now,
+		      const struct counters *last)
+{
+	if (r->kind == LATENCY) {
+		const struct latency *l = latency_at(now, r->at);
+
+		add(t, "{\"min_us\":%llu,\"max_us\":%llu,\"sum_us\":%llu}",
+		    (unsigned long long)l->min_us, (unsigned long long)l->max_us,
+		    (unsigned long long)(l->sum_us - latency_at(last, r->at)->sum_us));
+		return;
+	}
+	add(t, "%llu",
+	    (unsigned long long)(value_at(now, r->at) -
+				 (r->kind == GAUGE ? 0 : value_at(last, r->at))));
+}
+
 static void add_line(struct text *t, const struct metrics *m, const struct counters *now)
 {
 	struct timespec ts;
@@ -169,14 +199,16 @@ static void add_line(struct text *t, const struct metrics *m, const struct count
 		add(t, ",\"properties\":%s", m->properties);
 	for (size_t i = 0; i < ROWS; i++) {
 		const struct row *r = &rows[i];
-		const bool is_first = i == 0 || strcmp(r->group, r[-1].group);
-		const bool is_last = i == ROWS - 1 || strcmp(r->group, r[1].group);
-		const uint64_t before = r->is_gauge ? 0 : value_at(&m->last, r->at);
+		const bool is_first = i == 0 || strcmp(r->group, r[-1].group) != 0;
+		const bool is_last = i == ROWS - 1 || strcmp(r->group, r[1].group) != 0;
 
 		if (is_first)
-			add(t, ",\"%s\":{", r->group);
-		add(t, "%s\"%s\":%llu%s", is_first ? "" : ",", r->key,
-		    (unsigned long long)(value_at(now, r->at) - before), is_last ? "}" : "");
+			add(t, ",\"%s\":{\"%s\":", r->group, r->key);
+		else
+			add(t, ",\"%s\":", r->key);
+		add_value(t, r, now, &m->last);
+		if (is_last)
+			add(t, "}");
 	}
 	add(t, "}\n");
 }
@@ -201,6 +233,28 @@ int metrics_flush(struct metrics *m, struct counters *now)
 	return n < 0 ? -errno : -EAGAIN;
 }
 
+static void add_latencies(struct text *t, const struct counters *now)
+{
+	add(t, "# TYPE mayfly_vcpu_exit_microseconds histogram\n");
+	for (unsigned kind = 0; kind < EXIT_KINDS; kind++) {
+		const struct latency *l = &now->latency[kind];
+		uint64_t sum = 0;
+
+		for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
+			sum += l->buckets[i];
+			add(t, "mayfly_vcpu_exit_microseconds_bucket{kind=\"%s\",le=\"%u\"} %llu\n",
+			    kinds[kind], 1u << i, (unsigned long long)sum);
+		}
+		sum += l->buckets[LATENCY_BUCKETS - 1];
+		add(t,
+		    "mayfly_vcpu_exit_microseconds_bucket{kind=\"%s\",le=\"+Inf\"} %llu\n"
+		    "mayfly_vcpu_exit_microseconds_sum{kind=\"%s\"} %llu\n"
+		    "mayfly_vcpu_exit_microseconds_count{kind=\"%s\"} %llu\n",
+		    kinds[kind], (unsigned long long)sum, kinds[kind],
+		    (unsigned long long)l->sum_us, kinds[kind], (unsigned long long)sum);
+	}
+}
+
 size_t metrics_text(const struct counters *now, char *buf, size_t size)
 {
 	struct text t = { .buf = buf, .size = size };
@@ -208,11 +262,13 @@ size_t metrics_text(const struct counters *now, char *buf, size_t size)
 	for (size_t i = 0; i < ROWS; i++) {
 		const struct row *r = &rows[i];
 
-		if (r->at != NONE)
-			add(&t, "# TYPE mayfly_%s_%s %s\nmayfly_%s_%s %llu\n", r->group, r->key,
-			    r->is_gauge ? "gauge" : "counter", r->group, r->key,
-			    (unsigned long long)value_at(now, r->at));
+		if (r->at == NONE || r->kind == LATENCY)
+			continue;
+		add(&t, "# TYPE mayfly_%s_%s %s\nmayfly_%s_%s %llu\n", r->group, r->key,
+		    r->kind == GAUGE ? "gauge" : "counter", r->group, r->key,
+		    (unsigned long long)value_at(now, r->at));
 	}
+	add_latencies(&t, now);
 	add(&t, "# TYPE mayfly_phase_microseconds gauge\n");
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
 		if (now->phase_us[i])

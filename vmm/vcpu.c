@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #define KICK SIGUSR1
 
@@ -52,19 +53,75 @@ void vcpus_fini(struct vcpus *vcpus, const struct hv *hv)
 	vcpus->nr = 0;
 }
 
-/* Its thread is the only writer; the loop's reads whole words. */
-static void count(struct vcpu *v, enum vcpu_count what)
+/* A counter's only writer is its vCPU's thread; the loop's reads whole words. */
+static void add(uint64_t *counter, uint64_t n)
 {
-	__atomic_store_n(&v->counts[what], v->counts[what] + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
-uint64_t vcpus_count(const struct vcpus *vcpus, enum vcpu_count what)
+static void set(uint64_t *to, uint64_t value)
 {
-	uint64_t sum = 0;
+	__atomic_store_n(to, value, __ATOMIC_RELAXED);
+}
 
-	for (unsigned i = 0; i < vcpus->nr; i++)
-		sum += __atomic_load_n(&vcpus->vcpu[i].counts[what], __ATOMIC_RELAXED);
-	return sum;
+static uint64_t get(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+static uint64_t to_us(const struct vcpus *vcpus, uint64_t cycles)
+{
+	return (uint64_t)((unsigned __int128)cycles * vcpus->us_per_cycle >> 32);
+}
+
+/* The first bucket whose bound, 2^i microseconds, is not below. */
+static unsigned bucket_of(uint64_t us)
+{
+	const unsigned bits = us > 1 ? 64u - (unsigned)__builtin_clzll(us - 1) : 0;
+
+	return bits < LATENCY_BUCKETS ? bits : LATENCY_BUCKETS - 1;
+}
+
+static void count_exit(struct vcpu *v, enum exit_kind kind, uint64_t cycles)
+{
+	struct exit_count *c = &v->exits[kind];
+
+	if (c->nr == 0 || cycles < c->min)
+		set(&c->min, cycles);
+	if (cycles > c->max)
+		set(&c->max, cycles);
+	add(&c->sum, cycles);
+	add(&c->buckets[bucket_of(to_us(v->all, cycles))], 1);
+	add(&c->nr, 1);
+}
+
+static void sum_exits(const struct vcpu *v, enum exit_kind kind, struct counters *out)
+{
+	const struct exit_count *c = &v->exits[kind];
+	struct latency *l = &out->latency[kind];
+	const uint64_t nr = get(&c->nr), min = to_us(v->all, get(&c->min)),
+		       max = to_us(v->all, get(&c->max));
+
+	if (nr == 0)
+		return;
+	l->min_us = out->exits[kind] == 0 || min < l->min_us ? min : l->min_us;
+	l->max_us = max > l->max_us ? max : l->max_us;
+	l->sum_us += to_us(v->all, get(&c->sum));
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+		l->buckets[i] += get(&c->buckets[i]);
+	out->exits[kind] += nr;
+}
+
+void vcpus_count(const struct vcpus *vcpus, struct counters *out)
+{
+	memset(out->exits, 0, sizeof(out->exits));
+	memset(out->latency, 0, sizeof(out->latency));
+	out->vcpu_failures = 0;
+	for (unsigned i = 0; i < vcpus->nr; i++) {
+		out->vcpu_failures += get(&vcpus->vcpu[i].failures);
+		for (enum exit_kind kind = 0; kind < EXIT_KINDS; kind++)
+			sum_exits(&vcpus->vcpu[i], kind, out);
+	}
 }
 
 /* Memory beyond what the CPU can address would be lost without a word. */
@@ -104,6 +161,7 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 		khz = hv_tsc_khz(&v->hv);
 		if (khz <= 0)
 			return fail(khz ? khz : -EINVAL, "%s: KVM_GET_TSC_KHZ", hv->device);
+		vcpus->us_per_cycle = (1000ull << 32) / (unsigned)khz;
 		err = cpu_init(&v->hv, &supported, i, nr, (unsigned)khz);
 		if (err)
 			return err;
@@ -115,23 +173,24 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 /* A string instruction moves `count` values of one size through one port. */
 static void exit_io(struct vcpu *v)
 {
+	const uint64_t start = __rdtsc();
 	struct kvm_run *run = v->hv.run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
-
-	count(v, run->io.direction == KVM_EXIT_IO_OUT ? VCPU_IO_OUT : VCPU_IO_IN);
+	const bool is_out = run->io.direction == KVM_EXIT_IO_OUT;
 
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size)
-		bus_access(v->all->pio, run->io.port, data, run->io.size,
-			   run->io.direction == KVM_EXIT_IO_OUT);
+		bus_access(v->all->pio, run->io.port, data, run->io.size, is_out);
+	count_exit(v, is_out ? EXIT_IO_OUT : EXIT_IO_IN, __rdtsc() - start);
 }
 
 static void exit_mmio(struct vcpu *v)
 {
+	const uint64_t start = __rdtsc();
 	struct kvm_run *run = v->hv.run;
 
-	count(v, run->mmio.is_write ? VCPU_MMIO_WRITE : VCPU_MMIO_READ);
 	bus_access(v->all->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
 		   run->mmio.is_write);
+	count_exit(v, run->mmio.is_write ? EXIT_MMIO_WRITE : EXIT_MMIO_READ, __rdtsc() - start);
 }
 
 static void exit_fail_entry(const struct vcpu *v)
@@ -163,7 +222,7 @@ static void exit_unknown(const struct vcpu *v)
 
 static void run_failed(struct vcpu *v, int err)
 {
-	count(v, VCPU_FAILURES);
+	add(&v->failures, 1);
 	if (err == -EFAULT)
 		fail(err,
 		     "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "

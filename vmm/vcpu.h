@@ -7,6 +7,7 @@
 #ifndef VMM_VCPU_H
 #define VMM_VCPU_H
 
+#include "../api/counters.h"
 #include "bus.h"
 #include "end.h"
 #include "hv.h"
@@ -17,14 +18,10 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* What is counted of each vCPU: exits by kind, and runs that failed. */
-enum vcpu_count {
-	VCPU_IO_IN,
-	VCPU_IO_OUT,
-	VCPU_MMIO_READ,
-	VCPU_MMIO_WRITE,
-	VCPU_FAILURES,
-	VCPU_COUNTS
+/* Exits of one kind, counted by the vCPU's thread; times in cycles of the TSC. */
+struct exit_count {
+	uint64_t nr, min, max, sum;
+	uint64_t buckets[LATENCY_BUCKETS];
 };
 
 struct vcpu {
@@ -33,7 +30,8 @@ struct vcpu {
 	unsigned id;
 	pthread_t thread;
 	clockid_t clock; /* the thread's CPU time */
-	uint64_t counts[VCPU_COUNTS];
+	struct exit_count exits[EXIT_KINDS];
+	uint64_t failures; /* runs that ended in an error */
 };
 
 struct vcpus {
@@ -42,6 +40,7 @@ struct vcpus {
 	const struct bus *pio, *mmio;
 	const struct mem *mem;
 	struct end *end;
+	uint64_t us_per_cycle; /* as a fraction of 2^32 */
 	/* Signs of life for halt.c: exits to user space, and an eventfd for the first one wanted.
 	 */
 	atomic_uint_fast64_t exits;
@@ -76,7 +75,7 @@ bool vcpus_are_dead(const struct vcpus *vcpus);
 void vcpus_stop(struct vcpus *vcpus);
 /* Gives back what vcpus_create() made; no thread may run. */
 void vcpus_fini(struct vcpus *vcpus, const struct hv *hv);
-/* The sum over all vCPUs; at any time. */
-uint64_t vcpus_count(const struct vcpus *vcpus, enum vcpu_count what);
+/* Sums up exits, latencies and failures of all vCPUs; at any time. */
+void vcpus_count(const struct vcpus *vcpus, struct counters *counters);
 
 #endif

@@ -397,11 +397,7 @@ void vm_count(struct vm *v, struct counters *c)
 	static const enum phase phases[] = { PHASE_CONFIGURED, PHASE_FIRST_ENTRY,
 					     PHASE_FIRST_SERIAL, PHASE_INIT };
 
-	c->exits_io_in = vcpus_count(&v->vcpus, VCPU_IO_IN);
-	c->exits_io_out = vcpus_count(&v->vcpus, VCPU_IO_OUT);
-	c->exits_mmio_read = vcpus_count(&v->vcpus, VCPU_MMIO_READ);
-	c->exits_mmio_write = vcpus_count(&v->vcpus, VCPU_MMIO_WRITE);
-	c->vcpu_failures = vcpus_count(&v->vcpus, VCPU_FAILURES);
+	vcpus_count(&v->vcpus, c);
 	widen(&c->uart_writes, __atomic_load_n(&v->serial.tx_head, __ATOMIC_RELAXED));
 	widen(&c->uart_reads, __atomic_load_n(&v->serial.rx_tail, __ATOMIC_RELAXED));
 	c->uart_dropped = __atomic_load_n(&v->serial.tx_dropped, __ATOMIC_RELAXED);

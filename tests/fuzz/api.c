@@ -43,7 +43,7 @@ static void fake_switch(void *vm)
 static void fake_count(void *vm, struct counters *counters)
 {
 	(void)vm;
-	counters->exits_io_out++;
+	counters->exits[EXIT_IO_OUT]++;
 }
 
 static const struct api_ops ops = {

@@ -83,7 +83,12 @@ static int note_net(void *vm, const struct net_update *update)
 static void note_count(void *vm, struct counters *counters)
 {
 	(void)vm;
-	counters->exits_io_out = 1234;
+	counters->exits[EXIT_IO_OUT] = 7;
+	counters->latency[EXIT_IO_OUT] =
+		(struct latency){ .min_us = 1,
+				  .max_us = 2000,
+				  .sum_us = 2011,
+				  .buckets = { 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1 } };
 }
 
 static void note_change(struct api *a)
@@ -727,17 +732,29 @@ static void metrics(void **state)
 	assert_non_null(
 		strstr(line, ",\"id\":\"unit\",\"properties\":{\"a\":\"b\"},\"api_server\":{"));
 	assert_non_null(strstr(line, "\"metrics_count\":6,\"metrics_fails\":5,"));
-	assert_non_null(strstr(line, "\"exit_io_out\":1234,"));
+	assert_non_null(strstr(line, "\"exit_io_out\":7,"));
 	assert_non_null(strstr(line, "\"actions_count\":2,\"actions_fails\":1,"));
+	assert_non_null(strstr(line, "\"exit_io_out_agg\":{\"min_us\":1,\"max_us\":2000,"
+				     "\"sum_us\":2011},"));
 	assert_non_null(fgets(line, sizeof(line), file));
 	assert_non_null(strstr(line, "\"exit_io_out\":0,"));
+	assert_non_null(strstr(line, "\"exit_io_out_agg\":{\"min_us\":1,\"max_us\":2000,"
+				     "\"sum_us\":0},"));
 	assert_non_null(strstr(line, "\"actions_count\":1,\"actions_fails\":0,"));
 	assert_null(fgets(line, sizeof(line), file));
 	fclose(file);
 	assert_int_equal(ask("GET /metrics"), 200);
 	assert_string_equal(reply.head.type, "text/plain; version=0.0.4");
 	assert_non_null(strstr(body, "# TYPE mayfly_vcpu_exit_io_out counter\n"
-				     "mayfly_vcpu_exit_io_out 1234\n"));
+				     "mayfly_vcpu_exit_io_out 7\n"));
+	assert_non_null(
+		strstr(body, "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"1\"} 2\n"
+			     "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"2\"} 5\n"));
+	assert_non_null(
+		strstr(body, "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"1024\"} 6\n"
+			     "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"+Inf\"} 7\n"
+			     "mayfly_vcpu_exit_microseconds_sum{kind=\"io_out\"} 2011\n"
+			     "mayfly_vcpu_exit_microseconds_count{kind=\"io_out\"} 7\n"));
 	assert_non_null(strstr(body, "mayfly_put_api_requests_actions_count 3\n"));
 }
 
