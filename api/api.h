@@ -55,19 +55,20 @@ struct api {
 	enum api_state state;
 	void (*changed)(struct api *api); /* the state did; or NULL */
 
-	struct machine_body machine;
-	struct boot_body boot;
-	struct drive_body drives[DEVICES_MAX]; /* in the order in which they came */
-	struct net_body nets[DEVICES_MAX];
-	unsigned nr_drives, nr_nets;
-	struct serial_body serial;
-	struct logger_body logger;
-	struct metrics_body metrics_config;
-	bool has_boot, has_serial;
-
 	struct log_form log;
 	struct metrics metrics;
 	struct counters counters;
+
+	struct machine_body machine;
+	bool has_boot, has_serial;
+	unsigned nr_drives, nr_nets;
+	/* From here on it is touched only as it is used: most of it never is. */
+	struct boot_body boot;
+	struct serial_body serial;
+	struct logger_body logger;
+	struct metrics_body metrics_config;
+	struct drive_body drives[DEVICES_MAX]; /* in the order in which they came */
+	struct net_body nets[DEVICES_MAX];
 };
 
 /* An answer: the head's status, type and length are set; the body goes into `body`. */

@@ -233,6 +233,15 @@ int metrics_flush(struct metrics *m, struct counters *now)
 	return n < 0 ? -errno : -EAGAIN;
 }
 
+static void add_phases(struct text *t, const char *name, const uint64_t us[4])
+{
+	add(t, "# TYPE %s gauge\n", name);
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
+		if (us[i])
+			add(t, "%s{phase=\"%s\"} %llu\n", name, phases[i],
+			    (unsigned long long)us[i]);
+}
+
 static void add_latencies(struct text *t, const struct counters *now)
 {
 	add(t, "# TYPE mayfly_vcpu_exit_microseconds histogram\n");
@@ -269,10 +278,7 @@ size_t metrics_text(const struct counters *now, char *buf, size_t size)
 		    (unsigned long long)value_at(now, r->at));
 	}
 	add_latencies(&t, now);
-	add(&t, "# TYPE mayfly_phase_microseconds gauge\n");
-	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
-		if (now->phase_us[i])
-			add(&t, "mayfly_phase_microseconds{phase=\"%s\"} %llu\n", phases[i],
-			    (unsigned long long)now->phase_us[i]);
+	add_phases(&t, "mayfly_phase_microseconds", now->phase_us);
+	add_phases(&t, "mayfly_phase_cpu_microseconds", now->phase_cpu_us);
 	return t.is_full ? 0 : t.used;
 }

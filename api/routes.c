@@ -88,21 +88,20 @@ void api_init(struct api *api, const struct api_names *names, const struct api_o
 	      struct vm_config *config, const struct log_form *log)
 {
 	json_init();
-	*api = (struct api){
-		.names = *names,
-		.ops = ops,
-		.vm = vm,
-		.config = config,
-		.log = *log,
-		.machine = { .has_vcpus = true,
-			     .has_mem = true,
-			     .has_smt = true,
-			     .has_dirty = true,
-			     .has_huge = true,
-			     .vcpu_count = 1,
-			     .mem_size_mib = 128 },
-		.metrics = { .fd = -1 },
-	};
+	memset(api, 0, offsetof(struct api, boot));
+	api->names = *names;
+	api->ops = ops;
+	api->vm = vm;
+	api->config = config;
+	api->log = *log;
+	api->metrics.fd = -1;
+	api->machine = (struct machine_body){ .has_vcpus = true,
+					      .has_mem = true,
+					      .has_smt = true,
+					      .has_dirty = true,
+					      .has_huge = true,
+					      .vcpu_count = 1,
+					      .mem_size_mib = 128 };
 }
 
 int call_refuse(struct call *c, const char *fmt, ...)

@@ -659,7 +659,7 @@ static int fill_config(struct call *c)
 	config->cpus = (unsigned)api->machine.vcpu_count;
 	config->huge_pages = api->machine.huge_pages == HUGE_TRANSPARENT;
 	config->serial = (struct serial_config){ .kind = SERIAL_STDIO, .is_tty_only = true };
-	if (*api->serial.serial_out_path)
+	if (api->has_serial && *api->serial.serial_out_path)
 		config->serial = (struct serial_config){ .kind = SERIAL_FILE,
 							 .path = api->serial.serial_out_path };
 	fill_disks(config, api);

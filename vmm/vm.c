@@ -403,8 +403,10 @@ void vm_count(struct vm *v, struct counters *c)
 	c->uart_dropped = __atomic_load_n(&v->serial.tx_dropped, __ATOMIC_RELAXED);
 	c->i8042_resets = __atomic_load_n(&v->power.i8042_resets, __ATOMIC_RELAXED);
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
-		if (timeline_at(phases[i]).wall_ns)
+		if (timeline_at(phases[i]).wall_ns) {
 			c->phase_us[i] = (uint64_t)(ms_between(PHASE_START, phases[i]) * 1000);
+			c->phase_cpu_us[i] = timeline_at(phases[i]).cpu_ns / 1000;
+		}
 }
 
 int vm_run(const struct vm_config *config)
