@@ -12,6 +12,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#define ID_SIZE (API_ID_MAX + 1) /* so that one that is too long shows */
 
 #define BEFORE_ONLY "The requested operation is not supported after starting the microVM."
 #define AFTER_ONLY  "The requested operation is not supported before starting the microVM."
@@ -127,9 +130,10 @@ static size_t word(const char **rest, const char **at)
 
 /*
  * Whether a path is this route's: word by word; what follows the route's last word is ignored, and
- * a missing {id} is an empty one. `id` takes its word, cut where it could not be right anyway.
+ * a missing {id} is an empty one. `id` takes its word; of a longer one than is right, one byte
+ * more.
  */
-static bool is_match(const struct route *r, const char *path, char id[API_ID_MAX])
+static bool is_match(const struct route *r, const char *path, char id[ID_SIZE])
 {
 	const char *pattern = r->path + 1, *wanted, *got = "";
 
@@ -138,7 +142,7 @@ static bool is_match(const struct route *r, const char *path, char id[API_ID_MAX
 		const size_t len = path ? word(&path, &got) : 0;
 
 		if (*wanted == '{')
-			snprintf(id, API_ID_MAX, "%.*s", (int)(len < API_ID_MAX ? len : API_ID_MAX),
+			snprintf(id, ID_SIZE, "%.*s", (int)(len < ID_SIZE ? len : ID_SIZE),
 				 len ? got : "");
 		else if (n != len || memcmp(wanted, got, n) != 0)
 			return false;
@@ -146,8 +150,7 @@ static bool is_match(const struct route *r, const char *path, char id[API_ID_MAX
 	return true;
 }
 
-static const struct route *find_route(enum http_method method, const char *path,
-				      char id[API_ID_MAX])
+static const struct route *find_route(enum http_method method, const char *path, char id[ID_SIZE])
 {
 	while (*path == '/')
 		path++;
@@ -181,6 +184,9 @@ static int check_id(struct call *c)
 			return call_refuse(
 				c, "API Resource IDs can only contain alphanumeric characters "
 				   "and underscores.");
+	if (strlen(c->id) >= API_ID_MAX)
+		return call_refuse(c, "API Resource IDs have %u characters at most.",
+				   API_ID_MAX - 1);
 	return 0;
 }
 
@@ -315,9 +321,18 @@ static void write_reply(struct call *c, int err)
 		 head->status == 200 ? "200 OK" : "204 No Content");
 }
 
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
 void api_request(struct api *api, const struct http_request *request, struct api_reply *reply)
 {
-	char id[API_ID_MAX] = "";
+	const uint64_t begin = now_us();
+	char id[ID_SIZE] = "";
 	const struct route *route = find_route(request->method, request->path, id);
 	const enum request_kind kind = route ? route->kind : REQ_OTHER;
 	struct call c = { .api = api, .id = id, .reply = reply };
@@ -333,6 +348,8 @@ void api_request(struct api *api, const struct http_request *request, struct api
 	api->counters.deprecated += c.is_deprecated;
 	write_reply(&c, err);
 	json_reset();
+	log_line(LOG_DEBUG, "Total previous API call duration: %llu us.",
+		 (unsigned long long)(now_us() - begin));
 }
 
 /* The config file: its sections, in the order in which they take effect. */

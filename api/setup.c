@@ -694,9 +694,11 @@ int setup_start(struct call *c)
 	if (fill_config(c))
 		return -EINVAL;
 	log_line(LOG_DEBUG, "event_start: build microvm for boot");
+	log_line(LOG_DEBUG, "event_start: boot microvm");
 	if (api->ops->start(api->vm, api->config))
 		return call_refuse(c, "Start microvm error: %s", log_last_failure());
 	log_line(LOG_DEBUG, "event_end: build microvm for boot");
+	log_line(LOG_DEBUG, "event_end: boot microvm");
 	change_state(api, API_RUNNING);
 	api_flush_metrics(api);
 	return 0;

@@ -176,12 +176,12 @@ static void describe(unsigned runs)
 		const char *id, *label, *unit;
 		long at_most; /* 0: no bound */
 	} figures[] = {
-		{ "ready_cpu", "process start to an answered GET /, CPU", "µs", 1000 },
-		{ "ready_wall", "the same, wall", "µs", 3000 },
-		{ "get_p50", "GET / on a connection that stays, median of a run", "µs", 60 },
-		{ "get_p99", "the same, 99th percentile of a run", "µs", 0 },
-		{ "start_cpu", "InstanceStart to the first guest instruction, CPU", "µs", 2000 },
-		{ "start_wall", "InstanceStart answered, wall", "µs", 0 },
+		{ "ready_cpu", "process start to an answered GET /, CPU", "us", 1000 },
+		{ "ready_wall", "the same, wall", "us", 3000 },
+		{ "get_p50", "GET / on a connection that stays, median of a run", "us", 60 },
+		{ "get_p99", "the same, 99th percentile of a run", "us", 0 },
+		{ "start_cpu", "InstanceStart to the first guest instruction, CPU", "us", 2000 },
+		{ "start_wall", "InstanceStart answered, wall", "us", 0 },
 		{ "memory", "monitor's own memory, PSS", "KiB", 0 },
 		{ "memory_added", "of it, more than mayfly run has", "KiB", 100 },
 	};

@@ -235,6 +235,46 @@ config() {
 END
 }
 
+story "all of Firecracker's options are taken"
+mkfifo "$T/log-fifo"
+serve --id 4cc0-xyz --log-path "$T/log-fifo" --level Debug --module api --show-level --show-log-origin \
+	--metrics-path "$T/options-metrics" --boot-timer --start-time-us 1 --start-time-cpu-us 1 \
+	--parent-cpu-time-us 1 --no-seccomp --seccomp-filter "$T/none" --mmds-size-limit 100 \
+	--http-api-max-payload-size 1000 --hv auto --
+ask GET /
+shows '"id":"4cc0-xyz"'
+cat "$T/log-fifo" > "$T/from-fifo" &
+reader=$!
+ask GET /version
+stop
+wait $reader
+holds grep -q ':DEBUG:api/routes.c:[0-9]*\] Total previous API call duration: [0-9]* us\.$' "$T/from-fifo"
+
+story "Firecracker's Go client: its order of requests, its log and metrics in FIFOs, 500 ms for each"
+mkfifo "$T/go-log" "$T/go-metrics"
+cat "$T/go-log" > "$T/go-log.out" &
+go_log=$!
+cat "$T/go-metrics" > "$T/go-metrics.out" &
+go_metrics=$!
+serve --id go
+go() {
+	request "$@" | timeout 20 socat -t 0.5 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+	is_done
+}
+go PUT /machine-config '{"cpu_template":null,"mem_size_mib":64,"smt":true,"vcpu_count":1}'
+ask GET /machine-config
+shows '"smt":true'
+go PUT /logger "{\"level\":\"Debug\",\"log_path\":\"$T/go-log\",\"show_level\":true,\"show_log_origin\":false}"
+go PUT /metrics "{\"metrics_path\":\"$T/go-metrics\"}"
+go PUT /boot-source "{\"boot_args\":\"exit=0\",\"kernel_image_path\":\"$GUESTS/hello.elf\"}"
+go PUT /drives/1 "{\"drive_id\":\"1\",\"is_read_only\":true,\"is_root_device\":true,\"path_on_host\":\"$GUESTS/hello.elf\"}"
+go PUT /network-interfaces/1 '{"guest_mac":"AA:FC:00:00:00:01","host_dev_name":"tap0","iface_id":"1"}'
+ask GET /vm/config
+shows '"host_dev_name":"tap0"'
+stop
+wait $go_log $go_metrics
+holds grep -q ':INFO\] The API server received a Put request on "/metrics"' "$T/go-log.out"
+
 story "bad arguments end with 153, a bad config file with 152"
 mayfly serve --no-such-option
 ends_with 153

@@ -210,6 +210,8 @@ static void questions(void **state)
 	      "\"network-interfaces\":[],\"pmem\":[],\"vsock\":null,\"entropy\":null}");
 }
 
+#define LONG_ID "a1234567890123456789012345678901234567890123456789012345678901234"
+
 static void no_requests(void **state)
 {
 	static const struct row rows[] = {
@@ -232,6 +234,8 @@ static void no_requests(void **state)
 		{ "PUT /drives/ {}", "The ID cannot be empty." },
 		{ "PUT /drives/a-b {}", "API Resource IDs can only contain alphanumeric characters "
 					"and underscores." },
+		{ "PUT /drives/" LONG_ID " {\"drive_id\":\"" LONG_ID "\",\"is_root_device\":true}",
+		  "API Resource IDs have 64 characters at most." },
 		{ "PUT /network-interfaces/. {}",
 		  "API Resource IDs can only contain alphanumeric characters and underscores." },
 	};
