@@ -71,12 +71,20 @@ struct api {
 	struct net_body nets[DEVICES_MAX];
 };
 
+/* Descriptors that came with a request (SCM_RIGHTS); those that are kept become -1. */
+#define API_FDS_MAX 16u
+struct api_fds {
+	int fd[API_FDS_MAX];
+	unsigned nr;
+};
+
 /* An answer: the head's status, type and length are set; the body goes into `body`. */
 struct api_reply {
 	struct http_answer head;
 	char *body;
 	size_t size;
-	bool is_events; /* the body is the stream of events, which the server keeps going */
+	struct api_fds *fds; /* of the request, or NULL */
+	bool is_events;	     /* the body is the stream of events, which the server keeps going */
 };
 
 /* Room for the largest answers, with 19 devices of long paths. */

@@ -53,6 +53,7 @@ struct drive_patch_body {
 struct net_body {
 	char iface_id[API_ID_MAX], host_dev_name[16], guest_mac[18];
 	bool has_mtu;
+	int tap_fd; /* of host_dev_name "fd:N", else -1 */
 	uint64_t mtu;
 	struct limiter_body rx_rate_limiter, tx_rate_limiter;
 };

@@ -2,6 +2,7 @@
 /* The checks that the command line, the config file and the API share: see config.h. */
 #include "config.h"
 
+#include <stdio.h>
 #include <string.h>
 
 bool config_mem_is_ok(uint64_t bytes)
@@ -34,6 +35,17 @@ size_t config_cmdline(struct vm_config *config, const char *const *words, unsign
 		used += len;
 	}
 	return used;
+}
+
+void config_root(const struct vm_config *config, char words[CONFIG_ROOT_SIZE])
+{
+	const struct disk_config *d = &config->disks[0];
+
+	words[0] = '\0';
+	if (config->nr_disks && d->is_root)
+		snprintf(words, CONFIG_ROOT_SIZE, "root=%s%s %s",
+			 d->partuuid ? "PARTUUID=" : "/dev/vda", d->partuuid ? d->partuuid : "",
+			 d->is_read_only ? "ro" : "rw");
 }
 
 static int hex_digit(char c)

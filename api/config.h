@@ -126,6 +126,10 @@ bool config_cpus_is_ok(uint64_t cpus);
  */
 size_t config_cmdline(struct vm_config *config, const char *const *words, unsigned nr);
 
+/* The words that name the root disk to the kernel, or "". */
+#define CONFIG_ROOT_SIZE 128u
+void config_root(const struct vm_config *config, char words[CONFIG_ROOT_SIZE]);
+
 /* "02:fc:00:00:00:05" to its six bytes; false where it is none. */
 bool config_mac(const char *text, uint8_t mac[6]);
 

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -22,8 +21,17 @@
 
 static void serve(struct connection *c);
 
+static void drop_descriptors(struct connection *c)
+{
+	for (unsigned i = 0; i < c->fds.nr; i++)
+		if (c->fds.fd[i] >= 0)
+			close(c->fds.fd[i]);
+	c->fds.nr = 0;
+}
+
 static void close_connection(struct connection *c)
 {
+	drop_descriptors(c);
 	must(loop_file_replace(c->server->loop, c->file, -1) == 0);
 	close(c->fd);
 	c->fd = -1;
@@ -39,10 +47,32 @@ static void receive(struct connection *c)
 		at = c->in;
 		room = HTTP_LINE_MAX;
 	}
+	c->piece = (struct iovec){ at, room };
+	c->message = (struct msghdr){ .msg_iov = &c->piece,
+				      .msg_iovlen = 1,
+				      .msg_control = c->control,
+				      .msg_controllen = sizeof(c->control) };
 	sqe = loop_sqe(c->server->loop);
-	io_uring_prep_recv(sqe, c->file, at, room, 0);
+	io_uring_prep_recvmsg(sqe, c->file, &c->message, MSG_CMSG_CLOEXEC);
 	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &c->receive_op);
+}
+
+/* Descriptors go with the request that is being received; more than it may have are closed. */
+static void take_descriptors(struct connection *c)
+{
+	for (struct cmsghdr *m = CMSG_FIRSTHDR(&c->message); m; m = CMSG_NXTHDR(&c->message, m)) {
+		const int *fds = (const int *)(const void *)CMSG_DATA(m);
+
+		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t n = (m->cmsg_len - CMSG_LEN(0)) / sizeof(*fds); n; n--, fds++) {
+			if (c->fds.nr < API_FDS_MAX)
+				c->fds.fd[c->fds.nr++] = *fds;
+			else
+				close(*fds);
+		}
+	}
 }
 
 static void on_received(struct op *op, int res)
@@ -53,7 +83,10 @@ static void on_received(struct op *op, int res)
 		close_connection(c);
 		return;
 	}
+	if (res > 0)
+		take_descriptors(c);
 	if (c->is_events) {
+		drop_descriptors(c);
 		receive(c);
 		return;
 	}
@@ -149,10 +182,13 @@ static void begin_events(struct connection *c, const struct http_answer *head)
 
 static void answer(struct connection *c, const struct http_request *request)
 {
-	struct api_reply reply = { .body = c->out + HTTP_HEAD_MAX, .size = API_BODY_MAX };
+	struct api_reply reply = { .body = c->out + HTTP_HEAD_MAX,
+				   .size = API_BODY_MAX,
+				   .fds = &c->fds };
 
 	api_request(c->server->api, request, &reply);
 	http_done(&c->http);
+	drop_descriptors(c);
 	if (reply.is_events)
 		begin_events(c, &reply.head);
 	else

@@ -10,6 +10,8 @@
 #include "api.h"
 #include "../vmm/loop.h"
 
+#include <sys/socket.h>
+
 #define SERVER_CONNECTIONS 10u
 
 struct server_config {
@@ -24,6 +26,10 @@ struct connection {
 	int fd, file; /* fd -1: free; file: its place in the loop's table */
 	struct http http;
 	struct op receive_op, send_op;
+	struct msghdr message; /* of the receive that is in flight, and its parts */
+	struct iovec piece;
+	struct api_fds fds; /* came with the request that is being received */
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(API_FDS_MAX * sizeof(int))];
 	char *in, *out;
 	size_t out_size, out_sent; /* bytes of the answer */
 	bool is_last;		   /* to be closed when the answer is out */

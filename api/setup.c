@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -21,6 +22,33 @@ static const char *os_error(int err, char out[96])
 {
 	snprintf(out, 96, "%s (os error %d)", strerror(err), err);
 	return out;
+}
+
+/* "fd:N" is descriptor N of those that came with the request: it, -1 for another path, or -EINVAL.
+ */
+static int take_fd(struct call *c, const char *path)
+{
+	const struct api_fds *fds = c->reply ? c->reply->fds : NULL;
+	char *end;
+	unsigned long n;
+
+	if (strncmp(path, "fd:", 3) != 0)
+		return -1;
+	n = strtoul(path + 3, &end, 10);
+	if (path[3] < '0' || path[3] > '9' || *end || !fds || n >= fds->nr)
+		return call_refuse(c, "No descriptor came with the request for `%.32s`.", path);
+	c->kept |= 1u << n;
+	return fds->fd[n];
+}
+
+/* A path that may name such a descriptor: then it becomes one that opens the same file. */
+static int take_path(struct call *c, char path[API_PATH_MAX])
+{
+	const int fd = take_fd(c, path);
+
+	if (fd >= 0)
+		snprintf(path, API_PATH_MAX, "/proc/self/fd/%d", fd);
+	return fd == -EINVAL ? fd : 0;
 }
 
 /* What was asked for, as JSON. */
@@ -207,8 +235,8 @@ int put_boot(struct call *c)
 
 	memset(&boot, 0, sizeof(boot));
 	err = call_read(c, &boot_put, &boot);
-	if (err)
-		return err;
+	if (err || take_path(c, boot.kernel_image_path) || take_path(c, boot.initrd_path))
+		return -EINVAL;
 	err = check_open(boot.kernel_image_path, O_RDONLY, &mode);
 	if (err)
 		return call_refuse(c, "Boot source error: The kernel file cannot be opened: %s",
@@ -271,12 +299,14 @@ static int check_image(struct call *c, const char *path, bool is_read_only)
 	return 0;
 }
 
-static int check_drive(struct call *c, const struct drive_body *d)
+static int check_drive(struct call *c, struct drive_body *d)
 {
 	const struct api *api = c->api;
 
 	if (*d->socket)
 		return call_refuse(c, "Drive config error: mayfly has no vhost-user disks.");
+	if (take_path(c, d->path_on_host))
+		return -EINVAL;
 	if (!*d->path_on_host)
 		return call_refuse(c, "Drive config error: missing field `path_on_host`");
 	if (*d->partuuid && !d->is_root_device)
@@ -367,6 +397,8 @@ int patch_drive(struct call *c)
 	if (!drive || !c->api->ops->disk_update)
 		return call_refuse(c, "Drive config error: there is no drive `%s`.",
 				   patch.drive_id);
+	if (take_path(c, patch.path_on_host))
+		return -EINVAL;
 	if (*patch.path_on_host && check_image(c, patch.path_on_host, drive->is_read_only))
 		return -EINVAL;
 	update = (struct disk_update){ patch.drive_id,
@@ -412,7 +444,7 @@ static int check_net(struct call *c, const struct net_body *n)
 			return call_refuse(
 				c, "Network config error: The MAC address is already in use: %s",
 				n->guest_mac);
-		if (!strcmp(other->host_dev_name, n->host_dev_name))
+		if (n->tap_fd < 0 && !strcmp(other->host_dev_name, n->host_dev_name))
 			return call_refuse(
 				c,
 				"Network config error: Could not create the network device: "
@@ -430,7 +462,7 @@ static int wrong_net_id(struct call *c, const char *id)
 
 int put_net(struct call *c)
 {
-	struct net_body net = { .has_mtu = false }, *place;
+	struct net_body net = { .tap_fd = -1 }, *place;
 	int err = call_read(c, &net_put, &net);
 
 	if (err)
@@ -441,7 +473,8 @@ int put_net(struct call *c)
 	if (!place && is_full(c->api))
 		return call_refuse(c, "Network config error: mayfly has room for %u devices.",
 				   DEVICES_MAX);
-	if (check_net(c, &net))
+	net.tap_fd = take_fd(c, net.host_dev_name);
+	if (net.tap_fd == -EINVAL || check_net(c, &net))
 		return -EINVAL;
 	*(place ? place : &c->api->nets[c->api->nr_nets++]) = net;
 	return 0;
@@ -484,8 +517,8 @@ int put_serial(struct call *c)
 
 	memset(&serial, 0, sizeof(serial));
 	err = call_read(c, &serial_put, &serial);
-	if (err)
-		return err;
+	if (err || take_path(c, serial.serial_out_path))
+		return -EINVAL;
 	if (serial.rate_limiter.is_set)
 		return call_refuse(c,
 				   "Serial error: mayfly has no rate limit for the serial port.");
@@ -625,7 +658,8 @@ static void fill_nets(struct vm_config *config, const struct api *api)
 		struct net_config *net = &config->nets[i];
 
 		*net = (struct net_config){ .id = n->iface_id,
-					    .kind = NET_TAP,
+					    .kind = n->tap_fd < 0 ? NET_TAP : NET_TAP_FD,
+					    .fd = n->tap_fd,
 					    .path = n->host_dev_name,
 					    .mtu = (uint16_t)(n->has_mtu ? n->mtu : 0),
 					    .rx = limit_of(&n->rx_rate_limiter),
@@ -634,23 +668,11 @@ static void fill_nets(struct vm_config *config, const struct api *api)
 	}
 }
 
-/* The words that name the root disk to the kernel, or "". */
-static void root_words(const struct vm_config *config, char out[128])
-{
-	const struct disk_config *d = &config->disks[0];
-	const bool is_root = config->nr_disks && d->is_root;
-
-	out[0] = '\0';
-	if (is_root)
-		snprintf(out, 128, "root=%s%s %s", d->partuuid ? "PARTUUID=" : "/dev/vda",
-			 d->partuuid ? d->partuuid : "", d->is_read_only ? "ro" : "rw");
-}
-
 static int fill_config(struct call *c)
 {
 	const struct api *api = c->api;
 	struct vm_config *config = api->config;
-	char root[128];
+	char root[CONFIG_ROOT_SIZE];
 	size_t len;
 
 	config->kernel = api->boot.kernel_image_path;
@@ -664,7 +686,7 @@ static int fill_config(struct call *c)
 							 .path = api->serial.serial_out_path };
 	fill_disks(config, api);
 	fill_nets(config, api);
-	root_words(config, root);
+	config_root(config, root);
 	len = compose_cmdline(config, &api->boot, root);
 	if (len >= CMDLINE_SIZE)
 		return call_refuse(

@@ -20,6 +20,7 @@ struct call {
 	struct api_reply *reply; /* NULL: a section of the config file */
 	cJSON *answer;		 /* what a GET gives */
 	bool is_deprecated;
+	unsigned kept; /* a bit for each descriptor that stays, if the request is done */
 	char fault[FAULT_MAX];
 };
 

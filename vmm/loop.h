@@ -40,7 +40,7 @@ int loop_file(struct loop *loop, int fd);
 
 /*
  * Forgets all files registered since nr_files was `nr`; no operation on them may be in flight. For
- * what was set up and came to nothing.
+ * what was set up and came to nothing: so what may fail comes before what submits.
  */
 void loop_files_cut(struct loop *loop, unsigned nr);
 

@@ -40,6 +40,7 @@ static struct api api;
 static struct vm_config config;
 static char body[API_BODY_MAX];
 static struct api_reply reply;
+static struct api_fds fds; /* come with the next request */
 
 static int note_start(void *vm, const struct vm_config *c)
 {
@@ -139,7 +140,7 @@ static unsigned ask(const char *line)
 		 (int)(request.body ? (size_t)(request.body - line) : strlen(line)), line);
 	request.path = path;
 	request.body_len = request.body ? strlen(++request.body) : 0;
-	reply = (struct api_reply){ .body = body, .size = sizeof(body) - 1 };
+	reply = (struct api_reply){ .body = body, .size = sizeof(body) - 1, .fds = &fds };
 	api_request(&api, &request, &reply);
 	body[reply.head.body_len] = '\0';
 	return reply.head.status;
@@ -601,6 +602,31 @@ static void networks(void **state)
 	refused(NET("c", ""), "PCI is not enabled");
 }
 
+static void taps_by_descriptor(void **state)
+{
+	(void)state;
+	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}",
+		"No descriptor came with the request for `fd:0`.");
+	fds = (struct api_fds){ .fd = { 700, 701 }, .nr = 2 };
+	done("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:1\"}");
+	assert_int_equal(fds.fd[0], 700);
+	assert_int_equal(fds.fd[1], -1);
+	fds = (struct api_fds){ .fd = { 702, 703 }, .nr = 2 };
+	done("PUT /network-interfaces/b {\"iface_id\":\"b\",\"host_dev_name\":\"fd:1\"}");
+	fds = (struct api_fds){ .fd = { 704 }, .nr = 1 };
+	refused("PUT /network-interfaces/c {\"iface_id\":\"c\",\"host_dev_name\":\"fd:0\","
+		"\"guest_mac\":\"x\"}",
+		SERDE "invalid value: string \\\"x\\\", expected a MAC address for `guest_mac`.");
+	assert_int_equal(fds.fd[0], 704);
+	refused("PUT /network-interfaces/c {\"iface_id\":\"c\",\"host_dev_name\":\"fd:-0\"}",
+		"No descriptor came with the request for `fd:-0`.");
+	fds.nr = 0;
+	start_it();
+	assert_int_equal(config.nets[0].kind, NET_TAP_FD);
+	assert_int_equal(config.nets[0].fd, 701);
+	assert_int_equal(config.nets[1].fd, 703);
+}
+
 static void devices_are_few(void **state)
 {
 	char line[200];
@@ -952,6 +978,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("drives: fields, one root, files opened at once", drives),
 	TEST("the root disk is named by its UUID where it has one", root_by_uuid),
 	TEST("network interfaces: fields, MAC addresses, taps", networks),
+	TEST("a tap can come as a descriptor", taps_by_descriptor),
 	TEST("there is room for 19 devices", devices_are_few),
 	TEST("PATCH of a device gives the monitor what changed and nothing else", updates),
 	TEST("without such devices a PATCH is refused", updates_without_devices),
