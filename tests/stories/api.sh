@@ -275,6 +275,27 @@ stop
 wait $go_log $go_metrics
 holds grep -q ':INFO\] The API server received a Put request on "/metrics"' "$T/go-log.out"
 
+if command -v perl > /dev/null; then
+	story "a socket that systemd has opened is served"
+	[ -p "$T/ready" ] || mkfifo "$T/ready"
+	perl -e '$^F = 9; use Socket; use POSIX ();
+		socket(S, AF_UNIX, SOCK_STREAM, 0) && bind(S, sockaddr_un($ARGV[0])) && listen(S, 8) or die $!;
+		POSIX::dup2(fileno(S), 3);
+		($ENV{LISTEN_PID}, $ENV{LISTEN_FDS}) = ($$, 1);
+		exec @ARGV[1 .. $#ARGV]' "$SOCKET" "$MAYFLY" serve --api-sock "$T/other" --ready-fd 4 \
+		4> "$T/ready" > "$T/serial" 2> "$T/log" < /dev/null &
+	pid=$!
+	read -r _ < "$T/ready"
+	ask GET /version
+	gives 200 '{"firecracker_version":"0.1.0"}'
+	holds [ ! -e "$T/other" ]
+	stop
+	holds [ -S "$SOCKET" ]
+	rm "$SOCKET"
+else
+	skipped "a socket that systemd has opened is served" "no perl here"
+fi
+
 story "bad arguments end with 153, a bad config file with 152"
 mayfly serve --no-such-option
 ends_with 153
@@ -407,6 +428,19 @@ shows "Content-Type: text/plain; version=0.0.4"
 shows 'mayfly_phase_microseconds{phase="first_entry"}'
 stop
 ends_with 143
+
+story "ten thousand requests do not cost the guest a byte of its output"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"flood=64\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+for i in 1 2 3 4 5 6 7 8 9; do
+	awk 'BEGIN { for (i = 0; i < 1112; i++) printf "GET / HTTP/1.1\r\n\r\n" }' |
+		socat -t 60 - "UNIX-CONNECT:$SOCKET" > "$T/many.$i" 2> /dev/null &
+done
+ended
+ends_with 0
+wait
+awk 'BEGIN { for (i = 0; i < 64 * 16; i++) printf "%063d\n", i }' | cmp -s - "$T/serial" || is_wrong "the output is not whole"
 
 story "events tell each state, the reason and the exit code, until the end"
 serve
