@@ -186,13 +186,23 @@ static void answer(struct connection *c, const struct http_request *request)
 				   .size = API_BODY_MAX,
 				   .fds = &c->fds };
 
+	c->server->is_busy = true;
 	api_request(c->server->api, request, &reply);
+	c->server->is_busy = false;
 	http_done(&c->http);
 	drop_descriptors(c);
 	if (reply.is_events)
 		begin_events(c, &reply.head);
 	else
 		send_answer(c, &reply.head);
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
+		struct connection *other = &c->server->connections[i];
+
+		if (other->is_waiting && !c->server->is_busy) {
+			other->is_waiting = false;
+			serve(other);
+		}
+	}
 }
 
 /* Goes on with a connection that has no operation in flight. */
@@ -200,6 +210,10 @@ static void serve(struct connection *c)
 {
 	struct http_request request;
 
+	if (c->server->is_busy) {
+		c->is_waiting = true;
+		return;
+	}
 	switch (http_next(&c->http, &request)) {
 	case HTTP_MORE:
 		receive(c);
@@ -254,7 +268,7 @@ static void welcome(struct server *s, int fd)
 		if (loop_file_replace(s->loop, c->file, fd))
 			break;
 		c->fd = fd;
-		c->is_events = c->is_last = false;
+		c->is_events = c->is_last = c->is_waiting = false;
 		http_init(&c->http, c->in, HTTP_BUFFER(s->config.body_max), s->config.body_max);
 		receive(c);
 		return;

@@ -33,6 +33,7 @@ struct connection {
 	char *in, *out;
 	size_t out_size, out_sent; /* bytes of the answer */
 	bool is_last;		   /* to be closed when the answer is out */
+	bool is_waiting;	   /* with its request, for that of another one to be done */
 	bool is_events;		   /* gets events, and is listened to only for its end */
 };
 
@@ -42,6 +43,7 @@ struct server {
 	struct server_config config;
 	int fd, file;
 	bool is_bound;
+	bool is_busy; /* a request is being done; its handler may let the loop go on */
 	struct op accept_op, retry_op, metrics_op;
 	struct __kernel_timespec retry, minute;
 	struct connection connections[SERVER_CONNECTIONS];

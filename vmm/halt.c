@@ -29,7 +29,7 @@ static bool all_dead(struct vcpus *vcpus)
 {
 	bool dead;
 
-	vcpus_pause(vcpus);
+	vcpus_pause(vcpus, NULL, NULL);
 	dead = vcpus_are_dead(vcpus);
 	vcpus_resume(vcpus);
 	return dead;

@@ -66,6 +66,12 @@ void loop_cancel(struct loop *loop, struct op *op);
 
 /* Runs completions, one io_uring_enter a turn, until loop_stop(). 0 or -errno, logged. */
 int loop_run(struct loop *loop);
+
+/*
+ * What can be done without waiting: for a callback that has to wait for something else, and must
+ * not hold up all others meanwhile. Any other callback may run inside of it.
+ */
+void loop_turn(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 #endif

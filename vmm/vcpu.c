@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -388,13 +389,31 @@ bool vcpus_are_dead(const struct vcpus *vcpus)
 	return dead;
 }
 
-void vcpus_pause(struct vcpus *vcpus)
+/* At most a millisecond; with the lock held. */
+static void wait_for_parking(struct vcpus *vcpus)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until); /* the condition's; a jump costs one wait */
+	until.tv_nsec += 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&vcpus->changed, &vcpus->lock, &until);
+}
+
+void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg)
 {
 	pthread_mutex_lock(&vcpus->lock);
 	vcpus->pause = true;
 	kick(vcpus);
-	while (vcpus->parked < vcpus->started)
-		pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+	while (vcpus->parked < vcpus->started) {
+		wait_for_parking(vcpus);
+		if (!meanwhile || vcpus->parked == vcpus->started)
+			continue;
+		pthread_mutex_unlock(&vcpus->lock);
+		meanwhile(arg);
+		pthread_mutex_lock(&vcpus->lock);
+	}
 	pthread_mutex_unlock(&vcpus->lock);
 }
 

@@ -64,8 +64,12 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr);
 int vcpus_start(struct vcpus *vcpus);
 
 void vcpus_resume(struct vcpus *vcpus);
-/* Returns when every vCPU is parked, outside of the guest. */
-void vcpus_pause(struct vcpus *vcpus);
+/*
+ * Returns when every vCPU is parked, outside of the guest. That takes microseconds, but for one
+ * that waits for the console or the host's disk: `meanwhile`, unless NULL, is called each
+ * millisecond.
+ */
+void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg);
 /*
  * While all are parked: whether none can ever run again. Only then is it one moment for all: a vCPU
  * that another one has just woken must not be taken for halted.

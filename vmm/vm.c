@@ -341,10 +341,18 @@ int vm_start(struct vm *v, const struct vm_config *config)
 	return err;
 }
 
+/* A vCPU may wait for the loop itself, to make room for its output. */
+static void go_on(void *arg)
+{
+	struct vm *v = arg;
+
+	loop_turn(&v->loop);
+}
+
 void vm_pause(struct vm *v)
 {
 	halt_hold(&v->halt, true);
-	vcpus_pause(&v->vcpus);
+	vcpus_pause(&v->vcpus, go_on, v);
 }
 
 void vm_resume(struct vm *v)

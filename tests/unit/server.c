@@ -34,6 +34,7 @@
 #define HEAD  "\r\nServer: unit\r\nConnection: keep-alive\r\n"
 
 static pid_t child;
+static bool is_started; /* by the test: it ends by being resumed */
 static char path[128];
 static char got[400000];
 
@@ -47,14 +48,25 @@ static struct vm_config config;
 static int stop(void *vm, const struct vm_config *c)
 {
 	(void)vm;
-	(void)c;
-	loop_stop(&loop);
+	if (!strstr(c->cmdline, "stay"))
+		loop_stop(&loop);
 	return 0;
 }
 
-static void nothing(void *vm)
+/* As a monitor whose vCPUs do not park at once, and which lets the loop go on meanwhile. */
+static void pause_slowly(void *vm)
 {
 	(void)vm;
+	for (unsigned i = 0; i < 60; i++) {
+		usleep(5000);
+		loop_turn(&loop);
+	}
+}
+
+static void end(void *vm)
+{
+	(void)vm;
+	loop_stop(&loop);
 }
 
 static void count_nothing(void *vm, struct counters *counters)
@@ -82,7 +94,7 @@ static void tell(struct api *a)
 static _Noreturn void be_server(int ready_fd)
 {
 	static const struct api_ops ops = {
-		.start = stop, .pause = nothing, .resume = nothing, .count = count_nothing
+		.start = stop, .pause = pause_slowly, .resume = end, .count = count_nothing
 	};
 	const struct api_names names = { "unit", "unit", "0", "unit" };
 	const struct log_form quiet = { .fd = STDERR_FILENO, .level = LOG_OFF };
@@ -116,6 +128,7 @@ static int start_server(void **state)
 	char byte;
 
 	make_dir(state);
+	is_started = false;
 	snprintf(path, sizeof(path), "%s/s", dir);
 	assert_int_equal(pipe(ready), 0);
 	child = fork();
@@ -201,9 +214,13 @@ static int end_server(void **state)
 	int status = 0;
 
 	if (child >= 0) {
-		request(fd, "PUT /boot-source", "{\"kernel_image_path\":\"/dev/null\"}");
-		comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
-		request(fd, "PUT /actions", START);
+		if (is_started) {
+			request(fd, "PATCH /vm", "{\"state\":\"Resumed\"}");
+		} else {
+			request(fd, "PUT /boot-source", "{\"kernel_image_path\":\"/dev/null\"}");
+			comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+			request(fd, "PUT /actions", START);
+		}
 		assert_int_equal(waitpid(child, &status, 0), child);
 		close(fd);
 		assert_int_equal(status, 0);
@@ -459,6 +476,38 @@ static void descriptors(void **state)
 	close(fd);
 }
 
+/* Requests that come while one takes its time are answered after it, by what it has changed. */
+static void one_at_a_time(void **state)
+{
+	int fd, others[4];
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	request(fd, "PUT /boot-source",
+		"{\"kernel_image_path\":\"/dev/null\",\"boot_args\":\"stay\"}");
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	request(fd, "PUT /actions", START);
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	is_started = true;
+	for (unsigned i = 0; i < 4; i++)
+		others[i] = connect_to();
+	put(others[3], "GET /version HTTP/1.1\r\n\r\n");
+	comes(others[3], VERSION);
+	request(fd, "PATCH /vm", "{\"state\":\"Paused\"}");
+	for (unsigned i = 0; i < 3; i++)
+		put(others[i], "GET / HTTP/1.1\r\n\r\nGET /version HTTP/1.1\r\n\r\n");
+	close(others[3]);
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	for (unsigned i = 0; i < 3; i++) {
+		comes(others[i], "HTTP/1.1 200 " HEAD "Content-Type: application/json\r\n"
+				 "Content-Length: 66\r\n\r\n{\"id\":\"unit\",\"state\":\"Paused\","
+				 "\"vmm_version\":\"0\",\"app_name\":\"unit\"}" VERSION);
+		close(others[i]);
+	}
+	close(fd);
+}
+
 static const struct CMUnitTest tests[] = {
 #define TEST(words, function)                                                         \
 	{                                                                             \
@@ -473,6 +522,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("what is no request ends its connection, after the answers before it", broken),
 	TEST("the largest body, again and again", largest_body),
 	TEST("100-continue, then the body", continued),
+	TEST("requests are done one at a time, also where one takes long", one_at_a_time),
 	TEST("descriptors come with a request, and stay only where it wants them", descriptors),
 };
 
