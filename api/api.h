@@ -4,7 +4,8 @@
  * microVM by a struct vm_config, which it fills, and by struct api_ops, through which it acts; so
  * it runs in tests without either. One thread, the loop's.
  *
- * Reading order: routes.c (the table of requests), setup.c (their handlers), bodies.c (fields).
+ * Reading order: routes.c (the table of requests), then their handlers in setup.c, devices.c,
+ * start.c and answers.c; bodies.c (the fields).
  */
 #ifndef API_API_H
 #define API_API_H

@@ -3,21 +3,16 @@
  * One table of requests: method, path, handler, when it is allowed. What mayfly does not have is in
  * it too, with the sentence that says so. Called by server.c; next: setup.c.
  */
-#include "api.h"
-#include "setup.h"
+#include "handlers.h"
 #include "../vmm/log.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #define ID_SIZE (API_ID_MAX + 1) /* so that one that is too long shows */
-
-#define BEFORE_ONLY "The requested operation is not supported after starting the microVM."
-#define AFTER_ONLY  "The requested operation is not supported before starting the microVM."
 
 #define NO_BALLOON  "mayfly has no balloon device."
 #define NO_MMDS	    "mayfly has no metadata service (MMDS)."
@@ -107,17 +102,6 @@ void api_init(struct api *api, const struct api_names *names, const struct api_o
 					      .mem_size_mib = 128 };
 }
 
-int call_refuse(struct call *c, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(c->fault, sizeof(c->fault), fmt, ap);
-	va_end(ap);
-	json_whole(c->fault);
-	return -EINVAL;
-}
-
 /* One word of a path: up to the next slash. *rest stands behind it, or is NULL after the last. */
 static size_t word(const char **rest, const char **at)
 {
@@ -190,17 +174,6 @@ static int check_id(struct call *c)
 	return 0;
 }
 
-int call_check_state(struct call *c, enum when when)
-{
-	const bool is_started = c->api->state != API_NOT_STARTED;
-
-	if (is_started && when == BEFORE_START)
-		return call_refuse(c, BEFORE_ONLY);
-	if (is_started && when == BEFORE_PCI)
-		return call_refuse(c, "PCI is not enabled");
-	return !is_started && when == AFTER_START ? call_refuse(c, AFTER_ONLY) : 0;
-}
-
 static int no_route(struct call *c, const struct http_request *r)
 {
 	const char *path = r->path, *first;
@@ -212,21 +185,6 @@ static int no_route(struct call *c, const struct http_request *r)
 	return call_refuse(c, "Invalid request method and/or path: %s %.*s.",
 			   http_method_name(r->method), n < 256 ? (int)n : json_cut(first, 256),
 			   first);
-}
-
-static int bad_body(struct call *c, const char *why)
-{
-	return call_refuse(
-		c, "An error occurred when deserializing the json body of a request: %s.", why);
-}
-
-int call_read(struct call *c, const struct json_body *body, void *to)
-{
-	char why[JSON_WHY];
-
-	if (json_read(&c->json, c->body, body, to, why))
-		return bad_body(c, why);
-	return call_check_state(c, c->when);
 }
 
 /* In Firecracker's order: the request as such, its body, the state, what it asks for. */
@@ -244,7 +202,7 @@ static int serve(struct call *c, const struct route *route, const struct http_re
 		return call_check_state(c, route->when) ? -EINVAL
 							: call_refuse(c, "%s", route->absent);
 	if (r->body_len && json_parse(r->body, r->body_len, &c->json, why))
-		return bad_body(c, why);
+		return call_bad_body(c, why);
 	c->body = c->json.root;
 	c->when = route->when;
 	return route->handle(c);
@@ -444,7 +402,7 @@ int api_config_file(struct api *api, const char *text, size_t len)
 	if (!err)
 		err = take_sections(&c);
 	if (!err)
-		err = setup_start(&c);
+		err = start_microvm(&c);
 	json_reset();
 	if (err)
 		fail(0, "Configuration for VMM from one single json failed: %s", c.fault);

@@ -361,6 +361,15 @@ ends_with 3
 shows "Hello from ring 3"
 says "Successfully started microvm that was configured from one single json"
 
+story "drives that this mayfly has no device for are not passed over in silence"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\"}"
+ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/text\"}"
+is_done
+ask PUT /actions '{"action_type":"InstanceStart"}'
+refused "Start microvm error: this mayfly has no disks and networks yet"
+stop
+
 story "a start that failed leaves nothing behind: the next one succeeds"
 serve
 for i in 1 2 3 4 5 6 7 8; do

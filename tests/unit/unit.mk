@@ -15,7 +15,7 @@ UNIT_TESTS :=
 FUZZERS :=
 
 # cJSON's header comes with its library: what includes it is compiled after api/cjson.
-API_SOURCES := $(addprefix api/,routes.c setup.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
+API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
 API_OBJECTS := $(foreach o,tests/obj tests/obj-san fuzz/obj,$(API_SOURCES:%.c=$(BUILD)/$(o)/%.o) \
 	$(addprefix $(BUILD)/$(o)/,tests/unit/api.o tests/unit/server.o tests/fuzz/api.o api/server.o))
 $(API_OBJECTS): UNIT_CFLAGS += -isystem $(BUILD)/cjson

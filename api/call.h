@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The handlers of requests, one a row of the table in routes.c. */
-#ifndef API_SETUP_H
-#define API_SETUP_H
+/* One request on its way from routes.c to its handler, and what handlers share. */
+#ifndef API_CALL_H
+#define API_CALL_H
 
 #include "api.h"
+
+#include <sys/types.h>
 
 #define FAULT_MAX 1024u
 
@@ -24,32 +26,28 @@ struct call {
 	char fault[FAULT_MAX];
 };
 
+/* Says why not; returns -EINVAL. */
 int call_refuse(struct call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int call_bad_body(struct call *c, const char *why);
 
 /* Reads the body; then, as Firecracker does, asks whether this is the time for it. */
 int call_read(struct call *c, const struct json_body *body, void *to);
 int call_check_state(struct call *c, enum when when);
 
-int get_instance(struct call *c);
-int get_version(struct call *c);
-int get_config(struct call *c);
-int get_machine(struct call *c);
-int get_metrics(struct call *c);
-int get_events(struct call *c);
-int put_machine(struct call *c);
-int patch_machine(struct call *c);
-int put_boot(struct call *c);
-int put_drive(struct call *c);
-int patch_drive(struct call *c);
-int put_net(struct call *c);
-int patch_net(struct call *c);
-int put_serial(struct call *c);
-int put_logger(struct call *c);
-int put_metrics(struct call *c);
-int put_action(struct call *c);
-int patch_vm(struct call *c);
+/*
+ * "fd:N" is descriptor N of those that came with the request, which it stays if the request is
+ * done: it, -1 for any other text, or -EINVAL.
+ */
+int call_fd(struct call *c, const char *text);
 
-/* Starts what was configured. */
-int setup_start(struct call *c);
+/* A path that may name such a descriptor: then it becomes one that opens the same file. 0 or
+ * -EINVAL. */
+int call_path(struct call *c, char path[API_PATH_MAX]);
+
+/* Whether a file can be opened: 0 and its kind, or an errno, which is positive here. */
+int call_try_open(const char *path, int flags, mode_t *mode);
+
+/* "No such file or directory (os error 2)", as Rust says it. */
+const char *call_os_error(int err, char out[96]);
 
 #endif
