@@ -36,6 +36,8 @@ struct api_ops {
 	int (*disk_update)(void *vm, const struct disk_update *update);
 	int (*net_update)(void *vm, const struct net_update *update);
 	void (*count)(void *vm, struct counters *counters); /* fills in the monitor's part */
+	/* The devices', in the order of the configuration; NULL where there are none. */
+	void (*count_devices)(void *vm, struct devices_counters *counters);
 };
 
 enum api_state { API_NOT_STARTED, API_RUNNING, API_PAUSED };
@@ -57,7 +59,6 @@ struct api {
 	void (*changed)(struct api *api); /* the state did; or NULL */
 
 	struct log_form log;
-	struct metrics metrics;
 	struct counters counters;
 
 	struct machine_body machine;
@@ -70,6 +71,8 @@ struct api {
 	struct metrics_body metrics_config;
 	struct drive_body drives[DEVICES_MAX]; /* in the order in which they came */
 	struct net_body nets[DEVICES_MAX];
+	struct devices_counters devices;
+	struct metrics metrics;
 };
 
 /* Descriptors that came with a request (SCM_RIGHTS); those that are kept become -1. */

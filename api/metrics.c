@@ -14,7 +14,10 @@
 #define AT(member)  offsetof(struct counters, member)
 #define COUNT(kind) AT(requests[REQ_##kind].count)
 #define FAILS(kind) AT(requests[REQ_##kind].fails)
-#define NONE	    SIZE_MAX /* always 0: what mayfly never has */
+/* All groups, and those of as many devices as there can be, with the longest names and numbers. */
+#define LINE_SIZE   (64u << 10)
+
+#define NONE SIZE_MAX /* always 0: what mayfly never has */
 
 /* The rows of one group stand together. */
 static const struct row {
@@ -121,6 +124,64 @@ static const struct row {
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
+/* Of devices, in the order of their enumerations. */
+static const char *const block_keys[BLOCK_COUNTS] = {
+	"activate_fails",
+	"cfg_fails",
+	"no_avail_buffer",
+	"event_fails",
+	"execute_fails",
+	"invalid_reqs_count",
+	"flush_count",
+	"queue_event_count",
+	"rate_limiter_event_count",
+	"update_count",
+	"update_fails",
+	"read_bytes",
+	"write_bytes",
+	"read_count",
+	"write_count",
+	"rate_limiter_throttled_events",
+	"io_engine_throttled_events",
+	"remaining_reqs_count",
+};
+static const char *const block_latencies[BLOCK_LATENCIES] = { "read_agg", "write_agg" };
+static const char *const net_keys[NET_COUNTS] = {
+	"activate_fails",
+	"cfg_fails",
+	"no_rx_avail_buffer",
+	"no_tx_avail_buffer",
+	"event_fails",
+	"rx_queue_event_count",
+	"rx_event_rate_limiter_count",
+	"rx_rate_limiter_throttled",
+	"rx_tap_event_count",
+	"rx_bytes_count",
+	"rx_packets_count",
+	"rx_fails",
+	"rx_count",
+	"tap_read_fails",
+	"tap_write_fails",
+	"tx_bytes_count",
+	"tx_malformed_frames",
+	"tx_fails",
+	"tx_count",
+	"tx_packets_count",
+	"tx_queue_event_count",
+	"tx_rate_limiter_event_count",
+	"tx_rate_limiter_throttled",
+	"tx_spoofed_mac_count",
+	"tx_remaining_reqs_count",
+};
+static const char *const net_latencies[NET_LATENCIES] = { "tap_write_agg" };
+
+static const struct device_kind {
+	const char *group;
+	const char *const *keys, *const *latencies;
+	unsigned nr_keys, nr_latencies;
+} block = { "block", block_keys, block_latencies, BLOCK_COUNTS, BLOCK_LATENCIES },
+  net = { "net", net_keys, net_latencies, NET_COUNTS, NET_LATENCIES };
+
 static const char *const kinds[EXIT_KINDS] = { "io_in", "io_out", "mmio_read", "mmio_write" };
 static const char *const phases[4] = { "configured", "first_entry", "first_serial", "init" };
 
@@ -158,6 +219,14 @@ static void add(struct text *t, const char *fmt, ...)
 		t->used += (size_t)n;
 }
 
+void metrics_init(struct metrics *m)
+{
+	m->fd = -1;
+	m->id = m->properties = NULL;
+	m->nr_disks = m->nr_nets = 0;
+	memset(&m->last, 0, sizeof(m->last));
+}
+
 int metrics_open(struct metrics *m, const char *path)
 {
 	/* Read and write: a FIFO without a reader opens too. */
@@ -170,23 +239,73 @@ static const struct latency *latency_at(const struct counters *c, size_t at)
 	return (const struct latency *)(const void *)((const char *)c + at);
 }
 
+static void add_latency(struct text *t, const struct latency *now, uint64_t last_sum)
+{
+	add(t, "{\"min_us\":%llu,\"max_us\":%llu,\"sum_us\":%llu}", (unsigned long long)now->min_us,
+	    (unsigned long long)now->max_us, (unsigned long long)(now->sum_us - last_sum));
+}
+
 static void add_value(struct text *t, const struct row *r, const struct counters *now,
 		      const struct counters *last)
 {
-	if (r->kind == LATENCY) {
-		const struct latency *l = latency_at(now, r->at);
+	const uint64_t before = r->kind == COUNTER ? value_at(last, r->at) : 0;
 
-		add(t, "{\"min_us\":%llu,\"max_us\":%llu,\"sum_us\":%llu}",
-		    (unsigned long long)l->min_us, (unsigned long long)l->max_us,
-		    (unsigned long long)(l->sum_us - latency_at(last, r->at)->sum_us));
-		return;
-	}
-	add(t, "%llu",
-	    (unsigned long long)(value_at(now, r->at) -
-				 (r->kind == GAUGE ? 0 : value_at(last, r->at))));
+	if (r->kind == LATENCY)
+		add_latency(t, latency_at(now, r->at), latency_at(last, r->at)->sum_us);
+	else
+		add(t, "%llu", (unsigned long long)(value_at(now, r->at) - before));
 }
 
-static void add_line(struct text *t, const struct metrics *m, const struct counters *now)
+/* A device's group, or with no name the sum of all, which is there even without any. */
+static void add_device(struct text *t, const struct device_kind *kind, const char *name,
+		       const struct device_counters *now, const struct device_counters *last)
+{
+	add(t, ",\"%s%s%s\":{", kind->group, name ? "_" : "", name ? name : "");
+	for (unsigned i = 0; i < kind->nr_keys; i++)
+		add(t, "\"%s\":%llu,", kind->keys[i],
+		    (unsigned long long)(now->counts[i] - last->counts[i]));
+	for (unsigned i = 0; i < kind->nr_latencies; i++) {
+		add(t, "%s\"%s\":", i ? "," : "", kind->latencies[i]);
+		add_latency(t, &now->latency[i], last->latency[i].sum_us);
+	}
+	add(t, "}");
+}
+
+static void sum_latency(struct latency *sum, const struct latency *one, bool is_first)
+{
+	sum->min_us = is_first || one->min_us < sum->min_us ? one->min_us : sum->min_us;
+	sum->max_us = one->max_us > sum->max_us ? one->max_us : sum->max_us;
+	sum->sum_us += one->sum_us;
+}
+
+static void sum_devices(struct device_counters *sum, const struct device_counters *devices,
+			unsigned nr)
+{
+	memset(sum, 0, sizeof(*sum));
+	for (unsigned d = 0; d < nr; d++) {
+		for (unsigned i = 0; i < NET_COUNTS; i++)
+			sum->counts[i] += devices[d].counts[i];
+		for (unsigned i = 0; i < BLOCK_LATENCIES; i++)
+			sum_latency(&sum->latency[i], &devices[d].latency[i], d == 0);
+	}
+}
+
+static void add_devices(struct text *t, const struct device_kind *kind, const char *const *names,
+			const struct device_counters *now, unsigned nr,
+			const struct device_counters *last, unsigned nr_last)
+{
+	static const struct device_counters none;
+	struct device_counters sum, last_sum;
+
+	sum_devices(&sum, now, nr);
+	sum_devices(&last_sum, last, nr_last);
+	add_device(t, kind, NULL, &sum, &last_sum);
+	for (unsigned i = 0; i < nr; i++)
+		add_device(t, kind, names[i], &now[i], i < nr_last ? &last[i] : &none);
+}
+
+static void add_line(struct text *t, const struct metrics *m, const struct counters *now,
+		     const struct metrics_devices *d)
 {
 	struct timespec ts;
 
@@ -210,22 +329,36 @@ static void add_line(struct text *t, const struct metrics *m, const struct count
 		if (is_last)
 			add(t, "}");
 	}
+	add_devices(t, &block, d->disks, d->counters->disks, d->nr_disks, m->devices_last.disks,
+		    m->nr_disks);
+	add_devices(t, &net, d->nets, d->counters->nets, d->nr_nets, m->devices_last.nets,
+		    m->nr_nets);
 	add(t, "}\n");
 }
 
-int metrics_flush(struct metrics *m, struct counters *now)
+static void remember(struct metrics *m, const struct counters *now, const struct metrics_devices *d)
 {
-	static char line[8192];
+	m->last = *now;
+	m->nr_disks = d->nr_disks;
+	m->nr_nets = d->nr_nets;
+	memcpy(m->devices_last.disks, d->counters->disks,
+	       d->nr_disks * sizeof(d->counters->disks[0]));
+	memcpy(m->devices_last.nets, d->counters->nets, d->nr_nets * sizeof(d->counters->nets[0]));
+}
+
+int metrics_flush(struct metrics *m, struct counters *now, const struct metrics_devices *devices)
+{
+	static char line[LINE_SIZE];
 	struct text t = { .buf = line, .size = sizeof(line) };
 	ssize_t n;
 
 	if (m->fd < 0)
 		return 0;
-	add_line(&t, m, now);
+	add_line(&t, m, now, devices);
 	must(!t.is_full);
 	n = write(m->fd, t.buf, t.used);
 	if (n == (ssize_t)t.used) {
-		m->last = *now;
+		remember(m, now, devices);
 		return 0;
 	}
 	now->metrics_missed++;

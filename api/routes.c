@@ -92,7 +92,7 @@ void api_init(struct api *api, const struct api_names *names, const struct api_o
 	api->vm = vm;
 	api->config = config;
 	api->log = *log;
-	api->metrics.fd = -1;
+	metrics_init(&api->metrics);
 	api->machine = (struct machine_body){ .has_vcpus = true,
 					      .has_mem = true,
 					      .has_smt = true,

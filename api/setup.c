@@ -223,10 +223,32 @@ void api_count(struct api *api)
 	api->counters.log_missed = log_missed();
 }
 
+/* The disks in the monitor's order, which is the guest's: the root first. */
+static void name_devices(const struct api *api, struct metrics_devices *d)
+{
+	const struct vm_config *config = api->config;
+
+	d->counters = &api->devices;
+	d->nr_disks = d->nr_nets = 0;
+	if (api->state == API_NOT_STARTED || !api->ops->count_devices)
+		return;
+	for (; d->nr_disks < config->nr_disks; d->nr_disks++)
+		d->disks[d->nr_disks] = config->disks[d->nr_disks].id;
+	for (; d->nr_nets < config->nr_nets; d->nr_nets++)
+		d->nets[d->nr_nets] = config->nets[d->nr_nets].id;
+}
+
 int api_flush_metrics(struct api *api)
 {
+	struct metrics_devices devices;
+
+	if (api->metrics.fd < 0)
+		return 0;
 	api_count(api);
-	return metrics_flush(&api->metrics, &api->counters);
+	name_devices(api, &devices);
+	if (devices.nr_disks || devices.nr_nets)
+		api->ops->count_devices(api->vm, &api->devices);
+	return metrics_flush(&api->metrics, &api->counters, &devices);
 }
 
 bool api_id_is_ok(const char *id)

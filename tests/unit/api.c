@@ -98,10 +98,20 @@ static void note_change(struct api *a)
 	seen.changes++;
 }
 
-static const struct api_ops ops = { note_start, note_pause, note_resume,
-				    note_disk,	note_net,   note_count };
-static const struct api_ops ops_without_devices = { note_start, note_pause, note_resume,
-						    NULL,	NULL,	    note_count };
+static void note_devices(void *vm, struct devices_counters *d)
+{
+	(void)vm;
+	d->disks[0].counts[BLOCK_READ_BYTES] += 4096;
+	d->disks[1].counts[BLOCK_READ_BYTES] += 512;
+	d->disks[1].latency[BLOCK_WRITE] =
+		(struct latency){ .min_us = 3, .max_us = 5, .sum_us = 8 };
+	d->nets[0].counts[NET_TX_REMAINING_REQS_COUNT] += 2;
+}
+
+static const struct api_ops ops = { note_start, note_pause, note_resume, note_disk,
+				    note_net,	note_count, note_devices };
+static const struct api_ops ops_without_devices = { note_start, note_pause, note_resume, NULL,
+						    NULL,	note_count, NULL };
 static const struct api_names names = { "mayfly", "mayfly API", "0.1.0", "unit" };
 
 static void make_api(const struct api_ops *with)
@@ -788,6 +798,60 @@ static void metrics(void **state)
 	assert_non_null(strstr(body, "mayfly_put_api_requests_actions_count 3\n"));
 }
 
+static void device_metrics(void **state)
+{
+	char line[16384] = "";
+	FILE *file;
+
+	(void)state;
+	done("PUT /metrics {\"metrics_path\":\"m\"}");
+	done(DRIVE("data", "false", DISK));
+	done(DRIVE("root", "true", DISK));
+	done(NET("n", ""));
+	start_it();
+	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
+	file = fopen("m", "r");
+	for (unsigned i = 0; i < 2; i++) { /* deltas, so both say the same */
+		assert_non_null(fgets(line, sizeof(line), file));
+		assert_non_null(
+			strstr(line, "\"update_fails\":0,\"read_bytes\":4608,\"write_bytes\":0,"));
+		assert_non_null(strstr(line, "\"block_root\":{\"activate_fails\":0,"));
+		assert_non_null(strstr(strstr(line, "\"block_root\""), "\"read_bytes\":4096,"));
+		assert_non_null(strstr(strstr(line, "\"block_data\""), "\"read_bytes\":512,"));
+		assert_non_null(strstr(line, "\"net\":{\"activate_fails\":0,"));
+		assert_non_null(strstr(strstr(line, "\"net_n\""),
+				       "\"tx_remaining_reqs_count\":2,"
+				       "\"tap_write_agg\":{\"min_us\":0,"));
+	}
+	assert_non_null(strstr(strstr(line, "\"block_data\""),
+			       "\"write_agg\":{\"min_us\":3,\"max_us\":5,\"sum_us\":0}}"));
+	fclose(file);
+}
+
+/* As many devices as there can be, with names as long as they can be: the line holds them. */
+static void many_device_metrics(void **state)
+{
+	static char line[70000];
+	FILE *file;
+
+	(void)state;
+	done("PUT /metrics {\"metrics_path\":\"m\"}");
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		snprintf(
+			line, sizeof(line),
+			"PUT /network-interfaces/%064u {\"iface_id\":\"%064u\",\"host_dev_name\":\"t%u\"}",
+			i, i, i);
+		done(line);
+	}
+	start_it();
+	file = fopen("m", "r");
+	assert_non_null(fgets(line, sizeof(line), file));
+	assert_int_equal(line[strlen(line) - 1], '\n');
+	snprintf(body, sizeof(body), "\"net_%064u\":{", DEVICES_MAX - 1);
+	assert_non_null(strstr(line, body));
+	fclose(file);
+}
+
 static void states(void **state)
 {
 	static const char *const before[] = {
@@ -985,6 +1049,8 @@ static const struct CMUnitTest tests[] = {
 	TEST("serial: a file, or standard output", serial_ports),
 	TEST("logger: level, form and file", loggers),
 	TEST("metrics: deltas in lines, totals for Prometheus", metrics),
+	TEST("metrics of devices: each and the sum, deltas", device_metrics),
+	TEST("metrics of as many devices as there can be", many_device_metrics),
 	TEST("what is allowed when, and a start that fails", states),
 	TEST("a config file starts at once, or says why not", config_files),
 	TEST("an answer that does not fit is refused", large_answers),
