@@ -14,12 +14,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG	  64
-#define MINUTE_MS 60000u
-#define RETRY_MS  1000u
-#define OUT_SIZE  (HTTP_HEAD_MAX + API_BODY_MAX)
+#define BACKLOG	   64
+#define MINUTE_MS  60000u
+#define RETRY_MS   1000u
+#define REFUSED_MS 100
+#define OUT_SIZE   (HTTP_HEAD_MAX + API_BODY_MAX)
 
 static void serve(struct connection *c);
+static void on_refused(struct op *op, int res);
 
 static void drop_descriptors(struct connection *c)
 {
@@ -241,9 +243,14 @@ static void accept_next(struct server *s)
 	loop_prepared(sqe, &s->accept_op);
 }
 
-static void refuse(const struct server *s, int fd)
+/*
+ * It is told at once, and then given a moment to say what it came for: closed under its hands, it
+ * would see its own write fail and never read why. The next client is taken after that.
+ */
+static void refuse(struct server *s, int fd)
 {
 	static const char body[] = "{ \"error\": \"Too many open connections\" }";
+	struct io_uring_sqe *sqe;
 	char text[256];
 	const int n = snprintf(text, sizeof(text),
 			       "HTTP/1.1 503\r\nServer: %s\r\nConnection: close\r\n"
@@ -251,14 +258,33 @@ static void refuse(const struct server *s, int fd)
 			       s->api->names.server, sizeof(body) - 1, body);
 
 	send_now(fd, text, (size_t)n);
-	/* What it sent already is read, or the close would tell it of an error before the answer.
-	 */
-	while (recv(fd, text, sizeof(text), MSG_DONTWAIT) > 0)
-		;
-	close(fd);
+	shutdown(fd, SHUT_WR);
+	s->refused_fd = fd;
+	if (loop_file_replace(s->loop, s->refused_file, fd)) {
+		on_refused(&s->refused_op, 0);
+		return;
+	}
+	sqe = loop_sqe(s->loop);
+	io_uring_prep_recv(sqe, s->refused_file, s->refused_input, sizeof(s->refused_input), 0);
+	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_IO_LINK;
+	loop_prepared(sqe, &s->refused_op);
+	s->moment = (struct __kernel_timespec){ .tv_nsec = REFUSED_MS * 1000000ll };
+	sqe = loop_sqe(s->loop);
+	io_uring_prep_link_timeout(sqe, &s->moment, 0);
+	loop_prepared(sqe, NULL);
 }
 
-static void welcome(struct server *s, int fd)
+static void on_refused(struct op *op, int res)
+{
+	struct server *s = container_of(op, struct server, refused_op);
+
+	(void)res; /* what it said is not listened to */
+	loop_file_replace(s->loop, s->refused_file, -1);
+	close(s->refused_fd);
+	accept_next(s);
+}
+
+static bool welcome(struct server *s, int fd)
 {
 	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
 		struct connection *c = &s->connections[i];
@@ -266,22 +292,24 @@ static void welcome(struct server *s, int fd)
 		if (c->fd >= 0)
 			continue;
 		if (loop_file_replace(s->loop, c->file, fd))
-			break;
+			return false;
 		c->fd = fd;
 		c->is_events = c->is_last = c->is_waiting = false;
 		http_init(&c->http, c->in, HTTP_BUFFER(s->config.body_max), s->config.body_max);
 		receive(c);
-		return;
+		return true;
 	}
-	refuse(s, fd);
+	return false;
 }
 
 static void on_accepted(struct op *op, int res)
 {
 	struct server *s = container_of(op, struct server, accept_op);
 
-	if (res >= 0)
-		welcome(s, res);
+	if (res >= 0 && !welcome(s, res)) {
+		refuse(s, res);
+		return;
+	}
 	if (res >= 0 || res == -EINTR || res == -EAGAIN || res == -ECONNABORTED) {
 		accept_next(s);
 		return;
@@ -352,7 +380,10 @@ static int open_server(struct server *s)
 	if (err)
 		return err;
 	s->file = loop_file(s->loop, s->fd);
-	return s->file < 0 ? s->file : make_connections(s);
+	s->refused_file = loop_file(s->loop, s->fd); /* keeps the place */
+	if (s->file < 0 || s->refused_file < 0)
+		return s->file < 0 ? s->file : s->refused_file;
+	return make_connections(s);
 }
 
 static void say_ready(const struct server *s)
@@ -374,6 +405,7 @@ int server_open(struct server *s, struct loop *loop, struct api *api,
 	s->config = *config;
 	s->accept_op.done = on_accepted;
 	s->retry_op.done = on_retry;
+	s->refused_op.done = on_refused;
 	err = open_server(s);
 	if (err) {
 		server_close(s);

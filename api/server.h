@@ -44,8 +44,10 @@ struct server {
 	int fd, file;
 	bool is_bound;
 	bool is_busy; /* a request is being done; its handler may let the loop go on */
-	struct op accept_op, retry_op, metrics_op;
-	struct __kernel_timespec retry, minute;
+	struct op accept_op, retry_op, refused_op, metrics_op;
+	struct __kernel_timespec retry, moment, minute;
+	int refused_fd, refused_file; /* the client that found no room */
+	char refused_input[256];
 	struct connection connections[SERVER_CONNECTIONS];
 };
 

@@ -171,14 +171,16 @@ until_status() {
 story "of eleven clients the last is refused; when one leaves there is room again"
 held=''
 mkfifo "$T/hold"
+sleep 1000 > "$T/hold" &
+holder=$!
 for i in 1 2 3 4 5 6 7 8 9 10; do
-	socat - "UNIX-CONNECT:$SOCKET" < "$T/hold" > /dev/null 2>&1 &
+	{ request GET /version; cat "$T/hold"; } | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/held.$i" 2>&1 &
 	held="$held $!"
+	until grep -qs firecracker_version "$T/held.$i"; do sleep 0.1; done
 done
-exec 4> "$T/hold"
-until_status 503
+ask GET /version
 answers 'HTTP/1.1 503\r\nServer: mayfly API\r\nConnection: close\r\nContent-Length: 40\r\n\r\n{ "error": "Too many open connections" }'
-exec 4>&-
+kill $holder
 until_status 200
 gives 200 '{"firecracker_version":"0.1.0"}'
 for i in $held; do wait "$i"; done
@@ -455,7 +457,7 @@ story "events tell each state, the reason and the exit code, until the end"
 serve
 request GET /events | socat -t 30 - "UNIX-CONNECT:$SOCKET,shut-none" > "$T/events" &
 events=$!
-until grep -q "Not started" "$T/events"; do sleep 0.1; done
+until grep -qs "Not started" "$T/events"; do sleep 0.1; done
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
 ask PUT /actions '{"action_type":"InstanceStart"}'
 ask PATCH /vm '{"state":"Paused"}'

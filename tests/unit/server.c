@@ -332,6 +332,10 @@ static void eleventh(void **state)
 	}
 	for (unsigned i = 0; i < 3; i++) {
 		fd = connect_to();
+		if (i == 1) /* it comes with a request, and a little later */
+			usleep(20000);
+		if (i)
+			put(fd, "GET /version HTTP/1.1\r\n\r\n");
 		comes(fd, "HTTP/1.1 503\r\nServer: unit\r\nConnection: close\r\nContent-Length: 40"
 			  "\r\n\r\n{ \"error\": \"Too many open connections\" }");
 		assert_int_equal(rest(fd), 0);
