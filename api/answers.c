@@ -24,7 +24,6 @@ int get_version(struct call *c)
 int get_machine(struct call *c)
 {
 	c->answer = json_write(&machine_put, &c->api->machine);
-	c->is_deprecated = false;
 	return c->answer ? 0 : call_refuse(c, "The answer is larger than mayfly can send.");
 }
 
