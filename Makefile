@@ -9,7 +9,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := all
-SOURCES := $(wildcard vmm/*.c virtio/*.c)
+SOURCES := $(wildcard vmm/*.c virtio/*.c api/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/init.o
 
 # musl, statically linked at a random address. musl-gcc knows no static-pie, so the start files are named.
@@ -38,7 +38,7 @@ RUN_DEPS += qemu-system-x86 busybox-static kmod             # the svm host
 DEPS := $(RUN_DEPS)
 DEPS += flex bison bc libelf-dev patch                      # make kernel
 DEPS += bochs bochs-term bochsbios vgabios isolinux syslinux-common genisoimage # the vtx host
-DEPS += libcmocka-dev acpica-tools mandoc socat procps iproute2 passt # tests
+DEPS += libcmocka-dev acpica-tools mandoc socat curl procps iproute2 passt # tests
 DEPS += clang libclang-rt-14-dev                            # make fuzz
 DEPS += clang-format clang-tidy cppcheck                    # make check
 DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs        # make rootfs

@@ -11,7 +11,18 @@
 #include "../vmm/layout.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/*
+ * What every Linux guest is told, before the user's own words:
+ *   console=ttyS0        there is one serial port
+ *   reboot=panic_warm    lets the monitor tell a panic from a reboot (power.c)
+ *   panic=-1             a panic resets at once, which ends the process
+ *   pci=off              there is no PCI bus to look for
+ *   8250.nr_uarts=1      nor a second serial port
+ */
+#define CMDLINE_DEFAULT "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
 
 enum serial_kind {
 	SERIAL_STDIO,
@@ -25,6 +36,7 @@ struct serial_config {
 	enum serial_kind kind;
 	const char *path;  /* of the file or socket */
 	uint64_t max_size; /* bytes the file may grow to; 0: no limit */
+	bool is_tty_only;  /* SERIAL_STDIO: standard input is read only where it is a terminal */
 };
 
 /* What runs in the guest instead of its own init; argc 0: nothing, the guest boots as it likes. */
@@ -91,6 +103,7 @@ struct vm_config {
 	char cmdline[CMDLINE_SIZE];
 	uint64_t mem_size; /* bytes, a multiple of 4096, MEM_MIN to MEM_MAX */
 	unsigned cpus;	   /* 1 to MAX_VCPUS */
+	bool huge_pages;   /* the host is asked for transparent huge pages */
 	enum hv_provider hv;
 	struct serial_config serial;
 	struct disk_config disks[DEVICES_MAX]; /* the root disk first, so that it is vda */
@@ -102,5 +115,23 @@ struct vm_config {
 	const char *timeline; /* file for the phases' time stamps, or NULL */
 	bool report;	      /* say at the end how long it took */
 };
+
+/* The checks that all who fill it share. */
+bool config_mem_is_ok(uint64_t bytes);
+bool config_cpus_is_ok(uint64_t cpus);
+
+/*
+ * The kernel's command line: these words (those that are NULL or "" left out) with blanks between
+ * them. Returns the bytes that all of them take; where that is CMDLINE_SIZE or more, they did not
+ * fit.
+ */
+size_t config_cmdline(struct vm_config *config, const char *const *words, unsigned nr);
+
+/* The words that name the root disk to the kernel, or "". */
+#define CONFIG_ROOT_SIZE 128u
+void config_root(const struct vm_config *config, char words[CONFIG_ROOT_SIZE]);
+
+/* "02:fc:00:00:00:05" to its six bytes; false where it is none. */
+bool config_mac(const char *text, uint8_t mac[6]);
 
 #endif

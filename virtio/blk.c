@@ -426,10 +426,15 @@ int blk_open(struct blk *b, const struct disk_config *config)
 	return disk_open(&b->disk, config);
 }
 
+static size_t requests_size(unsigned nr_queues)
+{
+	return (size_t)nr_queues * QUEUE_MAX * sizeof(struct blk_request);
+}
+
 int blk_init(struct blk *b, unsigned nr_queues, const struct mem *mem)
 {
 	const struct disk_config *config = b->disk.config;
-	const size_t size = (size_t)nr_queues * QUEUE_MAX * sizeof(*b->requests);
+	const size_t size = requests_size(nr_queues);
 	uint64_t features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY;
 
 	if (config->is_read_only)
@@ -443,8 +448,10 @@ int blk_init(struct blk *b, unsigned nr_queues, const struct mem *mem)
 	/* Touched, and so paid for, only as far as the guest has requests at once. */
 	b->requests = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (b->requests == MAP_FAILED)
+	if (b->requests == MAP_FAILED) {
+		b->requests = NULL;
 		return fail(-errno, "%s: memory for its requests", config->path);
+	}
 	virtio_init(&b->dev, &ops, config->id, VIRTIO_ID_BLOCK, features, nr_queues, mem);
 	fill_config(b);
 	limit_init(&b->limit, &config->limit, now_ns());
@@ -468,7 +475,14 @@ void blk_resize(struct blk *b)
 	virtio_config_set(&b->dev, offsetof(struct config, capacity), &capacity, sizeof(capacity));
 }
 
+/* What is in flight still uses all of it: then it goes with the process. */
 void blk_close(struct blk *b)
 {
-	disk_close(&b->disk, b->nr_in_flight == 0);
+	const bool is_idle = b->nr_in_flight == 0;
+
+	disk_close(&b->disk, is_idle);
+	if (is_idle && b->requests)
+		munmap(b->requests, requests_size(b->dev.nr_queues));
+	if (is_idle)
+		b->requests = NULL;
 }

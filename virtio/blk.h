@@ -59,7 +59,8 @@ int blk_attach(struct blk *blk, struct loop *loop);
 /* The image may have another size now: tells the guest. On the loop's thread. */
 void blk_resize(struct blk *blk);
 
-/* At the end, when the loop runs no more. */
+/* At the end, when the loop runs no more, or where the device was not made in the end. Not opened:
+ * nothing. */
 void blk_close(struct blk *blk);
 
 #endif

@@ -689,20 +689,30 @@ static void save_bitmap(struct disk *d)
 		fail(-errno, "%s: what was not flushed is lost", d->config->overlay);
 }
 
-static void unlock(int fd)
+/* The lock first, by itself: the ring may hold the file for a while yet. */
+static void release(struct disk_file *file)
 {
 	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	if (fd >= 0)
-		fcntl(fd, F_OFD_SETLK, &lock);
+	if (file->fd >= 0) {
+		fcntl(file->fd, F_OFD_SETLK, &lock);
+		close(file->fd);
+	}
+	if (file->direct_fd >= 0)
+		close(file->direct_fd);
+	file->fd = file->direct_fd = -1;
 }
 
 void disk_close(struct disk *d, bool is_idle)
 {
+	if (!d->config)
+		return;
 	if (d->has_layer && !d->is_volatile)
 		save_bitmap(d);
 	if (!is_idle || d->copying || d->flush_stage != FLUSH_NONE)
 		return;
-	unlock(d->base.fd);
-	unlock(d->layer.fd);
+	release(&d->base);
+	release(&d->layer);
+	overlay_close(&d->overlay);
+	d->config = NULL;
 }

@@ -75,6 +75,8 @@ struct link_ops {
 	void (*negotiated)(struct link *link, uint64_t features);
 	/* Frames are to come on this many queues. 0 or -errno. NULL: there is one. */
 	int (*set_queues)(struct link *link, unsigned nr);
+	/* Nothing can be refused any more: what it waits for by itself begins here. May be NULL. */
+	void (*listen)(struct link *link);
 	void (*close)(struct link *link);
 };
 

@@ -509,16 +509,13 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops, const 
 	pthread_cond_init(&dev->is_idle, &attr);
 }
 
-static int listen_to(struct virtio_device *dev, unsigned queue, int fd)
+static int add_kick(struct virtio_device *dev, unsigned queue, int fd)
 {
 	struct virtio_kick *k = &dev->kicks[queue];
 
 	*k = (struct virtio_kick){ .op.done = on_kick, .again_op.done = on_again, .dev = dev };
 	k->file = loop_file(dev->loop, fd);
-	if (k->file < 0)
-		return k->file;
-	read_kick(k);
-	return 0;
+	return k->file < 0 ? k->file : 0;
 }
 
 int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd,
@@ -528,14 +525,21 @@ int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wa
 
 	dev->loop = loop;
 	dev->irq_fd = irq_fd;
-	dev->wake_fd = wake_fd;
 	dev->wake_op.done = on_wake;
 	dev->notify_turn.end = notify;
 	dev->wake_file = loop_file(loop, wake_fd);
 	if (dev->wake_file < 0)
 		return fail(dev->wake_file, "registering an eventfd");
-	loop_read(loop, &dev->wake_op, dev->wake_file, &dev->wake_count, sizeof(dev->wake_count));
+	dev->wake_fd = wake_fd;
 	for (unsigned i = 0; i < dev->nr_queues && !err; i++)
-		err = listen_to(dev, i, kick_fds[i]);
+		err = add_kick(dev, i, kick_fds[i]);
 	return err ? fail(err, "registering an eventfd") : 0;
+}
+
+void virtio_listen(struct virtio_device *dev)
+{
+	loop_read(dev->loop, &dev->wake_op, dev->wake_file, &dev->wake_count,
+		  sizeof(dev->wake_count));
+	for (unsigned i = 0; i < dev->nr_queues; i++)
+		read_kick(&dev->kicks[i]);
 }

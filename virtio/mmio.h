@@ -118,6 +118,10 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops, const 
 int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd,
 		const int *kick_fds);
 
+/* Begins to hear the driver. Once nothing can be refused any more: from here on the ring is in use.
+ */
+void virtio_listen(struct virtio_device *dev);
+
 /* For the bus: the window of DEVICE_SIZE bytes. On vCPU threads. */
 void virtio_access(void *dev, uint64_t offset, uint8_t *data, unsigned len, bool write);
 

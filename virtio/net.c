@@ -835,6 +835,13 @@ int net_attach(struct net *n, struct loop *loop)
 	}
 }
 
+void net_listen(struct net *n)
+{
+	virtio_listen(&n->dev);
+	if (n->link->ops->listen)
+		n->link->ops->listen(n->link);
+}
+
 void net_close(struct net *n)
 {
 	if (n->link)

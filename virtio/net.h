@@ -106,6 +106,9 @@ int net_init(struct net *net, const struct mem *mem);
 /* Hands the link's descriptors to the loop that virtio_open() is given. 0 or -errno, logged. */
 int net_attach(struct net *net, struct loop *loop);
 
+/* Begins to hear driver and link. Once nothing can be refused any more. */
+void net_listen(struct net *net);
+
 /* At the end, when the loop runs no more; not opened: nothing. */
 void net_close(struct net *net);
 

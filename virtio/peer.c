@@ -22,11 +22,13 @@
 
 static void peer_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
 static int peer_send(struct link *link, unsigned queue, struct link_out *out);
+static void peer_listen(struct link *link);
 static void peer_close(struct link *link);
 
 static const struct link_ops ops = {
 	.receive = peer_receive,
 	.send = peer_send,
+	.listen = peer_listen,
 	.close = peer_close,
 };
 
@@ -351,7 +353,13 @@ int peer_attach(struct peer *p, struct loop *loop)
 		return fail(p->file < 0 ? p->file : p->watch_file, "%s: registering its sockets",
 			    p->link.name);
 	p->watch_op.done = on_events;
-	loop_read(loop, &p->watch_op, p->watch_file, p->events, sizeof(p->events));
-	connect_all(p);
 	return 0;
+}
+
+static void peer_listen(struct link *link)
+{
+	struct peer *p = container_of(link, struct peer, link);
+
+	loop_read(link->loop, &p->watch_op, p->watch_file, p->events, sizeof(p->events));
+	connect_all(p);
 }

@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* With a job the console is the job's: of the kernel's messages only a panic's come through. */
-#define CMDLINE_JOB " loglevel=1 " JOB_CMDLINE
+#define CMDLINE_JOB "loglevel=1 " JOB_CMDLINE
 
 #define MEM_DEFAULT (128ul << 20)
 
@@ -94,8 +94,7 @@ static int take_initrd(struct vm_config *c, const char *value)
 
 static int take_mem(struct vm_config *c, const char *value)
 {
-	if (args_size(value, &c->mem_size) || c->mem_size < MEM_MIN || c->mem_size > MEM_MAX ||
-	    c->mem_size % 4096)
+	if (args_size(value, &c->mem_size) || !config_mem_is_ok(c->mem_size))
 		return fail(0, "--mem %s: give 16M to 1T, in whole pages of 4K", value);
 	return 0;
 }
@@ -105,7 +104,7 @@ static int take_cpus(struct vm_config *c, const char *value)
 	const char *rest;
 	uint64_t n;
 
-	if (number(value, &n, &rest) || *rest || n < 1 || n > MAX_VCPUS)
+	if (number(value, &n, &rest) || *rest || !config_cpus_is_ok(n))
 		return fail(0, "--cpus %s: give 1 to %u", value, MAX_VCPUS);
 	c->cpus = (unsigned)n;
 	return 0;
@@ -206,17 +205,22 @@ static int take_net(struct vm_config *c, const char *value)
 	return args_net((char *)value, &c->nets[c->nr_nets++]); /* ours to cut */
 }
 
+int args_hv(const char *text, enum hv_provider *hv)
+{
+	if (!strcmp(text, "auto"))
+		*hv = HV_AUTO;
+	else if (!strcmp(text, "mayfly"))
+		*hv = HV_MAYFLY;
+	else if (!strcmp(text, "kvm"))
+		*hv = HV_KVM;
+	else
+		return fail(0, "--hv %s: give auto, mayfly or kvm", text);
+	return 0;
+}
+
 static int take_hv(struct vm_config *c, const char *value)
 {
-	if (!strcmp(value, "auto"))
-		c->hv = HV_AUTO;
-	else if (!strcmp(value, "mayfly"))
-		c->hv = HV_MAYFLY;
-	else if (!strcmp(value, "kvm"))
-		c->hv = HV_KVM;
-	else
-		return fail(0, "--hv %s: give auto, mayfly or kvm", value);
-	return 0;
+	return args_hv(value, &c->hv);
 }
 
 static int take_timeline(struct vm_config *c, const char *value)
@@ -326,17 +330,13 @@ static int name_nets(struct vm_config *c)
 	return 0;
 }
 
-static const char *root_words(const struct vm_config *c)
-{
-	if (c->nr_disks == 0 || !c->disks[0].is_root)
-		return "";
-	return c->disks[0].is_read_only ? " root=/dev/vda ro" : " root=/dev/vda rw";
-}
-
 static int finish(struct vm_config *c)
 {
 	static char term[64];
-	int n;
+	char root[CONFIG_ROOT_SIZE];
+	const char *const words[] = { CMDLINE_DEFAULT, root, c->job.argc ? CMDLINE_JOB : NULL,
+				      extra_cmdline };
+	size_t n;
 
 	if (!c->kernel)
 		return fail(
@@ -350,11 +350,10 @@ static int finish(struct vm_config *c)
 	}
 	if (name_disks(c) || name_nets(c))
 		return -EINVAL;
-	n = snprintf(c->cmdline, sizeof(c->cmdline), "%s%s%s%s%s", CMDLINE_DEFAULT, root_words(c),
-		     c->job.argc ? CMDLINE_JOB : "", extra_cmdline ? " " : "",
-		     extra_cmdline ? extra_cmdline : "");
-	if (n >= (int)sizeof(c->cmdline))
-		return fail(0, "command line: %d bytes; at most %zu go in", n,
+	config_root(c, root);
+	n = config_cmdline(c, words, sizeof(words) / sizeof(words[0]));
+	if (n >= sizeof(c->cmdline))
+		return fail(0, "command line: %zu bytes; at most %zu go in", n,
 			    sizeof(c->cmdline) - 1);
 	return 0;
 }

@@ -6,16 +6,6 @@
 #include "../api/config.h"
 
 /*
- * What every Linux guest is told, before the user's own words:
- *   console=ttyS0        there is one serial port
- *   reboot=panic_warm    lets the monitor tell a panic from a reboot (power.c)
- *   panic=-1             a panic resets at once, which ends the process
- *   pci=off              there is no PCI bus to look for
- *   8250.nr_uarts=1      nor a second serial port
- */
-#define CMDLINE_DEFAULT "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
-
-/*
  * Fills *config from argv[1..argc), argv[0] being "run". 0; 1 where help was asked for and printed;
  * -EINVAL with one line logged. The config borrows from argv.
  */
@@ -41,6 +31,9 @@ int args_bucket(char *text, struct token_bucket *bucket);
 
 /* "128M" -> bytes; suffixes K, M, G, T or none. 0 or -EINVAL; nothing is logged. */
 int args_size(const char *text, uint64_t *bytes);
+
+/* "auto", "mayfly", "kvm". 0 or -EINVAL, logged. */
+int args_hv(const char *text, enum hv_provider *hv);
 
 /* "30s" -> milliseconds; suffixes ms, s, m, h, or none for seconds. 0 or -EINVAL. */
 int args_duration(const char *text, uint64_t *ms);

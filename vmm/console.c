@@ -411,7 +411,7 @@ static int open_stdio(struct console *c, bool is_job)
 {
 	int err = 0;
 
-	if (term_is_usable() || !isatty(STDIN_FILENO))
+	if (isatty(STDIN_FILENO) ? term_is_usable() : !c->config->is_tty_only)
 		c->in = loop_file(c->loop, STDIN_FILENO);
 	c->out = loop_file(c->loop, STDOUT_FILENO);
 	c->holds_stdout = c->out >= 0;
@@ -552,4 +552,5 @@ void console_close(struct console *c)
 		loop_file_replace(c->loop, c->out, -1);
 	if (c->is_bound)
 		unlink(c->config->path);
+	c->is_bound = false;
 }

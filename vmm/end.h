@@ -31,6 +31,10 @@ enum end_reason {
 #define EXIT_MONITOR	  125
 #define EXIT_SIGNAL	  128 /* plus the signal's number */
 
+/* Of `mayfly serve`, as Firecracker has them. */
+#define EXIT_BAD_CONFIG	   152 /* the config file */
+#define EXIT_BAD_ARGUMENTS 153
+
 struct end {
 	atomic_int reason;
 	atomic_int job_status; /* 0 to 255 as the guest reported it, or -1 */

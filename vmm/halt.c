@@ -29,7 +29,7 @@ static bool all_dead(struct vcpus *vcpus)
 {
 	bool dead;
 
-	vcpus_pause(vcpus);
+	vcpus_pause(vcpus, NULL, NULL);
 	dead = vcpus_are_dead(vcpus);
 	vcpus_resume(vcpus);
 	return dead;
@@ -52,6 +52,9 @@ static void on_timer(struct op *op, int res)
 
 	(void)res; /* -ETIME, the only way it ends */
 	if (h->vcpus->end->reason != END_NONE)
+		return;
+	h->is_due = h->is_held;
+	if (h->is_held)
 		return;
 	if (!is_active && all_dead(h->vcpus)) {
 		end_now(h->vcpus->end, END_HALTED);
@@ -80,7 +83,7 @@ static void on_poke(struct op *op, int res)
 	loop_read(h->loop, &h->poke_op, h->file, &h->pokes, sizeof(h->pokes));
 }
 
-int halt_watch(struct halt *h, struct loop *loop, struct vcpus *vcpus)
+int halt_init(struct halt *h, struct loop *loop, struct vcpus *vcpus)
 {
 	*h = (struct halt){ .loop = loop, .vcpus = vcpus };
 	h->timer_op.done = on_timer;
@@ -88,7 +91,19 @@ int halt_watch(struct halt *h, struct loop *loop, struct vcpus *vcpus)
 	h->file = loop_file(loop, vcpus->poke_fd);
 	if (h->file < 0)
 		return fail(h->file, "registering an eventfd");
-	loop_read(loop, &h->poke_op, h->file, &h->pokes, sizeof(h->pokes));
-	look_again(h, SOON_MS);
 	return 0;
+}
+
+void halt_watch(struct halt *h)
+{
+	loop_read(h->loop, &h->poke_op, h->file, &h->pokes, sizeof(h->pokes));
+	look_again(h, SOON_MS);
+}
+
+void halt_hold(struct halt *h, bool is_held)
+{
+	h->is_held = is_held;
+	if (!is_held && h->is_due)
+		look_again(h, SOON_MS);
+	h->is_due = false;
 }

@@ -20,9 +20,16 @@ struct halt {
 	uint64_t exits;
 	int file; /* of vcpus->poke_fd */
 	uint64_t pokes;
+	bool is_held, is_due; /* held: does not look; a look was due meanwhile */
 };
 
-/* Starts looking; once the vCPU threads exist. 0 or -errno, logged. */
-int halt_watch(struct halt *halt, struct loop *loop, struct vcpus *vcpus);
+/* Makes all ready, once the vCPUs exist. 0 or -errno, logged. */
+int halt_init(struct halt *halt, struct loop *loop, struct vcpus *vcpus);
+
+/* Starts looking, once their threads exist. */
+void halt_watch(struct halt *halt);
+
+/* While the vCPUs are paused for somebody else, nobody looks: a look would let them run. */
+void halt_hold(struct halt *halt, bool is_held);
 
 #endif

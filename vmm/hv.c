@@ -104,6 +104,24 @@ int hv_open(struct hv *hv, enum hv_provider provider)
 	return 0;
 }
 
+void hv_close(struct hv *hv)
+{
+	if (hv->vm_fd >= 0)
+		close(hv->vm_fd);
+	if (hv->sys_fd >= 0)
+		close(hv->sys_fd);
+	hv->vm_fd = hv->sys_fd = -1;
+}
+
+void hv_destroy_vcpu(const struct hv *hv, struct hv_vcpu *vcpu)
+{
+	if (vcpu->run)
+		munmap(vcpu->run, hv->run_size);
+	if (vcpu->fd >= 0)
+		close(vcpu->fd);
+	*vcpu = (struct hv_vcpu){ .fd = -1 };
+}
+
 int hv_create_vm(struct hv *hv, unsigned pins)
 {
 	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { pins } };
@@ -173,7 +191,10 @@ int hv_create_vcpu(const struct hv *hv, struct hv_vcpu *vcpu, unsigned id)
 	if (vcpu->fd < 0)
 		return vcpu->fd;
 	vcpu->run = mmap(NULL, hv->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
-	return vcpu->run == MAP_FAILED ? -errno : 0;
+	if (vcpu->run != MAP_FAILED)
+		return 0;
+	vcpu->run = NULL;
+	return -errno;
 }
 
 int hv_tsc_khz(const struct hv_vcpu *vcpu)

@@ -44,6 +44,10 @@ struct hv_msrs {
 /* Opens the provider (auto: the module where it is loaded) and checks it; logs why it cannot. */
 int hv_open(struct hv *hv, enum hv_provider provider);
 
+/* Closes what is open; harmless after an hv_open() that failed. The vCPUs go first. */
+void hv_close(struct hv *hv);
+void hv_destroy_vcpu(const struct hv *hv, struct hv_vcpu *vcpu);
+
 /* The same check for `mayfly check`: opens and closes, says nothing. 0 or -errno. */
 int hv_probe(const char *device);
 

@@ -3,52 +3,168 @@
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
-static const char prefix[] = "mayfly: ";
+#define LINE 1024u
 
-static void line(int err, const char *fmt, va_list ap)
+static struct log_form form = { .fd = STDERR_FILENO, .level = LOG_TRACE };
+static atomic_uint_fast64_t missed;
+static _Thread_local char last_failure[LINE];
+
+static const char *const names[] = {
+	[LOG_OFF] = "OFF",   [LOG_ERROR] = "ERROR", [LOG_WARN] = "WARN",
+	[LOG_INFO] = "INFO", [LOG_DEBUG] = "DEBUG", [LOG_TRACE] = "TRACE",
+};
+
+void log_to(const struct log_form *to)
 {
-	char buf[1024];
-	const size_t room = sizeof(buf) - 1; /* the last byte is for the newline */
-	size_t used = sizeof(prefix) - 1;
-	int n;
-
-	memcpy(buf, prefix, used);
-	n = vsnprintf(buf + used, room - used, fmt, ap);
-	used = n < 0 ? used : used + (size_t)n;
-	if (used < room && err < 0) {
-		n = snprintf(buf + used, room - used, ": %s", strerror(-err));
-		used = n < 0 ? used : used + (size_t)n;
-	}
-	if (used >= room)
-		used = room - 1;
-	buf[used++] = '\n';
-	if (write(STDERR_FILENO, buf, used) < 0)
-		return; /* there is no one left to tell */
+	form = *to;
 }
 
-int fail(int err, const char *fmt, ...)
+uint64_t log_missed(void)
+{
+	return missed;
+}
+
+bool log_is_on(enum log_level level)
+{
+	return level <= form.level;
+}
+
+const char *log_last_failure(void)
+{
+	return last_failure;
+}
+
+/* snprintf() for a line that is put together piece by piece; what does not fit is left out. */
+struct text {
+	char bytes[LINE];
+	size_t used;
+};
+
+static void add(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_list(struct text *t, const char *fmt, va_list ap)
+{
+	const size_t room = sizeof(t->bytes) - 1 - t->used; /* the last byte is the newline's */
+	const int n = vsnprintf(t->bytes + t->used, room, fmt, ap);
+
+	if (n > 0)
+		t->used += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static void add(struct text *t, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	line(err, fmt, ap);
+	add_list(t, fmt, ap);
 	va_end(ap);
+}
+
+static void add_stamp(struct text *t, enum log_level level, const char *file, int line)
+{
+	char thread[16] = "", when[32] = "";
+	struct timespec now;
+	struct tm tm;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (gmtime_r(&now.tv_sec, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	prctl(PR_GET_NAME, thread);
+	add(t, "%s.%09ld [%s:%s", when, now.tv_nsec, form.id, thread);
+	if (form.show_level)
+		add(t, ":%s", names[level]);
+	if (form.show_origin && file)
+		add(t, ":%s:%d", file, line);
+	add(t, "] ");
+}
+
+/* The log of a process that serves holds nobody up: what its reader does not take is lost. */
+static bool is_taken(int fd)
+{
+	struct pollfd out = { .fd = fd, .events = POLLOUT };
+
+	return !form.is_stamped || poll(&out, 1, 0) == 1;
+}
+
+static void say(struct text *t)
+{
+	t->bytes[t->used++] = '\n';
+	if (!is_taken(form.fd) || write(form.fd, t->bytes, t->used) < 0)
+		missed++; /* there is no one left to tell */
+}
+
+static bool is_wanted(enum log_level level, const char *file)
+{
+	if (level > form.level)
+		return false;
+	return !file || !form.module || !strncmp(file, form.module, strlen(form.module));
+}
+
+static void begin(struct text *t, enum log_level level, const char *file, int line)
+{
+	t->used = 0;
+	if (form.is_stamped)
+		add_stamp(t, level, file, line);
+	else
+		add(t, "mayfly: ");
+}
+
+void log_at(enum log_level level, const char *file, int line, const char *fmt, ...)
+{
+	struct text t;
+	va_list ap;
+
+	if (!is_wanted(level, file))
+		return;
+	begin(&t, level, file, line);
+	va_start(ap, fmt);
+	add_list(&t, fmt, ap);
+	va_end(ap);
+	say(&t);
+}
+
+int fail(int err, const char *fmt, ...)
+{
+	struct text t;
+	size_t start;
+	va_list ap;
+
+	begin(&t, LOG_ERROR, NULL, 0);
+	start = t.used;
+	va_start(ap, fmt);
+	add_list(&t, fmt, ap);
+	va_end(ap);
+	if (err < 0)
+		add(&t, ": %s", strerror(-err));
+	memcpy(last_failure, t.bytes + start, t.used - start);
+	last_failure[t.used - start] = '\0';
+	if (is_wanted(LOG_ERROR, NULL))
+		say(&t);
 	return err ? err : -EINVAL;
 }
 
 void note(const char *fmt, ...)
 {
+	struct text t;
 	va_list ap;
 
+	if (!is_wanted(LOG_INFO, NULL))
+		return;
+	begin(&t, LOG_INFO, NULL, 0);
 	va_start(ap, fmt);
-	line(0, fmt, ap);
+	add_list(&t, fmt, ap);
 	va_end(ap);
+	say(&t);
 }
 
 _Noreturn void must_failed(const char *what, const char *file, int line_number)

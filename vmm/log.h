@@ -1,10 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines for the operator, on standard error, each in one write(2), so that lines of several threads
- * and processes never mix. No allocation; usable from any thread.
+ * Lines for the operator, on standard error or where log_to() says, each in one write(2), so that
+ * lines of several threads and processes never mix. No allocation; usable from any thread.
  */
 #ifndef VMM_LOG_H
 #define VMM_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_level { LOG_OFF, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
+
+/* How lines look: "mayfly: text", or stamped "2026-08-21T10:00:00.123456789 [id:thread] text". */
+struct log_form {
+	int fd; /* does not block: what it does not take at once is lost, and counted */
+	enum log_level level;
+	bool is_stamped, show_level, show_origin;
+	const char *id;
+	const char *module; /* of lines with an origin only those from there ("api"), or NULL */
+};
+
+/* The caller keeps the strings. Only while there is one thread. */
+void log_to(const struct log_form *form);
+uint64_t log_missed(void);
+
+/* A line with its level and, for show_origin, its place in the sources. */
+#define log_line(level, ...) log_at(level, __FILE__, __LINE__, __VA_ARGS__)
+void log_at(enum log_level level, const char *file, int line, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+bool log_is_on(enum log_level level);
+
+/* What this thread's last fail() said, without its prefix; "" before the first. */
+const char *log_last_failure(void);
 
 /*
  * Says why something failed, in one line: "mayfly: <text>: <errno text>" where err is negative,

@@ -82,6 +82,12 @@ int loop_file(struct loop *loop, int fd)
 	return (int)index;
 }
 
+void loop_files_cut(struct loop *loop, unsigned nr)
+{
+	while (loop->nr_files > nr)
+		must(loop_file_replace(loop, (int)--loop->nr_files, -1) == 0);
+}
+
 int loop_file_replace(struct loop *loop, int file, int fd)
 {
 	const int n = io_uring_register_files_update(&loop->ring, (unsigned)file, &fd, 1);
@@ -233,26 +239,45 @@ void loop_cancel(struct loop *loop, struct op *op)
 	loop_prepared(sqe, NULL); /* the outcome shows in op's own completion */
 }
 
+/* Released one by one: a callback may submit, and that may wait for room here. */
+static void complete(struct loop *loop)
+{
+	struct io_uring_cqe *cqe;
+
+	while (!loop->stopped && io_uring_peek_cqe(&loop->ring, &cqe) == 0) {
+		struct op *op = io_uring_cqe_get_data(cqe);
+		const int res = cqe->res;
+
+		io_uring_cqe_seen(&loop->ring, cqe);
+		if (op)
+			op->done(op, res);
+	}
+}
+
+static bool is_passing(int err)
+{
+	return err == -EINTR || err == -EAGAIN || err == -EBUSY;
+}
+
 int loop_run(struct loop *loop)
 {
 	while (!loop->stopped) {
-		struct io_uring_cqe *cqe;
 		const int err = enter(loop);
 
-		if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY)
+		if (err < 0 && !is_passing(err))
 			return fail(err, "io_uring_enter");
-		/* Released one by one: a callback may submit, and that may wait for room here. */
-		while (!loop->stopped && io_uring_peek_cqe(&loop->ring, &cqe) == 0) {
-			struct op *op = io_uring_cqe_get_data(cqe);
-			const int res = cqe->res;
-
-			io_uring_cqe_seen(&loop->ring, cqe);
-			if (op)
-				op->done(op, res);
-		}
+		complete(loop);
 		end_turn(loop);
 	}
 	return 0;
+}
+
+void loop_turn(struct loop *loop)
+{
+	const int err = io_uring_submit_and_get_events(&loop->ring);
+
+	must(err >= 0 || is_passing(err));
+	complete(loop);
 }
 
 void loop_stop(struct loop *loop)

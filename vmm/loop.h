@@ -47,6 +47,12 @@ int loop_init(struct loop *loop);
  */
 int loop_file(struct loop *loop, int fd);
 
+/*
+ * Forgets all files registered since nr_files was `nr`; no operation on them may be in flight. For
+ * what was set up and came to nothing: so what may fail comes before what submits.
+ */
+void loop_files_cut(struct loop *loop, unsigned nr);
+
 /* Puts another descriptor in the place of `file`; -1 leaves it empty. 0 or -errno. */
 int loop_file_replace(struct loop *loop, int file, int fd);
 
@@ -97,6 +103,12 @@ void loop_cancel(struct loop *loop, struct op *op);
 
 /* Runs completions, one io_uring_enter a turn, until loop_stop(). 0 or -errno, logged. */
 int loop_run(struct loop *loop);
+
+/*
+ * What can be done without waiting: for a callback that has to wait for something else, and must
+ * not hold up all others meanwhile. Any other callback may run inside of it.
+ */
+void loop_turn(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 #endif

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "end.h"
 #include "log.h"
+#include "serve.h"
 #include "timeline.h"
 #include "vm.h"
 
@@ -23,6 +24,10 @@ static void print_help(void)
 	       "  Boots a Linux kernel directly. With a command, runs it in the guest, powers off and\n"
 	       "  exits with its status.\n\n");
 	args_help();
+	printf("\nmayfly serve [OPTIONS]\n"
+	       "  Takes a microVM's configuration over a Unix socket, with Firecracker's REST API and\n"
+	       "  options; so does a link to mayfly by the name of firecracker.\n\n");
+	serve_help();
 	printf("\nmayfly check [--json | --quiet]\n"
 	       "  Says what this host offers; exits with 0 where a stock kernel can boot.\n\n"
 	       "mayfly disk commit LAYER BASE\n"
@@ -35,7 +40,8 @@ static void print_help(void)
 	       "  119 powered off before the command ended    123 halted with interrupts off\n"
 	       "  120 the guest rebooted                      124 --timeout is over\n"
 	       "  121 the guest's kernel panicked             125 an error of mayfly or the host\n"
-	       "  122 triple fault                            128+n mayfly got signal n\n\n"
+	       "  122 triple fault                            128+n mayfly got signal n\n"
+	       "Of serve also 152, a bad config file, and 153, bad arguments.\n\n"
 	       "On a terminal, Ctrl-A x ends the guest; Ctrl-A Ctrl-A is one Ctrl-A.\n");
 }
 
@@ -88,14 +94,25 @@ static int disk(int argc, char **argv)
 	return err ? EXIT_MONITOR : 0;
 }
 
+static bool is_called(const char *path, const char *name)
+{
+	const char *slash = strrchr(path, '/');
+
+	return !strcmp(slash ? slash + 1 : path, name);
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "--help";
 
 	timeline_mark(PHASE_START);
 	fill_standard_descriptors();
+	if (argc > 0 && is_called(argv[0], "firecracker"))
+		return serve(argc, argv, true);
 	if (!strcmp(command, "run"))
 		return run(argc - 1, argv + 1);
+	if (!strcmp(command, "serve"))
+		return serve(argc - 1, argv + 1, false);
 	if (!strcmp(command, "check"))
 		return check(argc - 1, argv + 1);
 	if (!strcmp(command, "disk"))
@@ -108,6 +125,8 @@ int main(int argc, char **argv)
 		print_help();
 		return argc > 1 ? 0 : EXIT_MONITOR;
 	}
+	if (!strncmp(command, "--", 2))
+		return serve(argc, argv, false);
 	fail(0, "'%s' is no command ('mayfly --help' lists them)", command);
 	return EXIT_MONITOR;
 }

@@ -15,6 +15,7 @@
 
 #define PAGE_SIZE 4096ul
 #define GUARD	  (2ul << 20) /* PROT_NONE on both sides of each region; keeps 2 MiB alignment */
+#define GUARDS	  (3 * GUARD)
 
 /* A core file of the monitor does not hold the guest's secrets, and no child shares them. */
 static int keep_private(void *host, uint64_t size)
@@ -26,16 +27,17 @@ static int keep_private(void *host, uint64_t size)
 /* One region between two guards, so that a wild access next to guest RAM hits nothing else. */
 static int region_init(struct mem_region *region, gpa_t gpa, uint64_t size)
 {
-	const uint64_t span = size + 3 * GUARD;
 	uint8_t *base;
 
-	base = mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	base = mmap(NULL, size + GUARDS, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		    0);
 	if (base == MAP_FAILED)
 		return -errno;
 	/* Aligned to 2 MiB, so that huge pages of the host can be huge pages of the guest. */
 	region->host = base + GUARD + (-(uintptr_t)base & (GUARD - 1));
 	region->gpa = gpa;
 	region->size = size;
+	region->reserved = base;
 	if (mprotect(region->host, size, PROT_READ | PROT_WRITE))
 		return -errno;
 	return keep_private(region->host, size);
@@ -47,7 +49,7 @@ int mem_init(struct mem *mem, uint64_t size)
 	int err;
 
 	must(size % PAGE_SIZE == 0 && size >= MEM_MIN && size <= MEM_MAX);
-	mem->nr_regions = 1;
+	*mem = (struct mem){ .nr_regions = 1 };
 	err = region_init(&mem->regions[0], 0, low);
 	if (!err && size > low) {
 		mem->nr_regions = 2;
@@ -56,6 +58,22 @@ int mem_init(struct mem *mem, uint64_t size)
 	if (err)
 		return fail(err, "no address space for %llu MiB of guest memory",
 			    (unsigned long long)(size >> 20));
+	return 0;
+}
+
+void mem_fini(struct mem *mem)
+{
+	for (unsigned i = 0; i < mem->nr_regions; i++)
+		if (mem->regions[i].reserved)
+			munmap(mem->regions[i].reserved, mem->regions[i].size + GUARDS);
+	mem->nr_regions = 0;
+}
+
+int mem_huge_pages(const struct mem *mem)
+{
+	for (unsigned i = 0; i < mem->nr_regions; i++)
+		if (madvise(mem->regions[i].host, mem->regions[i].size, MADV_HUGEPAGE))
+			return -errno;
 	return 0;
 }
 

@@ -15,6 +15,7 @@ struct mem_region {
 	gpa_t gpa;
 	uint64_t size; /* bytes, a multiple of the page size */
 	uint8_t *host;
+	void *reserved; /* with its guard pages, for mem_fini() */
 };
 
 struct mem {
@@ -27,6 +28,12 @@ struct mem {
  * touch. 0 or -errno with the reason logged.
  */
 int mem_init(struct mem *mem, uint64_t size);
+
+/* Gives it all back. Harmless after a mem_init() that failed, or before any. */
+void mem_fini(struct mem *mem);
+
+/* Asks the host for transparent huge pages. 0 or -errno. */
+int mem_huge_pages(const struct mem *mem);
 
 /*
  * The host address of guest bytes [gpa, gpa + len), or NULL unless all of them are RAM in one

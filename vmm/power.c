@@ -2,9 +2,11 @@
 /* Power, reset and the control page, answered on vCPU threads. They hold no state but the end. */
 #include "power.h"
 #include "layout.h"
+#include "log.h"
 #include "timeline.h"
 
 #include <string.h>
+#include <time.h>
 
 /*
  * The guest resets. With `reboot=panic_warm` on its command line (mayfly's default), Linux leaves a
@@ -19,6 +21,24 @@ static void reset(struct power *p)
 	end_now(p->end, is_panic ? END_PANIC : END_REBOOT);
 }
 
+static uint64_t since_ns(clockid_t clock, uint64_t start)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec - start;
+}
+
+static void say_boot_time(const struct power *p)
+{
+	const uint64_t wall = since_ns(CLOCK_MONOTONIC, p->wall_ns) / 1000;
+	const uint64_t cpu = since_ns(CLOCK_PROCESS_CPUTIME_ID, p->cpu_ns) / 1000;
+
+	note("Guest-boot-time = %6llu us %llu ms, %6llu CPU us %llu CPU ms",
+	     (unsigned long long)wall, (unsigned long long)wall / 1000, (unsigned long long)cpu,
+	     (unsigned long long)cpu / 1000);
+}
+
 void power_control_access(void *device, uint64_t offset, uint8_t *data, unsigned len, bool write)
 {
 	struct power *p = device;
@@ -29,10 +49,13 @@ void power_control_access(void *device, uint64_t offset, uint8_t *data, unsigned
 		return;
 	}
 	memcpy(&value, data, len < sizeof(value) ? len : sizeof(value));
-	if (offset == CONTROL_BOOT_TIMER && value == BOOT_TIMER_VALUE)
+	if (offset == CONTROL_BOOT_TIMER && value == BOOT_TIMER_VALUE) {
 		timeline_mark(PHASE_INIT);
-	else if (offset == CONTROL_STATUS)
+		if (p->says_boot_time)
+			say_boot_time(p);
+	} else if (offset == CONTROL_STATUS) {
 		p->end->job_status = value & 0xff;
+	}
 }
 
 void power_acpi_access(void *device, uint64_t offset, uint8_t *data, unsigned len, bool write)
@@ -52,6 +75,10 @@ void power_i8042_access(void *device, uint64_t offset, uint8_t *data, unsigned l
 {
 	if (!write) /* status: no byte to read, ready to take one, so that nobody waits */
 		memset(data, 0, len);
-	else if (offset == I8042_COMMAND - I8042_PORT && data[0] == I8042_RESET)
-		reset(device);
+	else if (offset == I8042_COMMAND - I8042_PORT && data[0] == I8042_RESET) {
+		struct power *p = device;
+
+		__atomic_add_fetch(&p->i8042_resets, 1, __ATOMIC_RELAXED);
+		reset(p);
+	}
 }

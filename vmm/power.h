@@ -13,6 +13,9 @@
 struct power {
 	struct end *end;
 	const struct mem *mem;
+	bool says_boot_time;	  /* logs when init runs, as Firecracker does with --boot-timer */
+	uint64_t wall_ns, cpu_ns; /* counted from here */
+	uint64_t i8042_resets;
 };
 
 /* For the buses; the device is a struct power. */

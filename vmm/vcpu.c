@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #define KICK SIGUSR1
 
@@ -36,6 +38,91 @@ void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mm
 	pthread_mutex_init(&vcpus->lock, NULL);
 	pthread_cond_init(&vcpus->changed, NULL);
 	vcpus->pause = true;
+	vcpus->poke_fd = -1;
+	for (unsigned i = 0; i < MAX_VCPUS; i++)
+		vcpus->vcpu[i].hv.fd = -1;
+}
+
+void vcpus_fini(struct vcpus *vcpus, const struct hv *hv)
+{
+	must(vcpus->started == 0);
+	for (unsigned i = 0; i < MAX_VCPUS; i++)
+		hv_destroy_vcpu(hv, &vcpus->vcpu[i].hv);
+	if (vcpus->poke_fd >= 0)
+		close(vcpus->poke_fd);
+	vcpus->poke_fd = -1;
+	vcpus->nr = 0;
+}
+
+/* A counter's only writer is its vCPU's thread; the loop's reads whole words. */
+static void add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static void set(uint64_t *to, uint64_t value)
+{
+	__atomic_store_n(to, value, __ATOMIC_RELAXED);
+}
+
+static uint64_t get(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+static uint64_t to_us(const struct vcpus *vcpus, uint64_t cycles)
+{
+	return (uint64_t)((unsigned __int128)cycles * vcpus->us_per_cycle >> 32);
+}
+
+/* The first bucket whose bound, 2^i microseconds, is not below. */
+static unsigned bucket_of(uint64_t us)
+{
+	const unsigned bits = us > 1 ? 64u - (unsigned)__builtin_clzll(us - 1) : 0;
+
+	return bits < LATENCY_BUCKETS ? bits : LATENCY_BUCKETS - 1;
+}
+
+static void count_exit(struct vcpu *v, enum exit_kind kind, uint64_t cycles)
+{
+	struct exit_count *c = &v->exits[kind];
+
+	if (c->nr == 0 || cycles < c->min)
+		set(&c->min, cycles);
+	if (cycles > c->max)
+		set(&c->max, cycles);
+	add(&c->sum, cycles);
+	add(&c->buckets[bucket_of(to_us(v->all, cycles))], 1);
+	add(&c->nr, 1);
+}
+
+static void sum_exits(const struct vcpu *v, enum exit_kind kind, struct counters *out)
+{
+	const struct exit_count *c = &v->exits[kind];
+	struct latency *l = &out->latency[kind];
+	const uint64_t nr = get(&c->nr), min = to_us(v->all, get(&c->min)),
+		       max = to_us(v->all, get(&c->max));
+
+	if (nr == 0)
+		return;
+	l->min_us = out->exits[kind] == 0 || min < l->min_us ? min : l->min_us;
+	l->max_us = max > l->max_us ? max : l->max_us;
+	l->sum_us += to_us(v->all, get(&c->sum));
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+		l->buckets[i] += get(&c->buckets[i]);
+	out->exits[kind] += nr;
+}
+
+void vcpus_count(const struct vcpus *vcpus, struct counters *out)
+{
+	memset(out->exits, 0, sizeof(out->exits));
+	memset(out->latency, 0, sizeof(out->latency));
+	out->vcpu_failures = 0;
+	for (unsigned i = 0; i < vcpus->nr; i++) {
+		out->vcpu_failures += get(&vcpus->vcpu[i].failures);
+		for (enum exit_kind kind = 0; kind < EXIT_KINDS; kind++)
+			sum_exits(&vcpus->vcpu[i], kind, out);
+	}
 }
 
 /* Memory beyond what the CPU can address would be lost without a word. */
@@ -75,6 +162,7 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 		khz = hv_tsc_khz(&v->hv);
 		if (khz <= 0)
 			return fail(khz ? khz : -EINVAL, "%s: KVM_GET_TSC_KHZ", hv->device);
+		vcpus->us_per_cycle = (1000ull << 32) / (unsigned)khz;
 		err = cpu_init(&v->hv, &supported, i, nr, (unsigned)khz);
 		if (err)
 			return err;
@@ -84,22 +172,26 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 }
 
 /* A string instruction moves `count` values of one size through one port. */
-static void exit_io(const struct vcpu *v)
+static void exit_io(struct vcpu *v)
 {
+	const uint64_t start = __rdtsc();
 	struct kvm_run *run = v->hv.run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+	const bool is_out = run->io.direction == KVM_EXIT_IO_OUT;
 
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size)
-		bus_access(v->all->pio, run->io.port, data, run->io.size,
-			   run->io.direction == KVM_EXIT_IO_OUT);
+		bus_access(v->all->pio, run->io.port, data, run->io.size, is_out);
+	count_exit(v, is_out ? EXIT_IO_OUT : EXIT_IO_IN, __rdtsc() - start);
 }
 
-static void exit_mmio(const struct vcpu *v)
+static void exit_mmio(struct vcpu *v)
 {
+	const uint64_t start = __rdtsc();
 	struct kvm_run *run = v->hv.run;
 
 	bus_access(v->all->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
 		   run->mmio.is_write);
+	count_exit(v, run->mmio.is_write ? EXIT_MMIO_WRITE : EXIT_MMIO_READ, __rdtsc() - start);
 }
 
 static void exit_fail_entry(const struct vcpu *v)
@@ -129,8 +221,9 @@ static void exit_unknown(const struct vcpu *v)
 	end_now(v->all->end, END_ERROR);
 }
 
-static void run_failed(const struct vcpu *v, int err)
+static void run_failed(struct vcpu *v, int err)
 {
+	add(&v->failures, 1);
 	if (err == -EFAULT)
 		fail(err,
 		     "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "
@@ -151,7 +244,7 @@ static void show_life(struct vcpus *all)
 		must(write(all->poke_fd, &one, sizeof(one)) == sizeof(one));
 }
 
-static void handle_exit(const struct vcpu *v)
+static void handle_exit(struct vcpu *v)
 {
 	show_life(v->all);
 	switch (v->hv.run->exit_reason) {
@@ -296,13 +389,31 @@ bool vcpus_are_dead(const struct vcpus *vcpus)
 	return dead;
 }
 
-void vcpus_pause(struct vcpus *vcpus)
+/* At most a millisecond; with the lock held. */
+static void wait_for_parking(struct vcpus *vcpus)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until); /* the condition's; a jump costs one wait */
+	until.tv_nsec += 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&vcpus->changed, &vcpus->lock, &until);
+}
+
+void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg)
 {
 	pthread_mutex_lock(&vcpus->lock);
 	vcpus->pause = true;
 	kick(vcpus);
-	while (vcpus->parked < vcpus->started)
-		pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+	while (vcpus->parked < vcpus->started) {
+		wait_for_parking(vcpus);
+		if (!meanwhile || vcpus->parked == vcpus->started)
+			continue;
+		pthread_mutex_unlock(&vcpus->lock);
+		meanwhile(arg);
+		pthread_mutex_lock(&vcpus->lock);
+	}
 	pthread_mutex_unlock(&vcpus->lock);
 }
 

@@ -7,6 +7,7 @@
 #ifndef VMM_VCPU_H
 #define VMM_VCPU_H
 
+#include "../api/counters.h"
 #include "bus.h"
 #include "end.h"
 #include "hv.h"
@@ -17,12 +18,20 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+/* Exits of one kind, counted by the vCPU's thread; times in cycles of the TSC. */
+struct exit_count {
+	uint64_t nr, min, max, sum;
+	uint64_t buckets[LATENCY_BUCKETS];
+};
+
 struct vcpu {
 	struct vcpus *all;
 	struct hv_vcpu hv;
 	unsigned id;
 	pthread_t thread;
 	clockid_t clock; /* the thread's CPU time */
+	struct exit_count exits[EXIT_KINDS];
+	uint64_t failures; /* runs that ended in an error */
 };
 
 struct vcpus {
@@ -31,6 +40,7 @@ struct vcpus {
 	const struct bus *pio, *mmio;
 	const struct mem *mem;
 	struct end *end;
+	uint64_t us_per_cycle; /* as a fraction of 2^32 */
 	/* Signs of life for halt.c: exits to user space, and an eventfd for the first one wanted.
 	 */
 	atomic_uint_fast64_t exits;
@@ -54,8 +64,12 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr);
 int vcpus_start(struct vcpus *vcpus);
 
 void vcpus_resume(struct vcpus *vcpus);
-/* Returns when every vCPU is parked, outside of the guest. */
-void vcpus_pause(struct vcpus *vcpus);
+/*
+ * Returns when every vCPU is parked, outside of the guest. That takes microseconds, but for one
+ * that waits for the console or the host's disk: `meanwhile`, unless NULL, is called each
+ * millisecond.
+ */
+void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg);
 /*
  * While all are parked: whether none can ever run again. Only then is it one moment for all: a vCPU
  * that another one has just woken must not be taken for halted.
@@ -63,5 +77,9 @@ void vcpus_pause(struct vcpus *vcpus);
 bool vcpus_are_dead(const struct vcpus *vcpus);
 /* Ends and joins the threads. Harmless where none was started. */
 void vcpus_stop(struct vcpus *vcpus);
+/* Gives back what vcpus_create() made; no thread may run. */
+void vcpus_fini(struct vcpus *vcpus, const struct hv *hv);
+/* Sums up exits, latencies and failures of all vCPUs; at any time. */
+void vcpus_count(const struct vcpus *vcpus, struct counters *counters);
 
 #endif

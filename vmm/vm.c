@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The whole of a microVM and the order in which it comes to life: vm_run() is the table of
- * contents. Everything is checked and opened before anything is created, and created before
- * anything runs.
+ * The whole of a microVM and the order in which it comes to life: prepare(), build() and start()
+ * are the table of contents. Everything is checked and opened before anything is created, and
+ * created before anything runs.
  */
 #include "vm.h"
 #include "../virtio/blk.h"
@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define GRACE_MS 1000 /* for the last output, after a timeout or a signal */
@@ -52,10 +53,20 @@ static struct vm {
 	struct loop loop;
 	struct signals signals;
 	struct op end_op, timeout_op, grace_op;
+	int irq_fd, wake_fd; /* of the serial port; 0: none */
+	bool is_started;
 	uint64_t end_count;
 	int end_file;
 	struct __kernel_timespec timeout, grace;
 } vm;
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 static void on_drained(void *arg)
 {
@@ -70,6 +81,10 @@ static void on_end(struct op *op, int res)
 	struct vm *v = container_of(op, struct vm, end_op);
 
 	must(res == (int)sizeof(v->end_count));
+	if (!v->is_started) { /* a signal to a process that serves */
+		loop_stop(&v->loop);
+		return;
+	}
 	vcpus_stop(&v->vcpus);
 	console_drain(&v->console, on_drained, v);
 	/* Who asked for the end does not wait for a reader that has stopped reading. */
@@ -121,6 +136,9 @@ static int make_machine(struct vm *v)
 
 	if (err)
 		return err;
+	err = v->config->huge_pages ? mem_huge_pages(&v->mem) : 0;
+	if (err)
+		return fail(err, "transparent huge pages");
 	err = hv_create_vm(&v->hv, IOAPIC_PINS);
 	if (err)
 		return fail(err, "%s: creating a VM", v->hv.device);
@@ -135,49 +153,71 @@ static int make_machine(struct vm *v)
 	return 0;
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd > 0)
+		close(*fd);
+	*fd = 0;
+}
+
 static int make_serial(struct vm *v)
 {
-	const int irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	const int wake_fd = eventfd(0, EFD_CLOEXEC);
 	int err;
 
-	if (irq_fd < 0 || wake_fd < 0)
+	v->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	v->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (v->irq_fd < 0 || v->wake_fd < 0)
 		return fail(-errno, "eventfd");
-	err = hv_irqfd(&v->hv, irq_fd, COM1_GSI);
+	err = hv_irqfd(&v->hv, v->irq_fd, COM1_GSI);
 	if (err)
 		return fail(err, "%s: KVM_IRQFD", v->hv.device);
-	serial_init(&v->serial, irq_fd, wake_fd, v->config->job.argc > 0);
+	serial_init(&v->serial, v->irq_fd, v->wake_fd, v->config->job.argc > 0);
 	return 0;
 }
 
-/* Window and interrupt number i; a notification goes from the kernel to the queue's eventfd. */
+/* Notifications of queue q go from the kernel straight to this eventfd. 0 or -errno, logged. */
+static int make_kick(struct vm *v, uint64_t window, unsigned q, int *fd)
+{
+	int err;
+
+	*fd = eventfd(0, EFD_CLOEXEC);
+	if (*fd < 0)
+		return fail(-errno, "eventfd");
+	err = hv_ioeventfd(&v->hv, *fd, window + VIRTIO_MMIO_QUEUE_NOTIFY, 4, q);
+	return err ? fail(err, "%s: KVM_IOEVENTFD", v->hv.device) : 0;
+}
+
+/* Window and interrupt number i. The eventfds for those stay open: disconnect_virtio(). */
 static int connect_virtio(struct vm *v, struct virtio_device *dev, unsigned i)
 {
 	const uint64_t gpa = DEVICE_GPA + (i + 1) * DEVICE_SIZE;
-	const int irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	const int wake_fd = eventfd(0, EFD_CLOEXEC);
-	const unsigned nr = dev->nr_queues;
 	int kick_fds[VIRTIO_QUEUES_MAX];
-	int err = 0;
+	unsigned nr = 0;
+	int err;
 
-	if (irq_fd < 0 || wake_fd < 0)
+	dev->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	dev->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (dev->irq_fd < 0 || dev->wake_fd < 0)
 		return fail(-errno, "eventfd");
-	err = hv_irqfd(&v->hv, irq_fd, VIRTIO_GSI + i);
+	err = hv_irqfd(&v->hv, dev->irq_fd, VIRTIO_GSI + i);
 	if (err)
 		return fail(err, "%s: KVM_IRQFD", v->hv.device);
-	for (unsigned q = 0; q < nr; q++) {
-		kick_fds[q] = eventfd(0, EFD_CLOEXEC);
-		if (kick_fds[q] < 0)
-			return fail(-errno, "eventfd");
-		err = hv_ioeventfd(&v->hv, kick_fds[q], gpa + VIRTIO_MMIO_QUEUE_NOTIFY, 4, q);
-		if (err)
-			return fail(err, "%s: KVM_IOEVENTFD", v->hv.device);
+	while (nr < dev->nr_queues && !err) {
+		err = make_kick(v, gpa, nr, &kick_fds[nr]);
+		nr++;
 	}
-	err = virtio_open(dev, &v->loop, irq_fd, wake_fd, kick_fds);
-	for (unsigned q = 0; q < nr; q++)
-		close(kick_fds[q]); /* the kernel and the ring keep theirs */
+	if (!err)
+		err = virtio_open(dev, &v->loop, dev->irq_fd, dev->wake_fd, kick_fds);
+	while (nr > 0)
+		close_fd(&kick_fds[--nr]); /* the kernel and the ring keep theirs */
 	bus_add(&v->mmio, (struct window){ gpa, DEVICE_SIZE, virtio_access, dev });
 	return err;
+}
+
+static void disconnect_virtio(struct virtio_device *dev)
+{
+	close_fd(&dev->irq_fd);
+	close_fd(&dev->wake_fd);
 }
 
 static int open_disks(struct vm *v)
@@ -236,7 +276,9 @@ static int make_devices(struct vm *v)
 	int err;
 
 	ioapic_init(&v->ioapic, &v->hv, VIRTIO_GSI + v->config->nr_disks + v->config->nr_nets);
-	v->power = (struct power){ .end = &v->end, .mem = &v->mem };
+	v->power.end = &v->end;
+	v->power.mem = &v->mem;
+	v->pio.nr_windows = v->mmio.nr_windows = 0;
 
 	bus_add(&v->pio, (struct window){ COM1_PORT, 8, serial_access, &v->serial });
 	bus_add(&v->pio, (struct window){ I8042_PORT, 5, power_i8042_access, &v->power });
@@ -271,10 +313,8 @@ static int load(struct vm *v)
 
 static int make_vcpus(struct vm *v)
 {
-	int err;
+	int err = vcpus_create(&v->vcpus, &v->hv, v->config->cpus);
 
-	vcpus_init(&v->vcpus, &v->pio, &v->mmio, &v->mem, &v->end);
-	err = vcpus_create(&v->vcpus, &v->hv, v->config->cpus);
 	if (!err)
 		err = cpu_enter(&v->vcpus.vcpu[0].hv, &v->mem, v->boot.image.kind,
 				v->boot.image.entry);
@@ -285,17 +325,23 @@ static int make_vcpus(struct vm *v)
  */
 static int start(struct vm *v)
 {
-	int err = console_open(&v->console, &v->loop, &v->serial, &v->config->serial,
-			       v->config->job.argc > 0);
+	int err = vcpus_start(&v->vcpus);
 
 	if (!err)
-		err = vcpus_start(&v->vcpus);
-
+		err = halt_init(&v->halt, &v->loop, &v->vcpus);
 	if (!err)
-		err = halt_watch(&v->halt, &v->loop, &v->vcpus);
-	if (!err)
-		vcpus_resume(&v->vcpus);
-	return err;
+		err = console_open(&v->console, &v->loop, &v->serial, &v->config->serial,
+				   v->config->job.argc > 0);
+	if (err)
+		return err;
+	v->is_started = true;
+	halt_watch(&v->halt);
+	for (unsigned i = 0; i < v->config->nr_disks; i++)
+		virtio_listen(&v->disks[i].dev);
+	for (unsigned i = 0; i < v->config->nr_nets; i++)
+		net_listen(&v->nets[i]);
+	vcpus_resume(&v->vcpus);
+	return 0;
 }
 
 static double ms_between(enum phase from, enum phase to)
@@ -342,12 +388,14 @@ static void report(const struct vm *v)
 			     ms_between(PHASE_START, reported[i].phase));
 }
 
-int vm_run(const struct vm_config *config)
+/* Everything is opened and checked before anything is created. */
+static int prepare(struct vm *v, const struct vm_config *config)
 {
-	struct vm *v = &vm;
 	int err;
 
 	v->config = config;
+	v->hv = (struct hv){ .sys_fd = -1, .vm_fd = -1 };
+	vcpus_init(&v->vcpus, &v->pio, &v->mmio, &v->mem, &v->end);
 	err = boot_open(&v->boot, config);
 	if (!err)
 		err = open_disks(v);
@@ -355,11 +403,15 @@ int vm_run(const struct vm_config *config)
 		err = open_nets(v);
 	if (!err)
 		err = hv_open(&v->hv, config->hv);
-	if (!err)
-		err = make_loop(v);
+	return err;
+}
+
+static int build(struct vm *v)
+{
+	int err;
+
 	timeline_mark(PHASE_CONFIGURED);
-	if (!err)
-		err = make_machine(v);
+	err = make_machine(v);
 	if (!err)
 		err = make_devices(v);
 	if (!err)
@@ -367,20 +419,155 @@ int vm_run(const struct vm_config *config)
 	if (!err)
 		err = make_vcpus(v);
 	boot_close(&v->boot);
+	return err ? err : start(v);
+}
+
+/* Of a microVM that has run, or was made in part. */
+static void close_devices(struct vm *v)
+{
+	for (unsigned i = 0; i < v->config->nr_disks; i++)
+		blk_close(&v->disks[i]);
+	for (unsigned i = 0; i < v->config->nr_nets; i++)
+		net_close(&v->nets[i]);
+}
+
+/* The one way back, from wherever building stopped. */
+static void unmake(struct vm *v, unsigned nr_files)
+{
+	vcpus_stop(&v->vcpus);
+	loop_files_cut(&v->loop, nr_files);
+	close_devices(v);
+	for (unsigned i = 0; i < v->config->nr_disks; i++)
+		disconnect_virtio(&v->disks[i].dev);
+	for (unsigned i = 0; i < v->config->nr_nets; i++)
+		disconnect_virtio(&v->nets[i].dev);
+	vcpus_fini(&v->vcpus, &v->hv);
+	console_close(&v->console);
+	close_fd(&v->irq_fd);
+	close_fd(&v->wake_fd);
+	hv_close(&v->hv);
+	mem_fini(&v->mem);
+	boot_close(&v->boot);
+}
+
+struct vm *vm_open(const struct vm_config *config)
+{
+	struct vm *v = &vm;
+
+	v->config = config;
+	return make_loop(v) ? NULL : v;
+}
+
+struct loop *vm_loop(struct vm *v)
+{
+	return &v->loop;
+}
+
+int vm_start(struct vm *v, const struct vm_config *config)
+{
+	const unsigned nr_files = v->loop.nr_files;
+	int err;
+
+	v->power.wall_ns = now_ns(CLOCK_MONOTONIC);
+	v->power.cpu_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	err = prepare(v, config);
 	if (!err)
-		err = start(v);
-	if (!err)
-		err = loop_run(&v->loop);
+		err = build(v);
+	if (err)
+		unmake(v, nr_files);
+	return err;
+}
+
+/* A vCPU may wait for the loop itself, to make room for its output. */
+static void go_on(void *arg)
+{
+	struct vm *v = arg;
+
+	loop_turn(&v->loop);
+}
+
+void vm_pause(struct vm *v)
+{
+	halt_hold(&v->halt, true);
+	vcpus_pause(&v->vcpus, go_on, v);
+}
+
+void vm_resume(struct vm *v)
+{
+	vcpus_resume(&v->vcpus);
+	halt_hold(&v->halt, false);
+}
+
+bool vm_wait(struct vm *v)
+{
+	const int err = loop_run(&v->loop);
+
 	vcpus_stop(&v->vcpus);
 	timeline_mark(PHASE_END);
 	term_restore();
 	console_close(&v->console);
-	for (unsigned i = 0; i < config->nr_disks && !err; i++)
-		blk_close(&v->disks[i]);
-	for (unsigned i = 0; i < config->nr_nets; i++)
-		net_close(&v->nets[i]);
+	close_devices(v);
 	if (!err)
 		report(v);
+	return !err;
+}
+
+int vm_exit_code(const struct vm *v)
+{
+	return end_code(&v->end);
+}
+
+const char *vm_exit_words(const struct vm *v)
+{
+	return end_words(&v->end);
+}
+
+bool vm_is_rebooted(const struct vm *v)
+{
+	return v->end.reason == END_REBOOT || v->end.reason == END_PANIC;
+}
+
+void vm_say_boot_time(struct vm *v)
+{
+	v->power.says_boot_time = true;
+}
+
+/* A free-running 32-bit counter of the UART's, widened: it is asked more often than it wraps. */
+static void widen(uint64_t *wide, uint32_t now)
+{
+	*wide += (uint32_t)(now - (uint32_t)*wide);
+}
+
+void vm_count(struct vm *v, struct counters *c)
+{
+	static const enum phase phases[] = { PHASE_CONFIGURED, PHASE_FIRST_ENTRY,
+					     PHASE_FIRST_SERIAL, PHASE_INIT };
+
+	vcpus_count(&v->vcpus, c);
+	widen(&c->uart_writes, __atomic_load_n(&v->serial.tx_head, __ATOMIC_RELAXED));
+	widen(&c->uart_reads, __atomic_load_n(&v->serial.rx_tail, __ATOMIC_RELAXED));
+	c->uart_dropped = __atomic_load_n(&v->serial.tx_dropped, __ATOMIC_RELAXED);
+	c->i8042_resets = __atomic_load_n(&v->power.i8042_resets, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
+		if (timeline_at(phases[i]).wall_ns) {
+			c->phase_us[i] = (uint64_t)(ms_between(PHASE_START, phases[i]) * 1000);
+			c->phase_cpu_us[i] = timeline_at(phases[i]).cpu_ns / 1000;
+		}
+}
+
+int vm_run(const struct vm_config *config)
+{
+	struct vm *v = &vm;
+	int err = prepare(v, config);
+
+	if (!err)
+		err = make_loop(v);
+	if (!err)
+		err = build(v);
+	if (err)
+		unmake(v, UINT32_MAX);
+	else if (!vm_wait(v))
+		err = -EIO;
 	if (config->timeline && !err)
 		err = timeline_write(config->timeline);
 	return err ? EXIT_MONITOR : end_code(&v->end);

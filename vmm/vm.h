@@ -1,14 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One microVM, from its configuration to its exit code. */
+/*
+ * One microVM, from its configuration to its exit code. There is one per process, since it sets up
+ * signals and the terminal. `mayfly run` is vm_run(); `mayfly serve` takes the same steps one by
+ * one, as its clients ask for them. All calls are the loop thread's, which is the caller's.
+ */
 #ifndef VMM_VM_H
 #define VMM_VM_H
 
 #include "../api/config.h"
+#include "../api/counters.h"
+#include "loop.h"
+
+struct vm;
+
+/* Builds the microVM, runs it to its end and returns the process's exit code (end.h). */
+int vm_run(const struct vm_config *config);
+
+/* The loop and the signals, without a microVM yet. NULL where it failed, logged. */
+struct vm *vm_open(const struct vm_config *config);
+struct loop *vm_loop(struct vm *vm);
 
 /*
- * Builds the microVM, runs it to its end and returns the process's exit code (end.h). Once per
- * process: it sets up signals and the terminal.
+ * Builds the microVM as configured and lets it run. 0, or -errno, logged; then nothing is left of
+ * it, and it can be tried again.
  */
-int vm_run(const struct vm_config *config);
+int vm_start(struct vm *vm, const struct vm_config *config);
+
+/* While it runs, and then while it is paused. */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+
+/* Runs the loop until the microVM ends; false: an error of the loop's, logged. */
+bool vm_wait(struct vm *vm);
+
+/* After vm_wait(): the exit code, and the reason in words. */
+int vm_exit_code(const struct vm *vm);
+const char *vm_exit_words(const struct vm *vm);
+bool vm_is_rebooted(const struct vm *vm);
+
+/* Fills in the monitor's counters. */
+void vm_count(struct vm *vm, struct counters *counters);
+
+/* Says in the log when the guest's init runs, counted from the start. Before vm_start(). */
+void vm_say_boot_time(struct vm *vm);
 
 #endif

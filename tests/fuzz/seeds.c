@@ -160,6 +160,35 @@ static void seed_blk(void)
 	seed("layer", &d, sizeof(d));
 }
 
+/* The first byte cuts: see tests/fuzz/http.c. */
+static void seed_http(void)
+{
+	static const char get[] = "\x11GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	static const char put[] = "\x2fPUT /vm HTTP/1.1\r\nExpect: 100-continue\r\n"
+				  "Content-Length: 2\r\n\r\n{}GET http://a/b HTTP/1.0\r\n\r\n";
+
+	seed("get", get, sizeof(get) - 1);
+	seed("put", put, sizeof(put) - 1);
+}
+
+/* Requests to tests/fuzz/api.c: a byte for the method, the path, a blank, the body. */
+static void seed_api(void)
+{
+	static const char start[] =
+		"\x01/machine-config {\"vcpu_count\":2,\"mem_size_mib\":64,\"smt\":true}\n"
+		"\x02/machine-config {\"huge_pages\":\"Transparent\",\"track_dirty_pages\":false}\n"
+		"\x01/boot-source {\"kernel_image_path\":\"/dev/null\",\"boot_args\":\"a\"}\n"
+		"\x01/actions {\"action_type\":\"InstanceStart\"}\n\x02/vm {\"state\":\"Paused\"}\n";
+	static const char net[] =
+		"\x01/network-interfaces/n {\"iface_id\":\"n\",\"host_dev_name\":\"t\",\"mtu\":1500,"
+		"\"guest_mac\":\"02:00:00:00:00:01\",\"rx_rate_limiter\":{\"ops\":{\"size\":5,"
+		"\"one_time_burst\":6,\"refill_time\":7}}}\n\x01/serial {\"serial_out_path\":\"o\"}\n"
+		"\x01/drives/d {\"drive_id\":\"d\",\"is_root_device\":true}\n\x00/x \n";
+
+	seed("start", start, sizeof(start) - 1);
+	seed("net", net, sizeof(net) - 1);
+}
+
 static const struct {
 	const char *name;
 	void (*write)(void);
@@ -168,6 +197,8 @@ static const struct {
 	{ "serial", seed_serial },
 	{ "queue", seed_queue },
 	{ "blk", seed_blk },
+	{ "http", seed_http },
+	{ "api", seed_api },
 };
 
 int main(int argc, char **argv)

@@ -56,6 +56,28 @@ story "virtio/ and api/ include only what they may see of other folders"
 includes virtio vmm/mem.h vmm/loop.h vmm/log.h vmm/layout.h api/config.h
 includes api vmm/loop.h vmm/log.h vmm/hv.h vmm/layout.h
 
+# Both lists, sorted, are the same; what only one of them has is said.
+same() {
+	sort -u "$1" > "$T/a"
+	sort -u "$2" > "$T/b"
+	holds [ "$(wc -l < "$T/a")" -gt 20 ]
+	only=$(comm -3 "$T/a" "$T/b" | head -n 3 | tr -d '\t')
+	[ -z "$only" ] || is_wrong "only in one of $3: $only"
+}
+
+story "api/openapi.yaml has the requests of api/routes.c, and no others"
+grep -oE '\{ HTTP_[A-Z]+, "[^"]+"' api/routes.c | sed -E 's/\{ HTTP_([A-Z]+), "(.*)"/\1 \2/' > "$T/routes"
+awk '/^  \// { path = $1; sub(/:$/, "", path) }
+	/^    (get|put|patch|delete):$/ { sub(/:/, "", $1); print toupper($1) " " path }' api/openapi.yaml > "$T/paths"
+same "$T/routes" "$T/paths" "api/routes.c and api/openapi.yaml"
+
+story "api/openapi.yaml has the fields of api/bodies.c, and no others"
+grep -oE '^\{ "[a-z_]+"|^	\{ "[a-z_]+"' api/bodies.c | grep -oE '[a-z_]+' > "$T/fields"
+awk '/^    [A-Z]/ { asked = $1 !~ /^(InstanceInfo|Version|VmConfig|Id):/ }
+	/^  schemas:/ { inside = 1 }
+	inside && asked && /^        [a-z_]+: / { sub(/:$/, "", $1); print $1 }' api/openapi.yaml > "$T/named"
+same "$T/fields" "$T/named" "api/bodies.c and api/openapi.yaml"
+
 story "no file names a path of one machine"
 git grep -nIE '(^|[^a-zA-Z])/(root|home)/' -- . ':!tests/stories/docs.sh' ':!rootfs/initrd' > "$T/out"
 holds [ ! -s "$T/out" ]

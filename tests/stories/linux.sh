@@ -37,6 +37,20 @@ if [ "${DEPTH:-}" != full ]; then
 	exit
 fi
 
+if command -v curl > /dev/null; then
+	story "$KERNEL_NAME: the README's curl session, as it is written there"
+	sed -n '/^## A microVM over the API/,/^## /p' README.md | sed -n '/^```/,/^```/p' | grep -v '^```' > "$T/session"
+	holds [ "$(grep -c '^api P' "$T/session")" -eq 5 ]
+	here=$PWD
+	(cd "$T" && mkdir -p build && ln -sf "$here/$MAYFLY" build/mayfly && kernel=$KERNEL initrd=$INITRD && . ./session) \
+		> "$T/out" 2> "$T/err"
+	shows '"boot-source":{"kernel_image_path":"'
+	shows '"state":"Paused"'
+	shows "hello"
+	holds [ "$(tail -n 1 "$T/out")" = 0 ]
+	says_nothing
+fi
+
 story "$KERNEL_NAME: exit status 1"
 job 'exit 1'
 ends_with 1

@@ -128,6 +128,37 @@ static void cancelled(void **state)
 	close(fd);
 }
 
+/* What was set up and came to nothing leaves its places in the table to the next try. */
+static void cut_files(void **state)
+{
+	unsigned left = 1;
+	struct probe writing = probe(&left);
+	const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int file = -1, kept;
+	unsigned nr;
+
+	(void)state;
+	need_io_uring();
+	kept = loop_file(&loop, null);
+	nr = loop.nr_files;
+	for (unsigned i = 0; i < 5000; i++) {
+		for (unsigned k = 0; k < 3; k++)
+			file = loop_file(&loop, null);
+		assert_int_equal(file, kept + 3);
+		loop_files_cut(&loop, nr);
+		assert_int_equal(loop.nr_files, nr);
+	}
+	loop_write(&loop, &writing.op, kept, "x", 1);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(writing.res, 1);
+	loop.stopped = false;
+	left = 1;
+	loop_write(&loop, &writing.op, file, "x", 1);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(writing.res, -EBADF);
+	close(null);
+}
+
 /* A cancellation that comes too late is nobody's: neither op nor loop notices. */
 static void cancelled_late(void **state)
 {
@@ -410,6 +441,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("timeouts come in their order", timeouts),
 	TEST("a cancelled operation comes back once", cancelled),
 	TEST("cancelling what has ended is harmless", cancelled_late),
+	TEST("files that are cut make room for others", cut_files),
 	TEST("more submissions than the ring has entries", many_submissions),
 	TEST("completions submit again and again", submit_in_completions),
 	TEST("an eventfd is read when it is written", eventfds),

@@ -34,12 +34,10 @@ static void make(uint64_t size)
 	assert_int_equal(mem_init(&mem, size), 0);
 }
 
-/* The guards are not ours to know; they stay, as they do in the monitor. */
 static int drop_mem(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < mem.nr_regions; i++)
-		munmap(mem.regions[i].host, mem.regions[i].size);
+	mem_fini(&mem);
 	memset(&mem, 0, sizeof(mem));
 	return 0;
 }
@@ -71,6 +69,22 @@ static void regions(void **state)
 			assert_int_equal((uintptr_t)mem.regions[1].host % GUARD, 0);
 		}
 		drop_mem(state);
+	}
+}
+
+/* As often as an address space would hold it twice over. */
+static void given_back(void **state)
+{
+	int err;
+
+	(void)state;
+	mem_fini(&mem); /* of none */
+	for (unsigned i = 0; i < 256; i++) {
+		make(MEM_MAX);
+		err = mem_huge_pages(&mem);
+		assert_true(err == 0 || err == -EINVAL); /* a kernel without them */
+		mem_fini(&mem);
+		assert_int_equal(mem.nr_regions, 0);
 	}
 }
 
@@ -390,6 +404,7 @@ static void kept_private(void **state)
 static const struct CMUnitTest tests[] = {
 	{ .name = "a file that is read is not mapped", .test_func = read_is_never_mapped },
 	TEST("RAM of any size leaves the device hole free", regions),
+	TEST("memory that is given back can be had again", given_back),
 	TEST("mem_at knows the first and the last byte", boundaries),
 	TEST("no length wraps around the address space", wrap_around),
 	TEST("memory is there, zeroed, at all its ends", usable),

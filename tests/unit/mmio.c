@@ -155,7 +155,7 @@ static int make(void **state)
 	m = calloc(1, sizeof(*m));
 	assert_non_null(m);
 	m->mem.nr_regions = 1;
-	m->mem.regions[0] = (struct mem_region){ 0, MEM_SIZE, aligned_alloc(4096, MEM_SIZE) };
+	m->mem.regions[0] = (struct mem_region){ .size = MEM_SIZE, .host = aligned_alloc(4096, MEM_SIZE) };
 	memset(m->mem.regions[0].host, 0, MEM_SIZE);
 	virtio_init(&m->dev, &ops, "test", 42, OFFERED_LOW, NR_QUEUES, &m->mem);
 	m->dev.config_size = 6;

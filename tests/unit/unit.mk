@@ -14,6 +14,13 @@ UNIT_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 UNIT_TESTS :=
 FUZZERS :=
 
+# cJSON's header comes with its library: what includes it is compiled after api/cjson.
+API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
+API_OBJECTS := $(foreach o,tests/obj tests/obj-san fuzz/obj,$(API_SOURCES:%.c=$(BUILD)/$(o)/%.o) \
+	$(addprefix $(BUILD)/$(o)/,tests/unit/api.o tests/unit/server.o tests/fuzz/api.o api/server.o))
+$(API_OBJECTS): UNIT_CFLAGS += -isystem $(BUILD)/cjson
+$(API_OBJECTS): | $(BUILD)/cjson
+
 # unit,NAME,SOURCES,LIBRARIES: tests/unit/NAME.c with the sources under test
 define unit
 UNIT_TESTS += $(1)
@@ -22,9 +29,10 @@ $(BUILD)/tests/unit/$(1): $(patsubst %.c,$(BUILD)/tests/obj/%.o,tests/unit/$(1).
 $(BUILD)/tests/unit-san/$(1): $(patsubst %.c,$(BUILD)/tests/obj-san/%.o,tests/unit/$(1).c $(2))
 endef
 
-# fuzz,NAME,SOURCES: tests/fuzz/NAME.c, with the dictionary tests/fuzz/NAME.dict
+# fuzz,NAME,SOURCES,LIBRARIES: tests/fuzz/NAME.c, with the dictionary tests/fuzz/NAME.dict
 define fuzz
 FUZZERS += $(1)
+$(BUILD)/fuzz/$(1): FUZZ_LIBS := $(3)
 $(BUILD)/fuzz/$(1): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,tests/fuzz/$(1).c $(2))
 endef
 
@@ -34,10 +42,11 @@ $(eval $(call unit,cpio,vmm/cpio.c))
 $(eval $(call unit,serial,vmm/serial.c vmm/log.c tests/fuzz/serial.c))
 $(eval $(call unit,bus,vmm/bus.c vmm/log.c))
 $(eval $(call unit,mem,vmm/mem.c vmm/log.c))
-$(eval $(call unit,args,vmm/args.c vmm/args_disk.c vmm/args_net.c vmm/log.c))
+$(eval $(call unit,args,vmm/args.c vmm/args_disk.c vmm/args_net.c vmm/log.c api/config.c))
 $(eval $(call unit,ioapic,vmm/ioapic.c vmm/log.c))
 $(eval $(call unit,cpu,vmm/cpu.c vmm/mem.c vmm/log.c))
 $(eval $(call unit,end,vmm/end.c vmm/log.c))
+$(eval $(call unit,log,vmm/log.c))
 $(eval $(call unit,loop,vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
 $(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
@@ -52,6 +61,11 @@ $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
 $(eval $(call fuzz,queue,virtio/queue.c vmm/mem.c vmm/log.c))
 $(eval $(call fuzz,blk,$(BLK_SOURCES)))
+$(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
+$(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
+$(eval $(call unit,server,api/server.c vmm/loop.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm -luring))
+$(eval $(call fuzz,http,api/http.c api/utf8.c vmm/log.c))
+$(eval $(call fuzz,api,$(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm))
 
 $(BUILD)/tests/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -66,7 +80,8 @@ $(BUILD)/tests/obj-san/%.o: %.c
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(FUZZ_CC) $(UNIT_CFLAGS) -Wno-gnu-variable-sized-type-not-at-end $(UNIT_SAN) -fsanitize=fuzzer-no-link -c -o $@ $<
+	@$(FUZZ_CC) $(UNIT_CFLAGS) -Wno-gnu-variable-sized-type-not-at-end $(UNIT_SAN) \
+		-fsanitize=fuzzer-no-link -c -o $@ $<
 
 $(UNIT_TESTS:%=$(BUILD)/tests/unit/%):
 	@mkdir -p $(@D)
@@ -88,7 +103,7 @@ $(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/init.o
 
 $(FUZZERS:%=$(BUILD)/fuzz/%):
 	@echo "  LD      $@"
-	@$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^
+	@$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^ $(FUZZ_LIBS)
 
 # The first inputs are made, not kept: specimens, and the heads of the stock kernel's files where
 # MAYFLY_STOCK names its directory. What a run finds worth keeping stays in the corpus.

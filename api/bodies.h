@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What clients send and get, as structures, and the tables by which json.c reads and writes them:
+ * names, types and ranges are the wire contract's.
+ */
+#ifndef API_BODIES_H
+#define API_BODIES_H
+
+#include "json.h"
+
+#define API_PATH_MAX 4096u
+#define API_ID_MAX   65u
+
+struct bucket_body {
+	bool is_set, has_burst;
+	uint64_t size, one_time_burst, refill_time;
+};
+
+struct limiter_body {
+	bool is_set;
+	struct bucket_body bandwidth, ops;
+};
+
+enum huge_pages { HUGE_NONE, HUGE_TRANSPARENT, HUGE_2M };
+enum cpu_template { TEMPLATE_NONE }; /* the others mayfly does not have */
+
+struct machine_body {
+	bool has_vcpus, has_mem, has_smt, has_dirty, has_huge, has_template;
+	uint64_t vcpu_count, mem_size_mib;
+	bool smt, track_dirty_pages;
+	unsigned huge_pages, cpu_template;
+};
+
+struct boot_body {
+	char kernel_image_path[API_PATH_MAX], initrd_path[API_PATH_MAX], boot_args[API_PATH_MAX];
+	bool has_args;
+};
+
+enum cache_type { CACHE_UNSAFE, CACHE_WRITEBACK };
+
+struct drive_body {
+	char drive_id[API_ID_MAX], partuuid[64], path_on_host[API_PATH_MAX], socket[108];
+	bool is_root_device, is_read_only;
+	unsigned cache_type, io_engine;
+	struct limiter_body rate_limiter;
+};
+
+struct drive_patch_body {
+	char drive_id[API_ID_MAX], path_on_host[API_PATH_MAX];
+	struct limiter_body rate_limiter;
+};
+
+struct net_body {
+	char iface_id[API_ID_MAX], host_dev_name[16], guest_mac[18];
+	bool has_mtu;
+	int tap_fd; /* of host_dev_name "fd:N", else -1 */
+	uint64_t mtu;
+	struct limiter_body rx_rate_limiter, tx_rate_limiter;
+};
+
+struct net_patch_body {
+	char iface_id[API_ID_MAX];
+	struct limiter_body rx_rate_limiter, tx_rate_limiter;
+};
+
+struct serial_body {
+	char serial_out_path[API_PATH_MAX];
+	struct bucket_body rate_limiter;
+};
+
+struct logger_body {
+	char log_path[API_PATH_MAX], module[128];
+	bool has_level, show_level, show_log_origin;
+	unsigned level; /* index into Off, Trace, Debug, Info, Warn, Warning, Error */
+};
+
+struct metrics_body {
+	char metrics_path[API_PATH_MAX], properties[1024];
+	bool emit_id, has_properties;
+};
+
+enum action_type { ACTION_START, ACTION_FLUSH_METRICS, ACTION_CTRL_ALT_DEL };
+struct action_body {
+	unsigned action_type;
+};
+
+enum vm_state { VM_PAUSED, VM_RESUMED };
+struct vm_body {
+	unsigned state;
+};
+
+/* "Info" -> its place in logger_body's `level`; any case. False where there is none. */
+bool logger_level(const char *name, unsigned *level);
+
+extern const struct json_body machine_put, machine_patch, boot_put, drive_put, drive_patch, net_put,
+	net_patch, serial_put, logger_put, metrics_put, action_put, vm_patch;
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One request on its way from routes.c to its handler, and what handlers share. */
+#ifndef API_CALL_H
+#define API_CALL_H
+
+#include "api.h"
+
+#include <sys/types.h>
+
+#define FAULT_MAX 1024u
+
+/* When a request is allowed; BEFORE_PCI: only a monitor with PCI could do it later. */
+enum when { ANY_TIME, BEFORE_START, AFTER_START, BEFORE_PCI };
+
+/* One request on its way. A handler returns 0, or -EINVAL with `fault` saying why. */
+struct call {
+	struct api *api;
+	const char *id;	       /* the path's {id}, or "" */
+	struct json_text json; /* of the body */
+	enum when when;
+	const cJSON *body;	 /* what of it the handler reads: all, or a section of the file */
+	struct api_reply *reply; /* NULL: a section of the config file */
+	cJSON *answer;		 /* what a GET gives */
+	bool is_deprecated;
+	unsigned kept; /* a bit for each descriptor that stays, if the request is done */
+	char fault[FAULT_MAX];
+};
+
+/* Says why not; returns -EINVAL. */
+int call_refuse(struct call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int call_bad_body(struct call *c, const char *why);
+
+/* Reads the body; then, as Firecracker does, asks whether this is the time for it. */
+int call_read(struct call *c, const struct json_body *body, void *to);
+int call_check_state(struct call *c, enum when when);
+
+/*
+ * "fd:N" is descriptor N of those that came with the request, which it stays if the request is
+ * done: it, -1 for any other text, or -EINVAL.
+ */
+int call_fd(struct call *c, const char *text);
+
+/* A path that may name such a descriptor: then it becomes one that opens the same file. 0 or
+ * -EINVAL. */
+int call_path(struct call *c, char path[API_PATH_MAX]);
+
+/* Whether a file can be opened: 0 and its kind, or an errno, which is positive here. */
+int call_try_open(const char *path, int flags, mode_t *mode);
+
+/* "No such file or directory (os error 2)", as Rust says it. */
+const char *call_os_error(int err, char out[96]);
+
+#endif

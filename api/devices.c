@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Disks and network interfaces: kept as they came, in the order in which they came, and changed
+ * while the microVM runs through api_ops.
+ */
+#include "handlers.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+/* Disks. */
+
+static bool is_full(const struct api *api)
+{
+	return api->nr_drives + api->nr_nets >= DEVICES_MAX;
+}
+
+static struct drive_body *find_drive(struct api *api, const char *id)
+{
+	for (unsigned i = 0; i < api->nr_drives; i++)
+		if (!strcmp(api->drives[i].drive_id, id))
+			return &api->drives[i];
+	return NULL;
+}
+
+/* As with the other devices: an id in the path, and in a file's section none. */
+static bool is_same_id(const struct call *c, const char *id)
+{
+	return !strcmp(c->id, id);
+}
+
+static int check_image(struct call *c, const char *path, bool is_read_only)
+{
+	char text[96];
+	mode_t mode;
+	const int err = call_try_open(path, is_read_only ? O_RDONLY : O_RDWR, &mode);
+
+	if (err)
+		return call_refuse(c, "Drive config error: %s: %s", path, call_os_error(err, text));
+	if (!S_ISREG(mode) && !S_ISBLK(mode))
+		return call_refuse(c, "Drive config error: %s: neither a file nor a block device",
+				   path);
+	return 0;
+}
+
+static int check_drive(struct call *c, struct drive_body *d)
+{
+	const struct api *api = c->api;
+
+	if (*d->socket)
+		return call_refuse(c, "Drive config error: mayfly has no vhost-user disks.");
+	if (call_path(c, d->path_on_host))
+		return -EINVAL;
+	if (!*d->path_on_host)
+		return call_refuse(c, "Drive config error: missing field `path_on_host`");
+	if (*d->partuuid && !d->is_root_device)
+		return call_refuse(c, "Drive config error: `partuuid` is the root device's.");
+	for (unsigned i = 0; i < api->nr_drives && d->is_root_device; i++)
+		if (api->drives[i].is_root_device && strcmp(api->drives[i].drive_id, d->drive_id))
+			return call_refuse(
+				c, "Drive config error: A root block device already exists!");
+	return check_image(c, d->path_on_host, d->is_read_only);
+}
+
+int put_drive(struct call *c)
+{
+	static struct drive_body drive;
+	struct drive_body *place;
+	int err;
+
+	memset(&drive, 0, sizeof(drive));
+	err = call_read(c, &drive_put, &drive);
+	if (err)
+		return err;
+	if (!is_same_id(c, drive.drive_id))
+		return call_refuse(c, "The id from the path does not match the id from the body!");
+	place = find_drive(c->api, drive.drive_id);
+	if (!place && is_full(c->api))
+		return call_refuse(c, "Drive config error: mayfly has room for %u devices.",
+				   DEVICES_MAX);
+	if (check_drive(c, &drive))
+		return -EINVAL;
+	*(place ? place : &c->api->drives[c->api->nr_drives++]) = drive;
+	return 0;
+}
+
+static struct token_bucket bucket_of(const struct bucket_body *b)
+{
+	return (struct token_bucket){ .size = b->size,
+				      .one_time_burst = b->has_burst ? b->one_time_burst : 0,
+				      .refill_ms = b->refill_time };
+}
+
+static struct rate_limit limit_of(const struct limiter_body *l)
+{
+	return (struct rate_limit){ .bytes = bucket_of(&l->bandwidth), .ops = bucket_of(&l->ops) };
+}
+
+/* The buckets that an update gives, each in its own place, and pointers to those only. */
+struct updated {
+	struct token_bucket bytes, ops;
+};
+
+static const struct token_bucket *given(const struct bucket_body *b, struct token_bucket *place)
+{
+	*place = bucket_of(b);
+	return b->is_set ? place : NULL;
+}
+
+/* What GET /vm/config says of a limiter afterwards; a bucket that is off is none. */
+static void merge_bucket(struct bucket_body *to, const struct bucket_body *from)
+{
+	if (!from->is_set)
+		return;
+	*to = *from;
+	to->is_set = from->size && from->refill_time;
+}
+
+static void merge_limiter(struct limiter_body *to, const struct limiter_body *from)
+{
+	merge_bucket(&to->bandwidth, &from->bandwidth);
+	merge_bucket(&to->ops, &from->ops);
+	to->is_set = to->bandwidth.is_set || to->ops.is_set;
+}
+
+int patch_drive(struct call *c)
+{
+	static struct drive_patch_body patch;
+	struct disk_update update;
+	struct drive_body *drive;
+	struct updated buckets;
+	int err;
+
+	memset(&patch, 0, sizeof(patch));
+	err = call_read(c, &drive_patch, &patch);
+	if (err)
+		return err;
+	if (!is_same_id(c, patch.drive_id))
+		return call_refuse(c, "The id from the path does not match the id from the body!");
+	drive = find_drive(c->api, patch.drive_id);
+	if (!drive || !c->api->ops->disk_update)
+		return call_refuse(c, "Drive config error: there is no drive `%s`.",
+				   patch.drive_id);
+	if (call_path(c, patch.path_on_host))
+		return -EINVAL;
+	if (*patch.path_on_host && check_image(c, patch.path_on_host, drive->is_read_only))
+		return -EINVAL;
+	update = (struct disk_update){ patch.drive_id,
+				       *patch.path_on_host ? patch.path_on_host : NULL,
+				       given(&patch.rate_limiter.bandwidth, &buckets.bytes),
+				       given(&patch.rate_limiter.ops, &buckets.ops) };
+	if (c->api->ops->disk_update(c->api->vm, &update))
+		return call_refuse(c, "Drive config error: %s", log_last_failure());
+	if (update.path)
+		strcpy(drive->path_on_host, patch.path_on_host);
+	merge_limiter(&drive->rate_limiter, &patch.rate_limiter);
+	return 0;
+}
+
+/* Network interfaces. */
+
+static struct net_body *find_net(struct api *api, const char *id)
+{
+	for (unsigned i = 0; i < api->nr_nets; i++)
+		if (!strcmp(api->nets[i].iface_id, id))
+			return &api->nets[i];
+	return NULL;
+}
+
+static int check_net(struct call *c, const struct net_body *n)
+{
+	const struct api *api = c->api;
+	uint8_t mac[6];
+
+	if (*n->guest_mac && !config_mac(n->guest_mac, mac))
+		return call_refuse(
+			c,
+			"An error occurred when deserializing the json body of a request: "
+			"invalid value: string \"%s\", expected a MAC address for "
+			"`guest_mac`.",
+			n->guest_mac);
+	for (unsigned i = 0; i < api->nr_nets; i++) {
+		const struct net_body *other = &api->nets[i];
+
+		if (!strcmp(other->iface_id, n->iface_id))
+			continue;
+		if (*n->guest_mac && !strcasecmp(other->guest_mac, n->guest_mac))
+			return call_refuse(
+				c, "Network config error: The MAC address is already in use: %s",
+				n->guest_mac);
+		if (n->tap_fd < 0 && !strcmp(other->host_dev_name, n->host_dev_name))
+			return call_refuse(
+				c,
+				"Network config error: Could not create the network device: "
+				"Open tap device failed: %s is in use by `%s`",
+				n->host_dev_name, other->iface_id);
+	}
+	return 0;
+}
+
+static int wrong_net_id(struct call *c, const char *id)
+{
+	return call_refuse(c, "The id from the path [%s] does not match the id from the body [%s]!",
+			   c->id, id);
+}
+
+int put_net(struct call *c)
+{
+	struct net_body net = { .tap_fd = -1 }, *place;
+	int err = call_read(c, &net_put, &net);
+
+	if (err)
+		return err;
+	if (!is_same_id(c, net.iface_id))
+		return wrong_net_id(c, net.iface_id);
+	place = find_net(c->api, net.iface_id);
+	if (!place && is_full(c->api))
+		return call_refuse(c, "Network config error: mayfly has room for %u devices.",
+				   DEVICES_MAX);
+	net.tap_fd = call_fd(c, net.host_dev_name);
+	if (net.tap_fd == -EINVAL || check_net(c, &net))
+		return -EINVAL;
+	*(place ? place : &c->api->nets[c->api->nr_nets++]) = net;
+	return 0;
+}
+
+int patch_net(struct call *c)
+{
+	struct net_patch_body patch = { .iface_id = "" };
+	struct updated rx, tx;
+	struct net_update update;
+	struct net_body *net;
+	int err = call_read(c, &net_patch, &patch);
+
+	if (err)
+		return err;
+	if (!is_same_id(c, patch.iface_id))
+		return wrong_net_id(c, patch.iface_id);
+	net = find_net(c->api, patch.iface_id);
+	if (!net || !c->api->ops->net_update)
+		return call_refuse(c, "Network config error: there is no interface `%s`.",
+				   patch.iface_id);
+	update = (struct net_update){ patch.iface_id,
+				      given(&patch.rx_rate_limiter.bandwidth, &rx.bytes),
+				      given(&patch.rx_rate_limiter.ops, &rx.ops),
+				      given(&patch.tx_rate_limiter.bandwidth, &tx.bytes),
+				      given(&patch.tx_rate_limiter.ops, &tx.ops) };
+	if (c->api->ops->net_update(c->api->vm, &update))
+		return call_refuse(c, "Network config error: %s", log_last_failure());
+	merge_limiter(&net->rx_rate_limiter, &patch.rx_rate_limiter);
+	merge_limiter(&net->tx_rate_limiter, &patch.tx_rate_limiter);
+	return 0;
+}
+
+/* From what was given to a struct vm_config. */
+
+static void fill_disks(struct vm_config *config, const struct api *api)
+{
+	config->nr_disks = 0;
+	for (int pass = 0; pass < 2; pass++) /* the root disk first, so that it is vda */
+		for (unsigned i = 0; i < api->nr_drives; i++) {
+			const struct drive_body *d = &api->drives[i];
+
+			if (d->is_root_device != (pass == 0))
+				continue;
+			config->disks[config->nr_disks++] = (struct disk_config){
+				.id = d->drive_id,
+				.path = d->path_on_host,
+				.is_root = d->is_root_device,
+				.is_read_only = d->is_read_only,
+				.partuuid = *d->partuuid ? d->partuuid : NULL,
+				.cache = d->cache_type == CACHE_WRITEBACK ? DISK_CACHE_WRITEBACK
+									  : DISK_CACHE_UNSAFE,
+				.limit = limit_of(&d->rate_limiter),
+			};
+		}
+}
+
+static void fill_nets(struct vm_config *config, const struct api *api)
+{
+	config->nr_nets = api->nr_nets;
+	for (unsigned i = 0; i < api->nr_nets; i++) {
+		const struct net_body *n = &api->nets[i];
+		struct net_config *net = &config->nets[i];
+
+		*net = (struct net_config){ .id = n->iface_id,
+					    .kind = n->tap_fd < 0 ? NET_TAP : NET_TAP_FD,
+					    .fd = n->tap_fd,
+					    .path = n->host_dev_name,
+					    .mtu = (uint16_t)(n->has_mtu ? n->mtu : 0),
+					    .rx = limit_of(&n->rx_rate_limiter),
+					    .tx = limit_of(&n->tx_rate_limiter) };
+		net->has_mac = *n->guest_mac && config_mac(n->guest_mac, net->mac);
+	}
+}
+
+void devices_fill(struct vm_config *config, const struct api *api)
+{
+	fill_disks(config, api);
+	fill_nets(config, api);
+}

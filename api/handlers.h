@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The handlers of requests, one a row of the table in routes.c, and what they have of each other.
+ */
+#ifndef API_HANDLERS_H
+#define API_HANDLERS_H
+
+#include "call.h"
+
+/* answers.c */
+int get_instance(struct call *c);
+int get_version(struct call *c);
+int get_config(struct call *c);
+int get_machine(struct call *c);
+int get_metrics(struct call *c);
+int get_events(struct call *c);
+
+/* setup.c */
+int put_machine(struct call *c);
+int patch_machine(struct call *c);
+int put_boot(struct call *c);
+int put_serial(struct call *c);
+int put_logger(struct call *c);
+int put_metrics(struct call *c);
+/* The command line that a boot source comes to, with `root` behind it; its bytes. */
+size_t setup_cmdline(struct vm_config *config, const struct boot_body *boot, const char *root);
+
+/* devices.c */
+int put_drive(struct call *c);
+int patch_drive(struct call *c);
+int put_net(struct call *c);
+int patch_net(struct call *c);
+void devices_fill(struct vm_config *config, const struct api *api);
+
+/* start.c */
+int put_action(struct call *c);
+int patch_vm(struct call *c);
+int start_microvm(struct call *c);
+
+#endif

@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * First a look over the text for all that cJSON would let pass (RFC 8259 strictly, whole numbers
+ * only), then cJSON, then the tables. The texts are serde's, which Firecracker's clients know.
+ * Called by routes.c; the tables are in bodies.c.
+ */
+#include "json.h"
+#include "utf8.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* The arena. Only what is used of it is ever touched. */
+
+#define ARENA (512u << 10)
+static _Alignas(16) char arena[ARENA];
+static size_t arena_used;
+
+static void *take(size_t size)
+{
+	void *at = arena + arena_used;
+
+	if (size > ARENA || ((size + 15) & ~(size_t)15) > ARENA - arena_used)
+		return NULL;
+	arena_used += (size + 15) & ~(size_t)15;
+	return at;
+}
+
+static void give_back(void *at)
+{
+	(void)at; /* all at once, by json_reset() */
+}
+
+void json_init(void)
+{
+	cJSON_Hooks hooks = { take, give_back };
+
+	cJSON_InitHooks(&hooks);
+	json_reset();
+}
+
+void json_reset(void)
+{
+	arena_used = 0;
+}
+
+void json_whole(char *text)
+{
+	size_t len = strlen(text);
+
+	for (unsigned i = 0; i < 4 && !utf8_is_valid(text, len); i++)
+		text[--len] = '\0';
+}
+
+int json_cut(const char *text, size_t max)
+{
+	size_t n = strnlen(text, max + 1);
+
+	if (n <= max)
+		return (int)n;
+	for (n = max; n && ((unsigned char)text[n] & 0xc0) == 0x80; n--)
+		;
+	return (int)n;
+}
+
+static int wrong(char why[JSON_WHY], const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static int wrong(char why[JSON_WHY], const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, JSON_WHY, fmt, ap);
+	va_end(ap);
+	json_whole(why);
+	return -EINVAL;
+}
+
+/* The look over the text. */
+
+struct scan {
+	const char *text, *key; /* the last key, for texts that name the field */
+	size_t len, at, key_len;
+	unsigned depth;
+	const char *why; /* NULL: nothing wrong so far */
+	bool is_number_wrong;
+};
+
+static bool refuse(struct scan *s, const char *why)
+{
+	if (!s->why)
+		s->why = why;
+	return false;
+}
+
+static int peek(const struct scan *s)
+{
+	return s->at < s->len ? (unsigned char)s->text[s->at] : -1;
+}
+
+static void skip_blanks(struct scan *s)
+{
+	while (s->at < s->len && strchr(" \t\r\n", s->text[s->at]) && s->text[s->at])
+		s->at++;
+}
+
+static bool scan_word(struct scan *s, const char *word)
+{
+	const size_t n = strlen(word);
+
+	if (s->len - s->at < n || memcmp(s->text + s->at, word, n))
+		return refuse(s, "expected ident");
+	s->at += n;
+	return true;
+}
+
+static bool is_digit(int c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static size_t scan_digits(struct scan *s)
+{
+	const size_t start = s->at;
+
+	while (is_digit(peek(s)))
+		s->at++;
+	return s->at - start;
+}
+
+/* JSON's own grammar; of what it allows only whole numbers that a double holds exactly are taken.
+ */
+static bool scan_number(struct scan *s)
+{
+	uint64_t value = 0;
+	size_t digits, start;
+
+	if (peek(s) == '-')
+		s->at++;
+	start = s->at;
+	digits = scan_digits(s);
+	if (digits == 0 || (digits > 1 && s->text[start] == '0'))
+		return refuse(s, "invalid number");
+	for (size_t i = 0; i < digits && value <= JSON_UINT_MAX; i++)
+		value = value * 10 + (uint64_t)(s->text[start + i] - '0');
+	s->is_number_wrong =
+		value > JSON_UINT_MAX || peek(s) == '.' || peek(s) == 'e' || peek(s) == 'E';
+	return s->is_number_wrong ? refuse(s, "expected a whole number of at most 53 bits") : true;
+}
+
+static bool scan_escape(struct scan *s)
+{
+	int c;
+
+	s->at++; /* the backslash */
+	c = peek(s);
+	if (c < 0)
+		return refuse(s, "EOF while parsing a string");
+	s->at++;
+	if (c != 'u')
+		return strchr("\"\\/bfnrt", c) && c ? true : refuse(s, "invalid escape");
+	for (unsigned i = 0; i < 4; i++, s->at++) {
+		c = peek(s);
+		if (!is_digit(c) && !(c >= 'a' && c <= 'f') && !(c >= 'A' && c <= 'F'))
+			return refuse(s, "invalid escape");
+	}
+	if (!memcmp(s->text + s->at - 4, "0000", 4))
+		return refuse(s, "a string must not hold \\u0000");
+	return true; /* whether surrogates pair is cJSON's to say */
+}
+
+static bool scan_string(struct scan *s)
+{
+	s->at++; /* the quote */
+	for (;;) {
+		const int c = peek(s);
+
+		if (c < 0)
+			return refuse(s, "EOF while parsing a string");
+		if (c < ' ')
+			return refuse(s, "control character (\\u0000-\\u001F) found while parsing "
+					 "a string");
+		if (c == '\\') {
+			if (!scan_escape(s))
+				return false;
+			continue;
+		}
+		s->at++;
+		if (c == '"')
+			return true;
+	}
+}
+
+static bool scan_value(struct scan *s);
+
+static bool scan_key(struct scan *s)
+{
+	skip_blanks(s);
+	if (peek(s) < 0)
+		return refuse(s, "EOF while parsing an object");
+	if (peek(s) != '"')
+		return refuse(s, peek(s) == '}' ? "trailing comma" : "key must be a string");
+	s->key = s->text + s->at + 1;
+	if (!scan_string(s))
+		return false;
+	s->key_len = (size_t)(s->text + s->at - 1 - s->key);
+	skip_blanks(s);
+	if (peek(s) != ':')
+		return refuse(s, peek(s) < 0 ? "EOF while parsing an object" : "expected `:`");
+	s->at++;
+	return true;
+}
+
+/* What stands between `open` and its counterpart: values, in an object with their keys. */
+static bool scan_inside(struct scan *s, bool is_object)
+{
+	const char close = is_object ? '}' : ']';
+
+	s->at++;
+	skip_blanks(s);
+	if (peek(s) == close) {
+		s->at++;
+		return true;
+	}
+	for (;;) {
+		if (is_object && !scan_key(s))
+			return false;
+		if (!scan_value(s))
+			return false;
+		skip_blanks(s);
+		if (peek(s) == close) {
+			s->at++;
+			return true;
+		}
+		if (peek(s) != ',')
+			return refuse(s, peek(s) < 0 ? is_object ? "EOF while parsing an object"
+								 : "EOF while parsing a list"
+					 : is_object ? "expected `,` or `}`"
+						     : "expected `,` or `]`");
+		s->at++;
+	}
+}
+
+static bool scan_nested(struct scan *s, bool is_object)
+{
+	bool ok;
+
+	if (++s->depth > JSON_DEPTH)
+		return refuse(s, "recursion limit exceeded");
+	ok = scan_inside(s, is_object);
+	s->depth--;
+	return ok;
+}
+
+static bool scan_value(struct scan *s)
+{
+	skip_blanks(s);
+	switch (peek(s)) {
+	case -1:
+		return refuse(s, "EOF while parsing a value");
+	case '{':
+		return scan_nested(s, true);
+	case '[':
+		return scan_nested(s, false);
+	case '"':
+		return scan_string(s);
+	case 't':
+		return scan_word(s, "true");
+	case 'f':
+		return scan_word(s, "false");
+	case 'n':
+		return scan_word(s, "null");
+	case '-':
+		return scan_number(s);
+	default:
+		return is_digit(peek(s)) ? scan_number(s) : refuse(s, "expected value");
+	}
+}
+
+/* Where `at` is, counted as serde does. */
+static void locate(const char *text, size_t at, struct json_text *json)
+{
+	json->line = 1;
+	json->column = 0;
+	for (size_t i = 0; i < at; i++) {
+		json->column++;
+		if (text[i] == '\n') {
+			json->line++;
+			json->column = 0;
+		}
+	}
+}
+
+static int scan_failed(const struct scan *s, const struct json_text *json, char why[JSON_WHY])
+{
+	if (s->is_number_wrong && s->key)
+		return wrong(why, "invalid value for `%.*s`, %s at line %u column %u",
+			     s->key_len < 64 ? (int)s->key_len : json_cut(s->key, 64), s->key,
+			     s->why, json->line, json->column);
+	return wrong(why, "%s at line %u column %u", s->why, json->line, json->column);
+}
+
+int json_parse(const char *text, size_t len, struct json_text *json, char why[JSON_WHY])
+{
+	struct scan s = { .text = text, .len = len };
+
+	json->root = NULL;
+	if (!utf8_is_valid(text, len))
+		return wrong(why, "invalid unicode code point");
+	if (scan_value(&s)) {
+		locate(text, s.at, json);
+		skip_blanks(&s);
+		if (s.at == len)
+			json->root = cJSON_ParseWithLength(text, len);
+		else
+			refuse(&s, "trailing characters");
+	}
+	if (json->root)
+		return 0;
+	if (!s.why && arena_used > ARENA / 2)
+		return wrong(why, "more values than mayfly takes");
+	if (!s.why)
+		return wrong(why, "invalid unicode code point");
+	locate(text, s.at < len ? s.at + 1 : len, json);
+	return scan_failed(&s, json, why);
+}
+
+/* The tables. */
+
+/* A value in serde's words: "string \"x\"", "integer `5`". */
+static const char *describe(const cJSON *value, char out[96])
+{
+	if (cJSON_IsString(value))
+		snprintf(out, 96, "string \"%.*s\"", json_cut(value->valuestring, 64),
+			 value->valuestring);
+	else if (cJSON_IsNumber(value))
+		snprintf(out, 96, "integer `%.0f`", value->valuedouble);
+	else if (cJSON_IsBool(value))
+		snprintf(out, 96, "boolean `%s`", cJSON_IsTrue(value) ? "true" : "false");
+	else
+		snprintf(out, 96, "%s",
+			 cJSON_IsObject(value)	? "map"
+			 : cJSON_IsArray(value) ? "sequence"
+						: "null");
+	json_whole(out);
+	return out;
+}
+
+static int wrong_type(const struct json_field *f, const cJSON *value, char why[JSON_WHY])
+{
+	char what[96];
+
+	return wrong(why, "invalid type: %s, expected %s for `%s`", describe(value, what),
+		     f->expected, f->name);
+}
+
+static int wrong_value(const struct json_field *f, const cJSON *value, char why[JSON_WHY])
+{
+	char what[96];
+
+	return wrong(why, "invalid value: %s, expected %s for `%s`", describe(value, what),
+		     f->expected, f->name);
+}
+
+/* "`a`", "`a` or `b`", "one of `a`, `b`, `c`" */
+struct list {
+	char text[400];
+	size_t used;
+};
+
+static void list_add(struct list *l, const char *name, unsigned i, unsigned nr)
+{
+	const char *before = i == 0 ? (nr > 2 ? "one of " : "") : (nr > 2 ? ", " : " or ");
+	const int n =
+		snprintf(l->text + l->used, sizeof(l->text) - l->used, "%s`%s`", before, name);
+
+	l->used += n > 0 && (size_t)n < sizeof(l->text) - l->used ? (size_t)n : 0;
+}
+
+static int unknown_field(const struct json_body *body, const char *name, char why[JSON_WHY])
+{
+	struct list list = { .used = 0 };
+
+	for (unsigned i = 0; i < body->nr; i++)
+		list_add(&list, body->fields[i].name, i, body->nr);
+	return wrong(why, "unknown field `%.*s`, expected %s", json_cut(name, 64), name, list.text);
+}
+
+static int read_enum(const struct json_field *f, const cJSON *value, void *to, char why[JSON_WHY])
+{
+	int (*compare)(const char *, const char *) = f->is_any_case ? strcasecmp : strcmp;
+	struct list list = { .used = 0 };
+	unsigned nr = 0;
+
+	if (!cJSON_IsString(value))
+		return wrong_type(f, value, why);
+	for (; f->names[nr]; nr++) {
+		if (!compare(f->names[nr], value->valuestring)) {
+			*(unsigned *)to = nr;
+			return 0;
+		}
+	}
+	for (unsigned i = 0; i < nr; i++)
+		list_add(&list, f->names[i], i, nr);
+	return wrong(why, "unknown variant `%.*s`, expected %s", json_cut(value->valuestring, 64),
+		     value->valuestring, list.text);
+}
+
+static int read_string(const struct json_field *f, const cJSON *value, char *to, char why[JSON_WHY])
+{
+	size_t len;
+
+	if (!cJSON_IsString(value))
+		return wrong_type(f, value, why);
+	len = strlen(value->valuestring);
+	if (len < f->min)
+		return wrong(why, "invalid value: string \"\", expected %s for `%s`", f->expected,
+			     f->name);
+	if (len >= f->max)
+		return wrong(why, "invalid length %zu, expected at most %llu bytes for `%s`", len,
+			     (unsigned long long)f->max - 1, f->name);
+	memcpy(to, value->valuestring, len + 1);
+	return 0;
+}
+
+static int read_uint(const struct json_field *f, const cJSON *value, uint64_t *to,
+		     char why[JSON_WHY])
+{
+	if (!cJSON_IsNumber(value))
+		return wrong_type(f, value, why);
+	if (value->valuedouble < (double)f->min || value->valuedouble > (double)f->max)
+		return wrong_value(f, value, why);
+	*to = (uint64_t)value->valuedouble;
+	return 0;
+}
+
+static bool has_twin(const cJSON *one)
+{
+	for (const cJSON *other = one->next; other; other = other->next)
+		if (!strcmp(one->string, other->string))
+			return true;
+	return false;
+}
+
+static int read_map(const struct json_field *f, cJSON *value, char *to, char why[JSON_WHY])
+{
+	const cJSON *one;
+
+	if (!cJSON_IsObject(value))
+		return wrong_type(f, value, why);
+	cJSON_ArrayForEach(one, value) if (!cJSON_IsString(one)) return wrong_type(f, one, why);
+	if (!json_print(value, to, f->max))
+		return wrong(why, "more text than mayfly takes for `%s`", f->name);
+	cJSON_ArrayForEach(one, value) /* few: they fitted */
+	{
+		if (has_twin(one))
+			return wrong(why, "duplicate field `%.*s`", json_cut(one->string, 64),
+				     one->string);
+	}
+	return 0;
+}
+
+static int read_field(const struct json_text *json, const struct json_field *f, cJSON *value,
+		      char *to, char why[JSON_WHY])
+{
+	int err = 0;
+
+	switch (f->type) {
+	case JSON_BOOL:
+		if (!cJSON_IsBool(value))
+			return wrong_type(f, value, why);
+		*(bool *)(to + f->at) = cJSON_IsTrue(value);
+		break;
+	case JSON_UINT:
+		err = read_uint(f, value, (uint64_t *)(void *)(to + f->at), why);
+		break;
+	case JSON_STRING:
+		err = read_string(f, value, to + f->at, why);
+		break;
+	case JSON_ENUM:
+		err = read_enum(f, value, to + f->at, why);
+		break;
+	case JSON_OBJECT:
+		err = json_read(json, value, f->object, to + f->at, why);
+		break;
+	case JSON_MAP:
+		err = read_map(f, value, to + f->at, why);
+		break;
+	}
+	if (!err && f->flag != JSON_NO_FLAG)
+		*(bool *)(to + f->flag) = true;
+	return err;
+}
+
+static const struct json_field *find(const struct json_body *body, const char *name)
+{
+	for (unsigned i = 0; i < body->nr; i++)
+		if (!strcmp(body->fields[i].name, name))
+			return &body->fields[i];
+	return NULL;
+}
+
+int json_read(const struct json_text *json, const cJSON *object, const struct json_body *body,
+	      void *to, char why[JSON_WHY])
+{
+	uint64_t seen = 0;
+	cJSON *value;
+	char what[96];
+
+	must(body->nr <= 64);
+	if (!cJSON_IsObject(object))
+		return wrong(why, "invalid type: %s, expected an object", describe(object, what));
+	cJSON_ArrayForEach(value, object)
+	{
+		const struct json_field *f = find(body, value->string);
+
+		if (!f && body->is_lenient)
+			continue;
+		if (!f)
+			return unknown_field(body, value->string, why);
+		if (seen & 1ull << (f - body->fields))
+			return wrong(why, "duplicate field `%s`", f->name);
+		seen |= 1ull << (f - body->fields);
+		if (cJSON_IsNull(value) && (!f->is_required || body->is_partial))
+			continue;
+		if (read_field(json, f, value, to, why))
+			return -EINVAL;
+	}
+	for (unsigned i = 0; i < body->nr && !body->is_partial; i++) {
+		if (!body->fields[i].is_required || seen & 1ull << i)
+			continue;
+		if (object != json->root)
+			return wrong(why, "missing field `%s`", body->fields[i].name);
+		return wrong(why, "missing field `%s` at line %u column %u", body->fields[i].name,
+			     json->line, json->column);
+	}
+	return 0;
+}
+
+cJSON *json_number(uint64_t number)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
+	return cJSON_CreateRaw(text);
+}
+
+static cJSON *write_field(const struct json_field *f, const char *from)
+{
+	switch (f->type) {
+	case JSON_BOOL:
+		return cJSON_CreateBool(*(const bool *)(from + f->at));
+	case JSON_UINT:
+		return json_number(*(const uint64_t *)(const void *)(from + f->at));
+	case JSON_STRING:
+		return cJSON_CreateString(from + f->at);
+	case JSON_ENUM:
+		return cJSON_CreateString(
+			f->names[*(const unsigned *)(const void *)(from + f->at)]);
+	case JSON_OBJECT:
+		return json_write(f->object, from + f->at);
+	case JSON_MAP:
+		return cJSON_CreateRaw(from + f->at);
+	}
+	return NULL;
+}
+
+static bool is_there(const struct json_field *f, const char *from)
+{
+	if (f->flag != JSON_NO_FLAG)
+		return *(const bool *)(from + f->flag);
+	return f->type != JSON_STRING || from[f->at];
+}
+
+cJSON *json_write(const struct json_body *body, const void *from)
+{
+	cJSON *object = cJSON_CreateObject();
+
+	for (unsigned i = 0; i < body->nr; i++) {
+		const struct json_field *f = &body->fields[i];
+		const bool there = is_there(f, from);
+
+		if (!there && f->is_hidden)
+			continue;
+		if (!cJSON_AddItemToObjectCS(object, f->name,
+					     there ? write_field(f, from) : cJSON_CreateNull()))
+			return NULL;
+	}
+	return object;
+}
+
+size_t json_print(cJSON *json, char *buf, size_t size)
+{
+	/* It wants some bytes more than it uses. */
+	if (!json || size > INT32_MAX || !cJSON_PrintPreallocated(json, buf, (int)size, false))
+		return 0;
+	return strlen(buf);
+}

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One row per metric, in the order in which they are written; keys are the wire contract's. */
+#include "metrics.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AT(member)  offsetof(struct counters, member)
+#define COUNT(kind) AT(requests[REQ_##kind].count)
+#define FAILS(kind) AT(requests[REQ_##kind].fails)
+/* All groups, and those of as many devices as there can be, with the longest names and numbers. */
+#define LINE_SIZE   (64u << 10)
+
+#define NONE SIZE_MAX /* always 0: what mayfly never has */
+
+/* The rows of one group stand together. */
+static const struct row {
+	const char *group, *key;
+	size_t at;
+	enum {
+		COUNTER, /* written as the difference */
+		GAUGE,
+		LATENCY, /* a struct latency */
+	} kind;
+} rows[] = {
+	{ "api_server", "process_startup_time_us", AT(startup_us), GAUGE },
+	{ "api_server", "process_startup_time_cpu_us", AT(startup_cpu_us), GAUGE },
+	{ "deprecated_api", "deprecated_http_api_calls", AT(deprecated), COUNTER },
+	{ "get_api_requests", "instance_info_count", COUNT(INSTANCE_INFO), COUNTER },
+	{ "get_api_requests", "machine_cfg_count", COUNT(MACHINE_GET), COUNTER },
+	{ "get_api_requests", "mmds_count", COUNT(MMDS_GET), COUNTER },
+	{ "get_api_requests", "vmm_version_count", COUNT(VERSION), COUNTER },
+	{ "get_api_requests", "hotplug_memory_count", COUNT(HOTPLUG_GET), COUNTER },
+	{ "i8042", "error_count", NONE, COUNTER },
+	{ "i8042", "missed_read_count", NONE, COUNTER },
+	{ "i8042", "missed_write_count", NONE, COUNTER },
+	{ "i8042", "read_count", NONE, COUNTER },
+	{ "i8042", "reset_count", AT(i8042_resets), COUNTER },
+	{ "i8042", "write_count", NONE, COUNTER },
+	{ "latencies_us", "full_create_snapshot", NONE, GAUGE },
+	{ "latencies_us", "diff_create_snapshot", NONE, GAUGE },
+	{ "latencies_us", "load_snapshot", NONE, GAUGE },
+	{ "latencies_us", "pause_vm", AT(pause_us), GAUGE },
+	{ "latencies_us", "resume_vm", AT(resume_us), GAUGE },
+	{ "latencies_us", "vmm_full_create_snapshot", NONE, GAUGE },
+	{ "latencies_us", "vmm_diff_create_snapshot", NONE, GAUGE },
+	{ "latencies_us", "vmm_load_snapshot", NONE, GAUGE },
+	{ "latencies_us", "vmm_pause_vm", AT(pause_us), GAUGE },
+	{ "latencies_us", "vmm_resume_vm", AT(resume_us), GAUGE },
+	{ "logger", "missed_metrics_count", AT(metrics_missed), COUNTER },
+	{ "logger", "metrics_fails", AT(metrics_fails), COUNTER },
+	{ "logger", "missed_log_count", AT(log_missed), COUNTER },
+	{ "logger", "rate_limited_log_count", NONE, COUNTER },
+	{ "patch_api_requests", "drive_count", COUNT(DRIVE_PATCH), COUNTER },
+	{ "patch_api_requests", "drive_fails", FAILS(DRIVE_PATCH), COUNTER },
+	{ "patch_api_requests", "network_count", COUNT(NETWORK_PATCH), COUNTER },
+	{ "patch_api_requests", "network_fails", FAILS(NETWORK_PATCH), COUNTER },
+	{ "patch_api_requests", "machine_cfg_count", COUNT(MACHINE_PATCH), COUNTER },
+	{ "patch_api_requests", "machine_cfg_fails", FAILS(MACHINE_PATCH), COUNTER },
+	{ "patch_api_requests", "mmds_count", COUNT(MMDS_PATCH), COUNTER },
+	{ "patch_api_requests", "mmds_fails", FAILS(MMDS_PATCH), COUNTER },
+	{ "patch_api_requests", "hotplug_memory_count", COUNT(HOTPLUG_PATCH), COUNTER },
+	{ "patch_api_requests", "hotplug_memory_fails", FAILS(HOTPLUG_PATCH), COUNTER },
+	{ "patch_api_requests", "pmem_count", COUNT(PMEM_PATCH), COUNTER },
+	{ "patch_api_requests", "pmem_fails", FAILS(PMEM_PATCH), COUNTER },
+	{ "put_api_requests", "actions_count", COUNT(ACTIONS), COUNTER },
+	{ "put_api_requests", "actions_fails", FAILS(ACTIONS), COUNTER },
+	{ "put_api_requests", "boot_source_count", COUNT(BOOT_SOURCE), COUNTER },
+	{ "put_api_requests", "boot_source_fails", FAILS(BOOT_SOURCE), COUNTER },
+	{ "put_api_requests", "drive_count", COUNT(DRIVE), COUNTER },
+	{ "put_api_requests", "drive_fails", FAILS(DRIVE), COUNTER },
+	{ "put_api_requests", "logger_count", COUNT(LOGGER), COUNTER },
+	{ "put_api_requests", "logger_fails", FAILS(LOGGER), COUNTER },
+	{ "put_api_requests", "machine_cfg_count", COUNT(MACHINE), COUNTER },
+	{ "put_api_requests", "machine_cfg_fails", FAILS(MACHINE), COUNTER },
+	{ "put_api_requests", "cpu_cfg_count", COUNT(CPU_CONFIG), COUNTER },
+	{ "put_api_requests", "cpu_cfg_fails", FAILS(CPU_CONFIG), COUNTER },
+	{ "put_api_requests", "metrics_count", COUNT(METRICS), COUNTER },
+	{ "put_api_requests", "metrics_fails", FAILS(METRICS), COUNTER },
+	{ "put_api_requests", "network_count", COUNT(NETWORK), COUNTER },
+	{ "put_api_requests", "network_fails", FAILS(NETWORK), COUNTER },
+	{ "put_api_requests", "mmds_count", COUNT(MMDS), COUNTER },
+	{ "put_api_requests", "mmds_fails", FAILS(MMDS), COUNTER },
+	{ "put_api_requests", "vsock_count", COUNT(VSOCK), COUNTER },
+	{ "put_api_requests", "vsock_fails", FAILS(VSOCK), COUNTER },
+	{ "put_api_requests", "pmem_count", COUNT(PMEM), COUNTER },
+	{ "put_api_requests", "pmem_fails", FAILS(PMEM), COUNTER },
+	{ "put_api_requests", "serial_count", COUNT(SERIAL), COUNTER },
+	{ "put_api_requests", "serial_fails", FAILS(SERIAL), COUNTER },
+	{ "put_api_requests", "hotplug_memory_count", COUNT(HOTPLUG), COUNTER },
+	{ "put_api_requests", "hotplug_memory_fails", FAILS(HOTPLUG), COUNTER },
+	{ "seccomp", "num_faults", NONE, COUNTER },
+	{ "signals", "sigbus", NONE, COUNTER },
+	{ "signals", "sigsegv", NONE, COUNTER },
+	{ "signals", "sigxfsz", NONE, COUNTER },
+	{ "signals", "sigxcpu", NONE, COUNTER },
+	{ "signals", "sigpipe", NONE, COUNTER },
+	{ "signals", "sighup", NONE, COUNTER },
+	{ "signals", "sigill", NONE, COUNTER },
+	{ "uart", "error_count", NONE, COUNTER },
+	{ "uart", "flush_count", NONE, COUNTER },
+	{ "uart", "missed_read_count", NONE, COUNTER },
+	{ "uart", "missed_write_count", AT(uart_dropped), COUNTER },
+	{ "uart", "read_count", AT(uart_reads), COUNTER },
+	{ "uart", "write_count", AT(uart_writes), COUNTER },
+	{ "uart", "rate_limiter_dropped_bytes", NONE, COUNTER },
+	{ "vcpu", "exit_io_in", AT(exits[EXIT_IO_IN]), COUNTER },
+	{ "vcpu", "exit_io_out", AT(exits[EXIT_IO_OUT]), COUNTER },
+	{ "vcpu", "exit_mmio_read", AT(exits[EXIT_MMIO_READ]), COUNTER },
+	{ "vcpu", "exit_mmio_write", AT(exits[EXIT_MMIO_WRITE]), COUNTER },
+	{ "vcpu", "failures", AT(vcpu_failures), COUNTER },
+	{ "vcpu", "kvmclock_ctrl_fails", NONE, COUNTER },
+	{ "vcpu", "exit_io_in_agg", AT(latency[EXIT_IO_IN]), LATENCY },
+	{ "vcpu", "exit_io_out_agg", AT(latency[EXIT_IO_OUT]), LATENCY },
+	{ "vcpu", "exit_mmio_read_agg", AT(latency[EXIT_MMIO_READ]), LATENCY },
+	{ "vcpu", "exit_mmio_write_agg", AT(latency[EXIT_MMIO_WRITE]), LATENCY },
+	{ "vmm", "panic_count", NONE, COUNTER },
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+/* Of devices, in the order of their enumerations. */
+static const char *const block_keys[BLOCK_COUNTS] = {
+	"activate_fails",
+	"cfg_fails",
+	"no_avail_buffer",
+	"event_fails",
+	"execute_fails",
+	"invalid_reqs_count",
+	"flush_count",
+	"queue_event_count",
+	"rate_limiter_event_count",
+	"update_count",
+	"update_fails",
+	"read_bytes",
+	"write_bytes",
+	"read_count",
+	"write_count",
+	"rate_limiter_throttled_events",
+	"io_engine_throttled_events",
+	"remaining_reqs_count",
+};
+static const char *const block_latencies[BLOCK_LATENCIES] = { "read_agg", "write_agg" };
+static const char *const net_keys[NET_COUNTS] = {
+	"activate_fails",
+	"cfg_fails",
+	"no_rx_avail_buffer",
+	"no_tx_avail_buffer",
+	"event_fails",
+	"rx_queue_event_count",
+	"rx_event_rate_limiter_count",
+	"rx_rate_limiter_throttled",
+	"rx_tap_event_count",
+	"rx_bytes_count",
+	"rx_packets_count",
+	"rx_fails",
+	"rx_count",
+	"tap_read_fails",
+	"tap_write_fails",
+	"tx_bytes_count",
+	"tx_malformed_frames",
+	"tx_fails",
+	"tx_count",
+	"tx_packets_count",
+	"tx_queue_event_count",
+	"tx_rate_limiter_event_count",
+	"tx_rate_limiter_throttled",
+	"tx_spoofed_mac_count",
+	"tx_remaining_reqs_count",
+};
+static const char *const net_latencies[NET_LATENCIES] = { "tap_write_agg" };
+
+static const struct device_kind {
+	const char *group;
+	const char *const *keys, *const *latencies;
+	unsigned nr_keys, nr_latencies;
+} block = { "block", block_keys, block_latencies, BLOCK_COUNTS, BLOCK_LATENCIES },
+  net = { "net", net_keys, net_latencies, NET_COUNTS, NET_LATENCIES };
+
+static const char *const kinds[EXIT_KINDS] = { "io_in", "io_out", "mmio_read", "mmio_write" };
+static const char *const phases[4] = { "configured", "first_entry", "first_serial", "init" };
+
+static uint64_t value_at(const struct counters *c, size_t at)
+{
+	uint64_t value;
+
+	if (at == NONE)
+		return 0;
+	memcpy(&value, (const char *)c + at, sizeof(value));
+	return value;
+}
+
+/* A text that is put together piece by piece, until it is full. */
+struct text {
+	char *buf;
+	size_t size, used;
+	bool is_full;
+};
+
+static void add(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(struct text *t, const char *fmt, ...)
+{
+	const size_t room = t->size - t->used;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->buf + t->used, room, fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= room)
+		t->is_full = true;
+	else
+		t->used += (size_t)n;
+}
+
+void metrics_init(struct metrics *m)
+{
+	m->fd = -1;
+	m->id = m->properties = NULL;
+	m->nr_disks = m->nr_nets = 0;
+	memset(&m->last, 0, sizeof(m->last));
+}
+
+int metrics_open(struct metrics *m, const char *path)
+{
+	/* Read and write: a FIFO without a reader opens too. */
+	m->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+	return m->fd < 0 ? -errno : 0;
+}
+
+static const struct latency *latency_at(const struct counters *c, size_t at)
+{
+	return (const struct latency *)(const void *)((const char *)c + at);
+}
+
+static void add_latency(struct text *t, const struct latency *now, uint64_t last_sum)
+{
+	add(t, "{\"min_us\":%llu,\"max_us\":%llu,\"sum_us\":%llu}", (unsigned long long)now->min_us,
+	    (unsigned long long)now->max_us, (unsigned long long)(now->sum_us - last_sum));
+}
+
+static void add_value(struct text *t, const struct row *r, const struct counters *now,
+		      const struct counters *last)
+{
+	const uint64_t before = r->kind == COUNTER ? value_at(last, r->at) : 0;
+
+	if (r->kind == LATENCY)
+		add_latency(t, latency_at(now, r->at), latency_at(last, r->at)->sum_us);
+	else
+		add(t, "%llu", (unsigned long long)(value_at(now, r->at) - before));
+}
+
+/* A device's group, or with no name the sum of all, which is there even without any. */
+static void add_device(struct text *t, const struct device_kind *kind, const char *name,
+		       const struct device_counters *now, const struct device_counters *last)
+{
+	add(t, ",\"%s%s%s\":{", kind->group, name ? "_" : "", name ? name : "");
+	for (unsigned i = 0; i < kind->nr_keys; i++)
+		add(t, "\"%s\":%llu,", kind->keys[i],
+		    (unsigned long long)(now->counts[i] - last->counts[i]));
+	for (unsigned i = 0; i < kind->nr_latencies; i++) {
+		add(t, "%s\"%s\":", i ? "," : "", kind->latencies[i]);
+		add_latency(t, &now->latency[i], last->latency[i].sum_us);
+	}
+	add(t, "}");
+}
+
+static void sum_latency(struct latency *sum, const struct latency *one, bool is_first)
+{
+	sum->min_us = is_first || one->min_us < sum->min_us ? one->min_us : sum->min_us;
+	sum->max_us = one->max_us > sum->max_us ? one->max_us : sum->max_us;
+	sum->sum_us += one->sum_us;
+}
+
+static void sum_devices(struct device_counters *sum, const struct device_counters *devices,
+			unsigned nr)
+{
+	memset(sum, 0, sizeof(*sum));
+	for (unsigned d = 0; d < nr; d++) {
+		for (unsigned i = 0; i < NET_COUNTS; i++)
+			sum->counts[i] += devices[d].counts[i];
+		for (unsigned i = 0; i < BLOCK_LATENCIES; i++)
+			sum_latency(&sum->latency[i], &devices[d].latency[i], d == 0);
+	}
+}
+
+static void add_devices(struct text *t, const struct device_kind *kind, const char *const *names,
+			const struct device_counters *now, unsigned nr,
+			const struct device_counters *last, unsigned nr_last)
+{
+	static const struct device_counters none;
+	struct device_counters sum, last_sum;
+
+	sum_devices(&sum, now, nr);
+	sum_devices(&last_sum, last, nr_last);
+	add_device(t, kind, NULL, &sum, &last_sum);
+	for (unsigned i = 0; i < nr; i++)
+		add_device(t, kind, names[i], &now[i], i < nr_last ? &last[i] : &none);
+}
+
+static void add_line(struct text *t, const struct metrics *m, const struct counters *now,
+		     const struct metrics_devices *d)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	add(t, "{\"utc_timestamp_ms\":%lld",
+	    (long long)ts.tv_sec * 1000 + (long long)ts.tv_nsec / 1000000);
+	if (m->id)
+		add(t, ",\"id\":\"%s\"", m->id);
+	if (m->properties)
+		add(t, ",\"properties\":%s", m->properties);
+	for (size_t i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		const bool is_first = i == 0 || strcmp(r->group, r[-1].group) != 0;
+		const bool is_last = i == ROWS - 1 || strcmp(r->group, r[1].group) != 0;
+
+		if (is_first)
+			add(t, ",\"%s\":{\"%s\":", r->group, r->key);
+		else
+			add(t, ",\"%s\":", r->key);
+		add_value(t, r, now, &m->last);
+		if (is_last)
+			add(t, "}");
+	}
+	add_devices(t, &block, d->disks, d->counters->disks, d->nr_disks, m->devices_last.disks,
+		    m->nr_disks);
+	add_devices(t, &net, d->nets, d->counters->nets, d->nr_nets, m->devices_last.nets,
+		    m->nr_nets);
+	add(t, "}\n");
+}
+
+static void remember(struct metrics *m, const struct counters *now, const struct metrics_devices *d)
+{
+	m->last = *now;
+	m->nr_disks = d->nr_disks;
+	m->nr_nets = d->nr_nets;
+	memcpy(m->devices_last.disks, d->counters->disks,
+	       d->nr_disks * sizeof(d->counters->disks[0]));
+	memcpy(m->devices_last.nets, d->counters->nets, d->nr_nets * sizeof(d->counters->nets[0]));
+}
+
+int metrics_flush(struct metrics *m, struct counters *now, const struct metrics_devices *devices)
+{
+	static char line[LINE_SIZE];
+	struct text t = { .buf = line, .size = sizeof(line) };
+	ssize_t n;
+
+	if (m->fd < 0)
+		return 0;
+	add_line(&t, m, now, devices);
+	must(!t.is_full);
+	n = write(m->fd, t.buf, t.used);
+	if (n == (ssize_t)t.used) {
+		remember(m, now, devices);
+		return 0;
+	}
+	now->metrics_missed++;
+	now->metrics_fails += n < 0 && errno != EAGAIN;
+	return n < 0 ? -errno : -EAGAIN;
+}
+
+static void add_phases(struct text *t, const char *name, const uint64_t us[4])
+{
+	add(t, "# TYPE %s gauge\n", name);
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
+		if (us[i])
+			add(t, "%s{phase=\"%s\"} %llu\n", name, phases[i],
+			    (unsigned long long)us[i]);
+}
+
+static void add_latencies(struct text *t, const struct counters *now)
+{
+	add(t, "# TYPE mayfly_vcpu_exit_microseconds histogram\n");
+	for (unsigned kind = 0; kind < EXIT_KINDS; kind++) {
+		const struct latency *l = &now->latency[kind];
+		uint64_t sum = 0;
+
+		for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
+			sum += l->buckets[i];
+			add(t, "mayfly_vcpu_exit_microseconds_bucket{kind=\"%s\",le=\"%u\"} %llu\n",
+			    kinds[kind], 1u << i, (unsigned long long)sum);
+		}
+		sum += l->buckets[LATENCY_BUCKETS - 1];
+		add(t,
+		    "mayfly_vcpu_exit_microseconds_bucket{kind=\"%s\",le=\"+Inf\"} %llu\n"
+		    "mayfly_vcpu_exit_microseconds_sum{kind=\"%s\"} %llu\n"
+		    "mayfly_vcpu_exit_microseconds_count{kind=\"%s\"} %llu\n",
+		    kinds[kind], (unsigned long long)sum, kinds[kind],
+		    (unsigned long long)l->sum_us, kinds[kind], (unsigned long long)sum);
+	}
+}
+
+size_t metrics_text(const struct counters *now, char *buf, size_t size)
+{
+	struct text t = { .buf = buf, .size = size };
+
+	for (size_t i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+
+		if (r->at == NONE || r->kind == LATENCY)
+			continue;
+		add(&t, "# TYPE mayfly_%s_%s %s\nmayfly_%s_%s %llu\n", r->group, r->key,
+		    r->kind == GAUGE ? "gauge" : "counter", r->group, r->key,
+		    (unsigned long long)value_at(now, r->at));
+	}
+	add_latencies(&t, now);
+	add_phases(&t, "mayfly_phase_microseconds", now->phase_us);
+	add_phases(&t, "mayfly_phase_cpu_microseconds", now->phase_cpu_us);
+	return t.is_full ? 0 : t.used;
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One table of requests: method, path, handler, when it is allowed. What mayfly does not have is in
+ * it too, with the sentence that says so. Called by server.c; next: setup.c.
+ */
+#include "handlers.h"
+#include "../vmm/log.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define ID_SIZE (API_ID_MAX + 1) /* so that one that is too long shows */
+
+#define NO_BALLOON  "mayfly has no balloon device."
+#define NO_MMDS	    "mayfly has no metadata service (MMDS)."
+#define NO_VSOCK    "mayfly has no vsock device."
+#define NO_ENTROPY  "mayfly has no entropy device; guests have RDRAND."
+#define NO_PMEM	    "mayfly has no pmem device."
+#define NO_HOTPLUG  "mayfly has no memory hotplug."
+#define NO_CPU	    "mayfly has no CPU templates; a guest gets what the hypervisor offers."
+#define NO_SNAPSHOT "mayfly has no snapshots yet."
+
+static const struct route {
+	enum http_method method;
+	const char *path; /* {x}: any one word, the call's id */
+	int (*handle)(struct call *call);
+	enum when when;
+	enum request_kind kind;
+	const char *absent; /* instead of a handler */
+} routes[] = {
+	{ HTTP_GET, "/", get_instance, ANY_TIME, REQ_INSTANCE_INFO, NULL },
+	{ HTTP_GET, "/version", get_version, ANY_TIME, REQ_VERSION, NULL },
+	{ HTTP_GET, "/vm/config", get_config, ANY_TIME, REQ_OTHER, NULL },
+	{ HTTP_GET, "/machine-config", get_machine, ANY_TIME, REQ_MACHINE_GET, NULL },
+	{ HTTP_GET, "/metrics", get_metrics, ANY_TIME, REQ_OTHER, NULL },
+	{ HTTP_GET, "/events", get_events, ANY_TIME, REQ_OTHER, NULL },
+	{ HTTP_PUT, "/machine-config", put_machine, BEFORE_START, REQ_MACHINE, NULL },
+	{ HTTP_PATCH, "/machine-config", patch_machine, BEFORE_START, REQ_MACHINE_PATCH, NULL },
+	{ HTTP_PUT, "/boot-source", put_boot, BEFORE_START, REQ_BOOT_SOURCE, NULL },
+	{ HTTP_PUT, "/drives/{drive_id}", put_drive, BEFORE_PCI, REQ_DRIVE, NULL },
+	{ HTTP_PATCH, "/drives/{drive_id}", patch_drive, AFTER_START, REQ_DRIVE_PATCH, NULL },
+	{ HTTP_PUT, "/network-interfaces/{iface_id}", put_net, BEFORE_PCI, REQ_NETWORK, NULL },
+	{ HTTP_PATCH, "/network-interfaces/{iface_id}", patch_net, AFTER_START, REQ_NETWORK_PATCH,
+	  NULL },
+	{ HTTP_PUT, "/serial", put_serial, BEFORE_START, REQ_SERIAL, NULL },
+	{ HTTP_PUT, "/logger", put_logger, BEFORE_START, REQ_LOGGER, NULL },
+	{ HTTP_PUT, "/metrics", put_metrics, BEFORE_START, REQ_METRICS, NULL },
+	{ HTTP_PUT, "/actions", put_action, ANY_TIME, REQ_ACTIONS, NULL },
+	{ HTTP_PATCH, "/vm", patch_vm, AFTER_START, REQ_OTHER, NULL },
+
+	{ HTTP_DELETE, "/drives/{drive_id}", NULL, AFTER_START, REQ_OTHER, "PCI is not enabled" },
+	{ HTTP_DELETE, "/network-interfaces/{iface_id}", NULL, AFTER_START, REQ_OTHER,
+	  "PCI is not enabled" },
+	{ HTTP_GET, "/balloon", NULL, ANY_TIME, REQ_OTHER, NO_BALLOON },
+	{ HTTP_PUT, "/balloon", NULL, ANY_TIME, REQ_OTHER, NO_BALLOON },
+	{ HTTP_PATCH, "/balloon", NULL, ANY_TIME, REQ_OTHER, NO_BALLOON },
+	{ HTTP_GET, "/mmds", NULL, ANY_TIME, REQ_MMDS_GET, NO_MMDS },
+	{ HTTP_PUT, "/mmds", NULL, ANY_TIME, REQ_MMDS, NO_MMDS },
+	{ HTTP_PATCH, "/mmds", NULL, ANY_TIME, REQ_MMDS_PATCH, NO_MMDS },
+	{ HTTP_PUT, "/vsock", NULL, ANY_TIME, REQ_VSOCK, NO_VSOCK },
+	{ HTTP_PUT, "/entropy", NULL, ANY_TIME, REQ_OTHER, NO_ENTROPY },
+	{ HTTP_PUT, "/pmem/{id}", NULL, ANY_TIME, REQ_PMEM, NO_PMEM },
+	{ HTTP_PATCH, "/pmem/{id}", NULL, ANY_TIME, REQ_PMEM_PATCH, NO_PMEM },
+	{ HTTP_GET, "/hotplug/memory", NULL, ANY_TIME, REQ_HOTPLUG_GET, NO_HOTPLUG },
+	{ HTTP_PUT, "/hotplug/memory", NULL, ANY_TIME, REQ_HOTPLUG, NO_HOTPLUG },
+	{ HTTP_PATCH, "/hotplug/memory", NULL, ANY_TIME, REQ_HOTPLUG_PATCH, NO_HOTPLUG },
+	{ HTTP_PUT, "/cpu-config", NULL, ANY_TIME, REQ_CPU_CONFIG, NO_CPU },
+	{ HTTP_PUT, "/snapshot/create", NULL, ANY_TIME, REQ_OTHER, NO_SNAPSHOT },
+	{ HTTP_PUT, "/snapshot/load", NULL, ANY_TIME, REQ_OTHER, NO_SNAPSHOT },
+};
+#define ROUTES (sizeof(routes) / sizeof(routes[0]))
+
+static const char *const states[] = {
+	[API_NOT_STARTED] = "Not started", [API_RUNNING] = "Running", [API_PAUSED] = "Paused"
+};
+
+const char *api_state_name(enum api_state state)
+{
+	return states[state];
+}
+
+void api_init(struct api *api, const struct api_names *names, const struct api_ops *ops, void *vm,
+	      struct vm_config *config, const struct log_form *log)
+{
+	json_init();
+	memset(api, 0, offsetof(struct api, boot));
+	api->names = *names;
+	api->ops = ops;
+	api->vm = vm;
+	api->config = config;
+	api->log = *log;
+	metrics_init(&api->metrics);
+	api->machine = (struct machine_body){ .has_vcpus = true,
+					      .has_mem = true,
+					      .has_smt = true,
+					      .has_dirty = true,
+					      .has_huge = true,
+					      .vcpu_count = 1,
+					      .mem_size_mib = 128 };
+}
+
+/* One word of a path: up to the next slash. *rest stands behind it, or is NULL after the last. */
+static size_t word(const char **rest, const char **at)
+{
+	const char *slash = strchr(*rest, '/');
+
+	*at = *rest;
+	*rest = slash ? slash + 1 : NULL;
+	return slash ? (size_t)(slash - *at) : strlen(*at);
+}
+
+/*
+ * Whether a path is this route's: word by word; what follows the route's last word is ignored, and
+ * a missing {id} is an empty one. `id` takes its word; of a longer one than is right, one byte
+ * more.
+ */
+static bool is_match(const struct route *r, const char *path, char id[ID_SIZE])
+{
+	const char *pattern = r->path + 1, *wanted, *got = "";
+
+	while (pattern) {
+		const size_t n = word(&pattern, &wanted);
+		const size_t len = path ? word(&path, &got) : 0;
+
+		if (*wanted == '{')
+			snprintf(id, ID_SIZE, "%.*s", (int)(len < ID_SIZE ? len : ID_SIZE),
+				 len ? got : "");
+		else if (n != len || memcmp(wanted, got, n) != 0)
+			return false;
+	}
+	return true;
+}
+
+static const struct route *find_route(enum http_method method, const char *path, char id[ID_SIZE])
+{
+	while (*path == '/')
+		path++;
+	for (size_t i = 0; i < ROUTES; i++)
+		if (routes[i].method == method && is_match(&routes[i], path, id))
+			return &routes[i];
+	return NULL;
+}
+
+/* Firecracker's rules for who may have a body, in its words. */
+static int check_body(struct call *c, const struct http_request *r)
+{
+	switch (r->method) {
+	case HTTP_GET:
+		return r->body_len ? call_refuse(c, "GET request cannot have a body.") : 0;
+	case HTTP_PUT:
+		return r->body_len ? 0 : call_refuse(c, "Empty PUT request.");
+	case HTTP_PATCH:
+		return r->body_len ? 0 : call_refuse(c, "Empty PATCH request.");
+	default:
+		return r->body_len ? call_refuse(c, "Empty Delete request.") : 0;
+	}
+}
+
+static int check_id(struct call *c)
+{
+	if (!*c->id)
+		return call_refuse(c, "The ID cannot be empty.");
+	for (const char *at = c->id; *at; at++)
+		if (!isalnum((unsigned char)*at) && *at != '_')
+			return call_refuse(
+				c, "API Resource IDs can only contain alphanumeric characters "
+				   "and underscores.");
+	if (strlen(c->id) >= API_ID_MAX)
+		return call_refuse(c, "API Resource IDs have %u characters at most.",
+				   API_ID_MAX - 1);
+	return 0;
+}
+
+static int no_route(struct call *c, const struct http_request *r)
+{
+	const char *path = r->path, *first;
+	size_t n;
+
+	while (*path == '/')
+		path++;
+	n = word(&path, &first);
+	return call_refuse(c, "Invalid request method and/or path: %s %.*s.",
+			   http_method_name(r->method), n < 256 ? (int)n : json_cut(first, 256),
+			   first);
+}
+
+/* In Firecracker's order: the request as such, its body, the state, what it asks for. */
+static int serve(struct call *c, const struct route *route, const struct http_request *r)
+{
+	char why[JSON_WHY];
+
+	if (check_body(c, r))
+		return -EINVAL;
+	if (!route)
+		return no_route(c, r);
+	if (strchr(route->path, '{') && check_id(c))
+		return -EINVAL;
+	if (route->absent)
+		return call_check_state(c, route->when) ? -EINVAL
+							: call_refuse(c, "%s", route->absent);
+	if (r->body_len && json_parse(r->body, r->body_len, &c->json, why))
+		return call_bad_body(c, why);
+	c->body = c->json.root;
+	c->when = route->when;
+	return route->handle(c);
+}
+
+/* Text on one line of the log; between quotes as Rust's {:?} would show it. */
+static void log_escape(const char *text, size_t len, bool is_quoted, char *out, size_t size)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < len && used + 12 < size; i++) {
+		const unsigned char ch = (unsigned char)text[i];
+
+		if (is_quoted && (ch == '"' || ch == '\\'))
+			used += (size_t)sprintf(out + used, "\\%c", ch);
+		else if (ch == '\n')
+			used += (size_t)sprintf(out + used, "\\n");
+		else if (ch < ' ' || ch == 0x7f)
+			used += (size_t)sprintf(out + used, "\\u{%x}", ch);
+		else
+			out[used++] = (char)ch;
+	}
+	out[used] = '\0';
+}
+
+static void log_request(const struct http_request *r)
+{
+	static const char *const names[HTTP_METHODS] = { "Get", "Put", "Patch", "Delete" };
+	char path[300], body[700];
+
+	if (!log_is_on(LOG_INFO))
+		return;
+	log_escape(r->path, strlen(r->path), true, path, sizeof(path));
+	log_escape(r->body, r->body_len, true, body, sizeof(body));
+	if (r->body_len)
+		log_line(LOG_INFO,
+			 "The API server received a %s request on \"%s\" with body \"%s\".",
+			 names[r->method], path, body);
+	else
+		log_line(LOG_INFO, "The API server received a %s request on \"%s\".",
+			 names[r->method], path);
+}
+
+static size_t write_fault(const char *fault, char *buf, size_t size)
+{
+	cJSON *object = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(object, "fault_message", fault);
+	return json_print(object, buf, size);
+}
+
+static void write_reply(struct call *c, int err)
+{
+	struct api_reply *reply = c->reply;
+	struct http_answer *head = &reply->head;
+	char text[FAULT_MAX];
+
+	head->is_deprecated = c->is_deprecated;
+	if (!err && c->answer)
+		head->body_len = json_print(c->answer, reply->body, reply->size);
+	if (!err && c->answer && !head->body_len)
+		err = call_refuse(c, "The answer is larger than mayfly can send.");
+	if (err) {
+		json_reset(); /* of the request nothing is needed any more */
+		head->status = 400;
+		head->body_len = write_fault(c->fault, reply->body, reply->size);
+		log_escape(c->fault, strlen(c->fault), false, text, sizeof(text));
+		log_line(LOG_ERROR, "Received Error. Status code: 400 Bad Request. Message: %s",
+			 text);
+		return;
+	}
+	head->status = head->body_len || head->is_stream ? 200 : 204;
+	log_line(LOG_INFO, "The request was executed successfully. Status code: %s.",
+		 head->status == 200 ? "200 OK" : "204 No Content");
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+void api_request(struct api *api, const struct http_request *request, struct api_reply *reply)
+{
+	const uint64_t begin = now_us();
+	char id[ID_SIZE] = "";
+	const struct route *route = find_route(request->method, request->path, id);
+	const enum request_kind kind = route ? route->kind : REQ_OTHER;
+	struct call c = { .api = api, .id = id, .reply = reply };
+	int err;
+
+	log_request(request);
+	reply->head = (struct http_answer){ .server = api->names.server };
+	reply->is_events = false;
+	api->counters.requests[kind].count++;
+	err = serve(&c, route, request);
+	if (err)
+		api->counters.requests[kind].fails++;
+	for (unsigned i = 0; i < API_FDS_MAX && !err; i++)
+		if (c.kept & 1u << i)
+			reply->fds->fd[i] = -1;
+	api->counters.deprecated += c.is_deprecated;
+	write_reply(&c, err);
+	json_reset();
+	log_line(LOG_DEBUG, "Total previous API call duration: %llu us.",
+		 (unsigned long long)(now_us() - begin));
+}
+
+/* The config file: its sections, in the order in which they take effect. */
+
+static const struct section {
+	const char *name;
+	int (*handle)(struct call *call);
+	bool is_list;
+	const char *id_field; /* of a list's elements */
+	const char *absent;
+} sections[] = {
+	{ "logger", put_logger, false, NULL, NULL },
+	{ "metrics", put_metrics, false, NULL, NULL },
+	{ "machine-config", put_machine, false, NULL, NULL },
+	{ "boot-source", put_boot, false, NULL, NULL },
+	{ "drives", put_drive, true, "drive_id", NULL },
+	{ "network-interfaces", put_net, true, "iface_id", NULL },
+	{ "serial", put_serial, false, NULL, NULL },
+	{ "balloon", NULL, false, NULL, NO_BALLOON },
+	{ "cpu-config", NULL, false, NULL, NO_CPU },
+	{ "vsock", NULL, false, NULL, NO_VSOCK },
+	{ "entropy", NULL, false, NULL, NO_ENTROPY },
+	{ "pmem", NULL, true, NULL, NO_PMEM },
+	{ "memory-hotplug", NULL, false, NULL, NO_HOTPLUG },
+	{ "mmds-config", NULL, false, NULL, NO_MMDS },
+};
+
+static const cJSON *section_of(const cJSON *root, const char *name)
+{
+	const cJSON *found = cJSON_GetObjectItemCaseSensitive(root, name);
+
+	return found && !cJSON_IsNull(found) ? found : NULL;
+}
+
+static int take_list(struct call *c, const struct section *s, const cJSON *list)
+{
+	const cJSON *one;
+
+	if (!cJSON_IsArray(list))
+		return call_refuse(c, "invalid type, expected a sequence for `%s`", s->name);
+	if (s->absent)
+		return cJSON_GetArraySize(list) ? call_refuse(c, "%s", s->absent) : 0;
+	cJSON_ArrayForEach(one, list)
+	{
+		const char *id =
+			cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(one, s->id_field));
+
+		c->body = one;
+		c->id = id ? id : "";
+		if ((id && check_id(c)) || s->handle(c))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int take_sections(struct call *c)
+{
+	const cJSON *root = c->json.root;
+	int err = 0;
+
+	if (!cJSON_IsObject(root))
+		return call_refuse(c, "invalid type, expected an object");
+	if (!section_of(root, "boot-source"))
+		return call_refuse(c, "missing field `boot-source`");
+	if (!cJSON_GetObjectItemCaseSensitive(root, "drives"))
+		return call_refuse(c, "missing field `drives`");
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]) && !err; i++) {
+		const struct section *s = &sections[i];
+
+		c->body = section_of(root, s->name);
+		if (!c->body)
+			continue;
+		if (s->is_list)
+			err = take_list(c, s, c->body);
+		else
+			err = s->absent ? call_refuse(c, "%s", s->absent) : s->handle(c);
+	}
+	return err;
+}
+
+int api_config_file(struct api *api, const char *text, size_t len)
+{
+	struct call c = { .api = api, .id = "" };
+	char why[JSON_WHY];
+	int err = json_parse(text, len, &c.json, why);
+
+	if (err)
+		call_refuse(&c, "%s", why);
+	if (!err)
+		err = take_sections(&c);
+	if (!err)
+		err = start_microvm(&c);
+	json_reset();
+	if (err)
+		fail(0, "Configuration for VMM from one single json failed: %s", c.fault);
+	else
+		log_line(LOG_INFO, "Successfully started microvm that was configured from one "
+				   "single json");
+	return err;
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections of the API. Reading order: on_accepted(), receive(), serve(), on_sent(). What is
+ * small and may be lost (events, the refusal of an eleventh client) is sent on the spot and never
+ * waited for.
+ */
+#include "server.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG	   64
+#define MINUTE_MS  60000u
+#define RETRY_MS   1000u
+#define REFUSED_MS 100
+#define OUT_SIZE   (HTTP_HEAD_MAX + API_BODY_MAX)
+
+static void serve(struct connection *c);
+static void on_refused(struct op *op, int res);
+
+static void drop_descriptors(struct connection *c)
+{
+	for (unsigned i = 0; i < c->fds.nr; i++)
+		if (c->fds.fd[i] >= 0)
+			close(c->fds.fd[i]);
+	c->fds.nr = 0;
+}
+
+static void close_connection(struct connection *c)
+{
+	drop_descriptors(c);
+	must(loop_file_replace(c->server->loop, c->file, -1) == 0);
+	close(c->fd);
+	c->fd = -1;
+}
+
+static void receive(struct connection *c)
+{
+	struct io_uring_sqe *sqe;
+	size_t room;
+	char *at = http_room(&c->http, &room);
+
+	if (c->is_events) { /* what it says is not listened to */
+		at = c->in;
+		room = HTTP_LINE_MAX;
+	}
+	c->piece = (struct iovec){ at, room };
+	c->message = (struct msghdr){ .msg_iov = &c->piece,
+				      .msg_iovlen = 1,
+				      .msg_control = c->control,
+				      .msg_controllen = sizeof(c->control) };
+	sqe = loop_sqe(c->server->loop);
+	io_uring_prep_recvmsg(sqe, c->file, &c->message, MSG_CMSG_CLOEXEC);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &c->receive_op);
+}
+
+/* Descriptors go with the request that is being received; more than it may have are closed. */
+static void take_descriptors(struct connection *c)
+{
+	for (struct cmsghdr *m = CMSG_FIRSTHDR(&c->message); m; m = CMSG_NXTHDR(&c->message, m)) {
+		const int *fds = (const int *)(const void *)CMSG_DATA(m);
+
+		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t n = (m->cmsg_len - CMSG_LEN(0)) / sizeof(*fds); n; n--, fds++) {
+			if (c->fds.nr < API_FDS_MAX)
+				c->fds.fd[c->fds.nr++] = *fds;
+			else
+				close(*fds);
+		}
+	}
+}
+
+static void on_received(struct op *op, int res)
+{
+	struct connection *c = container_of(op, struct connection, receive_op);
+
+	if (res <= 0 && res != -EINTR && res != -EAGAIN) {
+		close_connection(c);
+		return;
+	}
+	if (res > 0)
+		take_descriptors(c);
+	if (c->is_events) {
+		drop_descriptors(c);
+		receive(c);
+		return;
+	}
+	if (res > 0)
+		http_received(&c->http, (size_t)res);
+	serve(c);
+}
+
+static void send_rest(struct connection *c)
+{
+	struct io_uring_sqe *sqe = loop_sqe(c->server->loop);
+
+	io_uring_prep_send(sqe, c->file, c->out + c->out_sent, c->out_size - c->out_sent,
+			   MSG_NOSIGNAL);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &c->send_op);
+}
+
+static void on_sent(struct op *op, int res)
+{
+	struct connection *c = container_of(op, struct connection, send_op);
+
+	if (res < 0 && res != -EINTR && res != -EAGAIN) {
+		close_connection(c);
+		return;
+	}
+	c->out_sent += res > 0 ? (size_t)res : 0;
+	if (c->out_sent < c->out_size)
+		send_rest(c);
+	else if (c->is_last)
+		close_connection(c);
+	else
+		serve(c);
+}
+
+static void send_answer(struct connection *c, const struct http_answer *head)
+{
+	/* The body was written where the longest head would end: the head goes right before it. */
+	char text[HTTP_HEAD_MAX];
+	const size_t n = http_head(text, sizeof(text), head);
+
+	memcpy(c->out + HTTP_HEAD_MAX - n, text, n);
+	c->out_sent = HTTP_HEAD_MAX - n;
+	c->out_size = HTTP_HEAD_MAX + head->body_len;
+	c->is_last = head->is_last;
+	send_rest(c);
+}
+
+/* Sends at once what fits into the socket's buffer; false where that is not all of it. */
+static bool send_now(int fd, const char *data, size_t len)
+{
+	return send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+}
+
+static void send_continue(struct connection *c)
+{
+	c->out_size = (size_t)snprintf(
+		c->out, OUT_SIZE, "HTTP/1.1 100 \r\nServer: %s\r\nConnection: keep-alive\r\n\r\n",
+		c->server->api->names.server);
+	c->out_sent = 0;
+	c->is_last = false;
+	send_rest(c);
+}
+
+/* Where the next request begins is not known any more: the connection ends with this. */
+static void send_broken(struct connection *c)
+{
+	struct http_answer head = { .status = 400,
+				    .server = c->server->api->names.server,
+				    .is_last = true };
+	const int n = snprintf(c->out + HTTP_HEAD_MAX, API_BODY_MAX,
+			       "{ \"error\": \"%s\nAll previous unanswered requests will be "
+			       "dropped.\" }",
+			       c->http.error);
+
+	head.body_len = (size_t)n;
+	send_answer(c, &head);
+}
+
+static void begin_events(struct connection *c, const struct http_answer *head)
+{
+	char text[HTTP_HEAD_MAX + 128];
+	size_t n = http_head(text, sizeof(text), head);
+
+	n += (size_t)snprintf(text + n, sizeof(text) - n,
+			      "{\"event\":\"state\",\"state\":\"%s\"}\n",
+			      api_state_name(c->server->api->state));
+	c->is_events = true;
+	if (!send_now(c->fd, text, n))
+		shutdown(c->fd, SHUT_RDWR); /* its end shows in the receive */
+	receive(c);
+}
+
+static void answer(struct connection *c, const struct http_request *request)
+{
+	struct api_reply reply = { .body = c->out + HTTP_HEAD_MAX,
+				   .size = API_BODY_MAX,
+				   .fds = &c->fds };
+
+	c->server->is_busy = true;
+	api_request(c->server->api, request, &reply);
+	c->server->is_busy = false;
+	http_done(&c->http);
+	drop_descriptors(c);
+	if (reply.is_events)
+		begin_events(c, &reply.head);
+	else
+		send_answer(c, &reply.head);
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
+		struct connection *other = &c->server->connections[i];
+
+		if (other->is_waiting && !c->server->is_busy) {
+			other->is_waiting = false;
+			serve(other);
+		}
+	}
+}
+
+/* Goes on with a connection that has no operation in flight. */
+static void serve(struct connection *c)
+{
+	struct http_request request;
+
+	if (c->server->is_busy) {
+		c->is_waiting = true;
+		return;
+	}
+	switch (http_next(&c->http, &request)) {
+	case HTTP_MORE:
+		receive(c);
+		break;
+	case HTTP_CONTINUE:
+		send_continue(c);
+		break;
+	case HTTP_REQUEST:
+		answer(c, &request);
+		break;
+	case HTTP_BROKEN:
+		send_broken(c);
+		break;
+	}
+}
+
+/* Accepting. */
+
+static void accept_next(struct server *s)
+{
+	struct io_uring_sqe *sqe = loop_sqe(s->loop);
+
+	io_uring_prep_accept(sqe, s->file, NULL, NULL, SOCK_CLOEXEC);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	loop_prepared(sqe, &s->accept_op);
+}
+
+/*
+ * It is told at once, and then given a moment to say what it came for: closed under its hands, it
+ * would see its own write fail and never read why. The next client is taken after that.
+ */
+static void refuse(struct server *s, int fd)
+{
+	static const char body[] = "{ \"error\": \"Too many open connections\" }";
+	struct io_uring_sqe *sqe;
+	char text[256];
+	const int n = snprintf(text, sizeof(text),
+			       "HTTP/1.1 503\r\nServer: %s\r\nConnection: close\r\n"
+			       "Content-Length: %zu\r\n\r\n%s",
+			       s->api->names.server, sizeof(body) - 1, body);
+
+	send_now(fd, text, (size_t)n);
+	shutdown(fd, SHUT_WR);
+	s->refused_fd = fd;
+	if (loop_file_replace(s->loop, s->refused_file, fd)) {
+		on_refused(&s->refused_op, 0);
+		return;
+	}
+	sqe = loop_sqe(s->loop);
+	io_uring_prep_recv(sqe, s->refused_file, s->refused_input, sizeof(s->refused_input), 0);
+	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_IO_LINK;
+	loop_prepared(sqe, &s->refused_op);
+	s->moment = (struct __kernel_timespec){ .tv_nsec = REFUSED_MS * 1000000ll };
+	sqe = loop_sqe(s->loop);
+	io_uring_prep_link_timeout(sqe, &s->moment, 0);
+	loop_prepared(sqe, NULL);
+}
+
+static void on_refused(struct op *op, int res)
+{
+	struct server *s = container_of(op, struct server, refused_op);
+
+	(void)res; /* what it said is not listened to */
+	loop_file_replace(s->loop, s->refused_file, -1);
+	close(s->refused_fd);
+	accept_next(s);
+}
+
+static bool welcome(struct server *s, int fd)
+{
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
+		struct connection *c = &s->connections[i];
+
+		if (c->fd >= 0)
+			continue;
+		if (loop_file_replace(s->loop, c->file, fd))
+			return false;
+		c->fd = fd;
+		c->is_events = c->is_last = c->is_waiting = false;
+		http_init(&c->http, c->in, HTTP_BUFFER(s->config.body_max), s->config.body_max);
+		receive(c);
+		return true;
+	}
+	return false;
+}
+
+static void on_accepted(struct op *op, int res)
+{
+	struct server *s = container_of(op, struct server, accept_op);
+
+	if (res >= 0 && !welcome(s, res)) {
+		refuse(s, res);
+		return;
+	}
+	if (res >= 0 || res == -EINTR || res == -EAGAIN || res == -ECONNABORTED) {
+		accept_next(s);
+		return;
+	}
+	/* Such as no descriptor left: the next try would fail at once, too. */
+	fail(res, "API socket: taking a client; again in a second");
+	loop_timeout(s->loop, &s->retry_op, &s->retry, RETRY_MS);
+}
+
+static void on_retry(struct op *op, int res)
+{
+	(void)res; /* -ETIME */
+	accept_next(container_of(op, struct server, retry_op));
+}
+
+/* Opening. */
+
+static int listen_at(struct server *s)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const char *path = s->config.path;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(addr.sun_path, path);
+	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (s->fd < 0)
+		return -errno;
+	if (bind(s->fd, (const struct sockaddr *)&addr, sizeof(addr)))
+		return -errno;
+	s->is_bound = true;
+	return listen(s->fd, BACKLOG) ? -errno : 0;
+}
+
+/* Buffers of all connections in one reservation: pages come with their first use. */
+static int make_connections(struct server *s)
+{
+	const size_t in_size = (HTTP_BUFFER(s->config.body_max) + 4095) & ~(size_t)4095;
+	const size_t each = in_size + ((OUT_SIZE + 4095) & ~4095u);
+	char *at = mmap(NULL, each * SERVER_CONNECTIONS, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return -errno;
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++, at += each) {
+		struct connection *c = &s->connections[i];
+
+		c->server = s;
+		c->fd = -1;
+		c->in = at;
+		c->out = at + in_size;
+		c->receive_op.done = on_received;
+		c->send_op.done = on_sent;
+		c->file = loop_file(s->loop, s->fd); /* keeps the place */
+		if (c->file < 0)
+			return c->file;
+	}
+	return 0;
+}
+
+static int open_server(struct server *s)
+{
+	int err = 0;
+
+	s->fd = s->config.listen_fd;
+	if (s->fd < 0)
+		err = listen_at(s);
+	if (err)
+		return err;
+	s->file = loop_file(s->loop, s->fd);
+	s->refused_file = loop_file(s->loop, s->fd); /* keeps the place */
+	if (s->file < 0 || s->refused_file < 0)
+		return s->file < 0 ? s->file : s->refused_file;
+	return make_connections(s);
+}
+
+static void say_ready(const struct server *s)
+{
+	if (s->config.ready_fd < 0)
+		return;
+	if (write(s->config.ready_fd, "\n", 1) != 1)
+		fail(-errno, "--ready-fd %d", s->config.ready_fd);
+	close(s->config.ready_fd);
+}
+
+int server_open(struct server *s, struct loop *loop, struct api *api,
+		const struct server_config *config)
+{
+	int err;
+
+	s->loop = loop;
+	s->api = api;
+	s->config = *config;
+	s->accept_op.done = on_accepted;
+	s->retry_op.done = on_retry;
+	s->refused_op.done = on_refused;
+	err = open_server(s);
+	if (err) {
+		server_close(s);
+		return fail(err,
+			    "Failed to open the API socket at: %s. Check that it is not "
+			    "already used.",
+			    config->path);
+	}
+	log_line(LOG_INFO, "Listening on API socket (\"%s\").", config->path);
+	accept_next(s);
+	log_line(LOG_INFO, "API server started.");
+	say_ready(s);
+	return 0;
+}
+
+static void on_minute(struct op *op, int res)
+{
+	struct server *s = container_of(op, struct server, metrics_op);
+
+	(void)res; /* -ETIME */
+	if (s->api->state == API_RUNNING)
+		api_flush_metrics(s->api);
+	loop_timeout(s->loop, &s->metrics_op, &s->minute, MINUTE_MS);
+}
+
+void server_tick(struct server *s, struct loop *loop, struct api *api)
+{
+	s->loop = loop;
+	s->api = api;
+	s->metrics_op.done = on_minute;
+	loop_timeout(loop, &s->metrics_op, &s->minute, MINUTE_MS);
+}
+
+void server_event(struct server *s, const char *line)
+{
+	char text[256];
+	const int n = snprintf(text, sizeof(text), "%s\n", line);
+
+	for (unsigned i = 0; i < SERVER_CONNECTIONS && s->fd > 0; i++) {
+		struct connection *c = &s->connections[i];
+
+		if (c->fd >= 0 && c->is_events && !send_now(c->fd, text, (size_t)n))
+			shutdown(c->fd, SHUT_RDWR); /* it does not read: it is let go */
+	}
+}
+
+void server_close(struct server *s)
+{
+	if (s->is_bound)
+		unlink(s->config.path);
+	s->is_bound = false;
+}

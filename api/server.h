@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The API on a Unix socket: up to ten connections at once, carried by the loop, each with at most
+ * one operation in flight. A request is answered before the next one of its connection is read; a
+ * slow or vanished client holds its own connection and nothing else.
+ */
+#ifndef API_SERVER_H
+#define API_SERVER_H
+
+#include "api.h"
+#include "../vmm/loop.h"
+
+#include <sys/socket.h>
+
+#define SERVER_CONNECTIONS 10u
+
+struct server_config {
+	const char *path;  /* of the socket, which must not exist */
+	int listen_fd;	   /* a socket that listens already, or -1 */
+	uint64_t body_max; /* bytes of a request's body */
+	int ready_fd;	   /* gets a newline and is closed once clients may connect; -1: none */
+};
+
+struct connection {
+	struct server *server;
+	int fd, file; /* fd -1: free; file: its place in the loop's table */
+	struct http http;
+	struct op receive_op, send_op;
+	struct msghdr message; /* of the receive that is in flight, and its parts */
+	struct iovec piece;
+	struct api_fds fds; /* came with the request that is being received */
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(API_FDS_MAX * sizeof(int))];
+	char *in, *out;
+	size_t out_size, out_sent; /* bytes of the answer */
+	bool is_last;		   /* to be closed when the answer is out */
+	bool is_waiting;	   /* with its request, for that of another one to be done */
+	bool is_events;		   /* gets events, and is listened to only for its end */
+};
+
+struct server {
+	struct loop *loop;
+	struct api *api;
+	struct server_config config;
+	int fd, file;
+	bool is_bound;
+	bool is_busy; /* a request is being done; its handler may let the loop go on */
+	struct op accept_op, retry_op, refused_op, metrics_op;
+	struct __kernel_timespec retry, moment, minute;
+	int refused_fd, refused_file; /* the client that found no room */
+	char refused_input[256];
+	struct connection connections[SERVER_CONNECTIONS];
+};
+
+/* Listens, once, on a server that was all zeros. 0 or -errno, logged. The config's strings stay. */
+int server_open(struct server *server, struct loop *loop, struct api *api,
+		const struct server_config *config);
+
+/* Metrics each minute, also without a socket. */
+void server_tick(struct server *server, struct loop *loop, struct api *api);
+
+/* One line of JSON, without its newline, to all who asked for events. */
+void server_event(struct server *server, const char *line);
+
+/* Removes the socket's file if it is ours. Harmless where none was opened. */
+void server_close(struct server *server);
+
+#endif

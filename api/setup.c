@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is set before the start. A PUT is read into a structure of its own, checked against
+ * everything, and only then takes its place: a request that is refused changes nothing. What was
+ * given is kept as it came, for GET /vm/config; start.c makes a struct vm_config of it.
+ */
+#include "handlers.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The machine. */
+
+#define BAD_CPUS                                                                             \
+	"The number of vCPUs must be greater than 0, less than 32 and must be 1 or an even " \
+	"number if SMT is enabled."
+#define BAD_MEM "The memory size (MiB) is either 0, or not a multiple of the configured page size."
+
+static int set_machine(struct call *c, const struct machine_body *m)
+{
+	if (m->cpu_template != TEMPLATE_NONE)
+		return call_refuse(
+			c, "Machine config error: mayfly has no CPU templates; a guest gets "
+			   "what the hypervisor offers.");
+	if (!config_cpus_is_ok(m->vcpu_count) || (m->smt && m->vcpu_count > 1 && m->vcpu_count % 2))
+		return call_refuse(c, "Machine config error: " BAD_CPUS);
+	if (m->mem_size_mib == 0 || (m->huge_pages == HUGE_2M && m->mem_size_mib % 2))
+		return call_refuse(c, "Machine config error: " BAD_MEM);
+	if (m->mem_size_mib > MEM_MAX >> 20 || !config_mem_is_ok(m->mem_size_mib << 20))
+		return call_refuse(c,
+				   "Machine config error: mayfly gives a guest 16 MiB to 1 TiB of "
+				   "memory.");
+	if (m->huge_pages == HUGE_2M)
+		return call_refuse(c,
+				   "Machine config error: mayfly takes no reserved huge pages; use "
+				   "`Transparent`.");
+	c->api->machine = *m;
+	return 0;
+}
+
+int put_machine(struct call *c)
+{
+	struct machine_body m = { .smt = false };
+	int err = call_read(c, &machine_put, &m);
+
+	if (err)
+		return err;
+	c->is_deprecated = m.has_template;
+	m.has_smt = m.has_dirty = m.has_huge = true; /* have defaults, so are never absent */
+	return set_machine(c, &m);
+}
+
+int patch_machine(struct call *c)
+{
+	struct machine_body m = { .smt = false }, merged = c->api->machine;
+	int err = call_read(c, &machine_patch, &m);
+
+	if (err)
+		return err;
+	if (!m.has_vcpus && !m.has_mem && !m.has_smt && !m.has_dirty && !m.has_huge &&
+	    !m.has_template)
+		return call_refuse(c, "Empty PATCH request.");
+	c->is_deprecated = m.has_template;
+	/* Read again, over what is there: absent fields stay. */
+	err = call_read(c, &machine_patch, &merged);
+	return err ? err : set_machine(c, &merged);
+}
+
+/* What the guest boots. */
+
+size_t setup_cmdline(struct vm_config *config, const struct boot_body *boot, const char *root)
+{
+	const char *const words[] = { boot->has_args ? boot->boot_args : CMDLINE_DEFAULT,
+				      boot->has_args ? "pci=off" : NULL, root };
+
+	return config_cmdline(config, words, sizeof(words) / sizeof(words[0]));
+}
+
+int put_boot(struct call *c)
+{
+	static struct boot_body boot;
+	mode_t mode;
+	char text[96];
+	size_t len;
+	int err;
+
+	memset(&boot, 0, sizeof(boot));
+	err = call_read(c, &boot_put, &boot);
+	if (err || call_path(c, boot.kernel_image_path) || call_path(c, boot.initrd_path))
+		return -EINVAL;
+	err = call_try_open(boot.kernel_image_path, O_RDONLY, &mode);
+	if (err)
+		return call_refuse(c, "Boot source error: The kernel file cannot be opened: %s",
+				   call_os_error(err, text));
+	err = *boot.initrd_path ? call_try_open(boot.initrd_path, O_RDONLY, &mode) : 0;
+	if (err)
+		return call_refuse(
+			c,
+			"Boot source error: The initrd file cannot be opened due to invalid "
+			"path or invalid permissions. %s",
+			call_os_error(err, text));
+	for (const char *at = boot.boot_args; *at; at++)
+		if (*at < ' ' || *at > '~')
+			return call_refuse(c, "Boot source error: The kernel command line is "
+					      "invalid: it holds more than printable ASCII.");
+	len = setup_cmdline(c->api->config, &boot, NULL);
+	if (len >= CMDLINE_SIZE)
+		return call_refuse(
+			c,
+			"Boot source error: The kernel command line is invalid: %zu bytes; "
+			"at most %u go in.",
+			len, CMDLINE_SIZE - 1);
+	c->api->boot = boot;
+	c->api->has_boot = true;
+	return 0;
+}
+
+/* Serial port, log, metrics. */
+
+int put_serial(struct call *c)
+{
+	static struct serial_body serial;
+	int err;
+
+	memset(&serial, 0, sizeof(serial));
+	err = call_read(c, &serial_put, &serial);
+	if (err || call_path(c, serial.serial_out_path))
+		return -EINVAL;
+	if (serial.rate_limiter.is_set)
+		return call_refuse(c,
+				   "Serial error: mayfly has no rate limit for the serial port.");
+	c->api->serial = serial;
+	c->api->has_serial = true;
+	return 0;
+}
+
+/* Index as in the table of bodies.c. */
+static const enum log_level levels[] = { LOG_OFF,  LOG_TRACE, LOG_DEBUG, LOG_INFO,
+					 LOG_WARN, LOG_WARN,  LOG_ERROR };
+
+static int open_log(struct api *api, const struct logger_body *l)
+{
+	struct log_form form = api->log;
+
+	if (*l->log_path) {
+		form.fd =
+			open(l->log_path,
+			     O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+		if (form.fd < 0)
+			return errno;
+		if (api->log.fd > STDERR_FILENO)
+			close(api->log.fd);
+	}
+	api->logger = *l;
+	form.level = l->has_level ? levels[l->level] : LOG_INFO;
+	form.show_level = l->show_level;
+	form.show_origin = l->show_log_origin;
+	form.module = *l->module ? api->logger.module : NULL;
+	api->log = form;
+	log_to(&form);
+	return 0;
+}
+
+int api_open_log(struct api *api, const struct logger_body *body)
+{
+	const int err = open_log(api, body);
+
+	return err ? fail(-err, "%s", body->log_path) : 0;
+}
+
+int put_logger(struct call *c)
+{
+	static struct logger_body logger;
+	char text[96];
+	int err;
+
+	memset(&logger, 0, sizeof(logger));
+	err = call_read(c, &logger_put, &logger);
+	if (err)
+		return err;
+	err = open_log(c->api, &logger);
+	return err ? call_refuse(c, "Logger error: %s: %s", logger.log_path,
+				 call_os_error(err, text))
+		   : 0;
+}
+
+int api_open_metrics(struct api *api, const char *path)
+{
+	const int err = metrics_open(&api->metrics, path);
+
+	return err ? fail(err, "%s", path) : 0;
+}
+
+int put_metrics(struct call *c)
+{
+	static struct metrics_body body;
+	struct api *api = c->api;
+	char text[96];
+	int err;
+
+	memset(&body, 0, sizeof(body));
+	err = call_read(c, &metrics_put, &body);
+	if (err)
+		return err;
+	if (api->metrics.fd >= 0)
+		return call_refuse(c, "Metrics error: Reinitialization of metrics not allowed.");
+	err = metrics_open(&api->metrics, body.metrics_path);
+	if (err)
+		return call_refuse(c, "Metrics error: %s: %s", body.metrics_path,
+				   call_os_error(-err, text));
+	api->metrics_config = body;
+	api->metrics.id = body.emit_id ? api->names.id : NULL;
+	api->metrics.properties = body.has_properties ? api->metrics_config.properties : NULL;
+	return 0;
+}
+
+void api_count(struct api *api)
+{
+	api->ops->count(api->vm, &api->counters);
+	api->counters.log_missed = log_missed();
+}
+
+/* The disks in the monitor's order, which is the guest's: the root first. */
+static void name_devices(const struct api *api, struct metrics_devices *d)
+{
+	const struct vm_config *config = api->config;
+
+	d->counters = &api->devices;
+	d->nr_disks = d->nr_nets = 0;
+	if (api->state == API_NOT_STARTED || !api->ops->count_devices)
+		return;
+	for (; d->nr_disks < config->nr_disks; d->nr_disks++)
+		d->disks[d->nr_disks] = config->disks[d->nr_disks].id;
+	for (; d->nr_nets < config->nr_nets; d->nr_nets++)
+		d->nets[d->nr_nets] = config->nets[d->nr_nets].id;
+}
+
+int api_flush_metrics(struct api *api)
+{
+	struct metrics_devices devices;
+
+	if (api->metrics.fd < 0)
+		return 0;
+	api_count(api);
+	name_devices(api, &devices);
+	if (devices.nr_disks || devices.nr_nets)
+		api->ops->count_devices(api->vm, &api->devices);
+	return metrics_flush(&api->metrics, &api->counters, &devices);
+}
+
+bool api_id_is_ok(const char *id)
+{
+	const size_t len = strlen(id);
+
+	return len >= 1 && len <= 64 &&
+	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == len;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From what was given to a struct vm_config and a running microVM; actions, pause and resume. */
+#include "handlers.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <time.h>
+
+static int fill_config(struct call *c)
+{
+	const struct api *api = c->api;
+	struct vm_config *config = api->config;
+	char root[CONFIG_ROOT_SIZE];
+	size_t len;
+
+	config->kernel = api->boot.kernel_image_path;
+	config->initrd = *api->boot.initrd_path ? api->boot.initrd_path : NULL;
+	config->mem_size = api->machine.mem_size_mib << 20;
+	config->cpus = (unsigned)api->machine.vcpu_count;
+	config->huge_pages = api->machine.huge_pages == HUGE_TRANSPARENT;
+	config->serial = (struct serial_config){ .kind = SERIAL_STDIO, .is_tty_only = true };
+	if (api->has_serial && *api->serial.serial_out_path)
+		config->serial = (struct serial_config){ .kind = SERIAL_FILE,
+							 .path = api->serial.serial_out_path };
+	devices_fill(config, api);
+	config_root(config, root);
+	len = setup_cmdline(config, &api->boot, root);
+	if (len >= CMDLINE_SIZE)
+		return call_refuse(
+			c,
+			"Start microvm error: The kernel command line is invalid: %zu bytes; "
+			"at most %u go in.",
+			len, CMDLINE_SIZE - 1);
+	return 0;
+}
+
+static void change_state(struct api *api, enum api_state state)
+{
+	if (api->state == state)
+		return;
+	api->state = state;
+	if (api->changed)
+		api->changed(api);
+}
+
+int start_microvm(struct call *c)
+{
+	struct api *api = c->api;
+
+	if (!api->has_boot)
+		return call_refuse(c, "Start microvm error: Cannot start microvm without kernel "
+				      "configuration.");
+	if (fill_config(c))
+		return -EINVAL;
+	log_line(LOG_DEBUG, "event_start: build microvm for boot");
+	log_line(LOG_DEBUG, "event_start: boot microvm");
+	if (api->ops->start(api->vm, api->config))
+		return call_refuse(c, "Start microvm error: %s", log_last_failure());
+	log_line(LOG_DEBUG, "event_end: build microvm for boot");
+	log_line(LOG_DEBUG, "event_end: boot microvm");
+	change_state(api, API_RUNNING);
+	api_flush_metrics(api);
+	return 0;
+}
+
+int put_action(struct call *c)
+{
+	struct action_body action = { 0 };
+	int err = call_read(c, &action_put, &action);
+
+	if (err)
+		return err;
+	err = call_check_state(c, action.action_type == ACTION_START ? BEFORE_START : AFTER_START);
+	if (err)
+		return err;
+	if (action.action_type == ACTION_START)
+		return start_microvm(c);
+	if (action.action_type == ACTION_CTRL_ALT_DEL)
+		return call_refuse(c,
+				   "Internal VMM error: mayfly has no keyboard: end the guest from "
+				   "within, or the process by a signal.");
+	return api_flush_metrics(c->api)
+		       ? call_refuse(c, "Internal VMM error: the metrics could not be written.")
+		       : 0;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+int patch_vm(struct call *c)
+{
+	struct api *api = c->api;
+	struct vm_body body = { 0 };
+	int err = call_read(c, &vm_patch, &body);
+	const uint64_t begin = now_us();
+
+	if (err)
+		return err;
+	if (body.state == VM_PAUSED && api->state == API_RUNNING) {
+		api->ops->pause(api->vm);
+		api->counters.pause_us = now_us() - begin;
+		change_state(api, API_PAUSED);
+	} else if (body.state == VM_RESUMED && api->state == API_PAUSED) {
+		api->ops->resume(api->vm);
+		api->counters.resume_us = now_us() - begin;
+		change_state(api, API_RUNNING);
+	}
+	return 0;
+}

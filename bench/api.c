@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the API costs: from the start of `mayfly serve` to its first answer, an answer over a
+ * connection that stays, the start of a guest, and the memory beside `mayfly run` with the same
+ * guest. Prints the lines that bench/report.c describes; called by bench/api.
+ */
+#include "child.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS	  1000000000ull
+#define REQUESTS  2000u
+#define GUEST_MIB 128
+
+static const char *mayfly = "build/mayfly", *guest = "build/bench/hold.elf";
+static char path[64];
+
+static _Noreturn void die(const char *what)
+{
+	perror(what);
+	exit(EXIT_FAILURE);
+}
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts))
+		die("clock_gettime");
+	return (uint64_t)ts.tv_sec * NS + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t cpu_ns(pid_t pid)
+{
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock))
+		die("clock_getcpuclockid");
+	return now_ns(clock);
+}
+
+/* Tries until somebody listens, at most 10 s. */
+static int connect_soon(void)
+{
+	const struct timespec pause = { .tv_nsec = 50000 };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(addr.sun_path, path);
+	for (unsigned i = 0; i < 200000; i++) {
+		if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0)
+			return fd;
+		nanosleep(&pause, NULL);
+	}
+	die(path);
+}
+
+/* Sends one request and reads its answer, which comes in one piece. */
+static const char *ask(int fd, const char *request, const char *status)
+{
+	static char answer[65536];
+	ssize_t n;
+
+	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+		die("send");
+	n = recv(fd, answer, sizeof(answer) - 1, 0);
+	if (n <= 0)
+		die("recv");
+	answer[n] = '\0';
+	if (strncmp(answer, status, strlen(status)) != 0) {
+		fprintf(stderr, "bench: api: %s\n", answer);
+		exit(EXIT_FAILURE);
+	}
+	return answer;
+}
+
+/* The process's CPU time when its guest's first instruction was about to run. */
+static uint64_t entry_cpu_us(int fd)
+{
+	static const char name[] = "mayfly_phase_cpu_microseconds{phase=\"first_entry\"} ";
+	const char *found = strstr(ask(fd, "GET /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 "), name);
+
+	if (!found)
+		die("first_entry");
+	return strtoull(found + strlen(name), NULL, 10);
+}
+
+static void put(int fd, const char *where, const char *body)
+{
+	char request[1024];
+
+	snprintf(request, sizeof(request), "PUT %s HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s",
+		 where, strlen(body), body);
+	ask(fd, request, "HTTP/1.1 204 ");
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double us(uint64_t ns)
+{
+	return (double)ns / 1000;
+}
+
+static void measure_answers(int fd)
+{
+	static uint64_t took[REQUESTS];
+
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		const uint64_t start = now_ns(CLOCK_MONOTONIC);
+
+		ask(fd, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ");
+		took[i] = now_ns(CLOCK_MONOTONIC) - start;
+	}
+	qsort(took, REQUESTS, sizeof(took[0]), by_size);
+	printf(",\"get_p50\":%.2f,\"get_p99\":%.2f", us(took[REQUESTS / 2]),
+	       us(took[REQUESTS * 99 / 100]));
+}
+
+static long own_kib(struct child *c)
+{
+	const struct memory m = child_memory(c, GUEST_MIB * 1024l);
+
+	return m.guest_kib < 0 ? -1 : m.all_kib - m.guest_kib;
+}
+
+static void one_run(unsigned run)
+{
+	const char *const serve[] = { mayfly, "serve", "--api-sock", path, "--level", "Off", NULL };
+	const char *const plain[] = { mayfly, "run", "--kernel", guest, NULL };
+	struct child c;
+	struct mark first, found;
+	char body[512];
+	uint64_t start, cpu;
+	long with_api;
+	int fd;
+
+	child_start(&c, "mayfly", serve);
+	fd = connect_soon();
+	ask(fd, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ");
+	printf("{\"who\":\"mayfly\",\"run\":%u,\"ready_wall\":%.1f,\"ready_cpu\":%.1f", run,
+	       us(now_ns(CLOCK_MONOTONIC) - c.start_ns), us(cpu_ns(c.pid)));
+	measure_answers(fd);
+	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\"}", guest);
+	put(fd, "/boot-source", body);
+	start = now_ns(CLOCK_MONOTONIC);
+	cpu = cpu_ns(c.pid);
+	put(fd, "/actions", "{\"action_type\":\"InstanceStart\"}");
+	printf(",\"start_wall\":%.1f", us(now_ns(CLOCK_MONOTONIC) - start));
+	child_await(&c, "Hello, I stay", 20, &first, &found);
+	printf(",\"start_cpu\":%.1f", (double)entry_cpu_us(fd) - us(cpu));
+	with_api = own_kib(&c);
+	child_kill(&c);
+	close(fd);
+	unlink(path);
+	child_start(&c, "mayfly", plain);
+	child_await(&c, "Hello, I stay", 20, &first, &found);
+	printf(",\"memory\":%ld,\"memory_added\":%ld}\n", with_api, with_api - own_kib(&c));
+	child_kill(&c);
+	fflush(stdout);
+}
+
+static void describe(unsigned runs)
+{
+	static const struct {
+		const char *id, *label, *unit;
+		long at_most; /* 0: no bound */
+	} figures[] = {
+		{ "ready_cpu", "process start to an answered GET /, CPU", "us", 1000 },
+		{ "ready_wall", "the same, wall", "us", 3000 },
+		{ "get_p50", "GET / on a connection that stays, median of a run", "us", 60 },
+		{ "get_p99", "the same, 99th percentile of a run", "us", 0 },
+		{ "start_cpu", "InstanceStart to the first guest instruction, CPU", "us", 2000 },
+		{ "start_wall", "InstanceStart answered, wall", "us", 0 },
+		{ "memory", "monitor's own memory, PSS", "KiB", 0 },
+		{ "memory_added", "of it, more than mayfly run has", "KiB", 100 },
+	};
+
+	printf("{\"bench\":\"api\",\"title\":\"The API of mayfly serve; %u runs of %u requests, "
+	       "guest of %d MiB\"}\n",
+	       runs, REQUESTS, GUEST_MIB);
+	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+		printf("{\"figure\":\"%s\",\"label\":\"%s\",\"unit\":\"%s\",\"plot\":false}\n",
+		       figures[i].id, figures[i].label, figures[i].unit);
+	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+		if (figures[i].at_most)
+			printf("{\"target\":\"%s\",\"who\":\"mayfly\",\"at_most\":%ld}\n",
+			       figures[i].id, figures[i].at_most);
+}
+
+int main(int argc, char **argv)
+{
+	const unsigned runs = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 20;
+
+	snprintf(path, sizeof(path), "/tmp/mayfly-bench-api.%d", (int)getpid());
+	describe(runs);
+	for (unsigned i = 0; i < runs; i++)
+		one_run(i);
+	return 0;
+}

@@ -1,0 +1,501 @@
+# SPDX-License-Identifier: Apache-2.0
+# The API over its socket, byte for byte, as a client sees it. What each field and state comes to is
+# in tests/unit/api.c; here are the transport, the process around it, and real guests where this
+# machine has a usable /dev/kvm. Needs socat.
+. tests/stories/lib.sh
+
+GUESTS=${GUESTS:-build/guest}
+SOCKET=$T/socket
+pid=''
+
+# Starts `mayfly serve` and returns when clients may connect.
+serve() {
+	[ -p "$T/ready" ] || mkfifo "$T/ready"
+	"$MAYFLY" serve --api-sock "$SOCKET" --ready-fd 3 "$@" 3> "$T/ready" > "$T/serial" 2> "$T/log" < /dev/null &
+	pid=$!
+	read -r _ < "$T/ready"
+}
+
+# Waits for its end: $status.
+ended() {
+	wait "$pid"
+	status=$?
+	pid=''
+}
+
+stop() {
+	kill -TERM "$pid"
+	ended
+}
+trap '[ -z "$pid" ] || kill -KILL "$pid"; rm -rf "$T"' EXIT
+
+# Sends bytes, printf's way, and takes what comes until the server closes.
+raw() {
+	printf "$1" | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+}
+
+request() {
+	if [ $# -gt 2 ]; then
+		printf '%s %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s' "$1" "$2" ${#3} "$3"
+	else
+		printf '%s %s HTTP/1.1\r\n\r\n' "$1" "$2"
+	fi
+}
+
+# ask METHOD PATH [BODY]
+ask() {
+	request "$@" | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+}
+
+# The answer, byte for byte.
+answers() {
+	printf "$1" | cmp -s - "$T/out" || is_wrong "the answer is not: $1"
+}
+
+HEAD='\r\nServer: mayfly API\r\nConnection: keep-alive\r\n'
+
+# gives CODE BODY: the whole answer, with its length.
+gives() {
+	printf "HTTP/1.1 %s ${HEAD}Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" \
+		"$1" ${#2} "$2" > "$T/wanted"
+	cmp -s "$T/wanted" "$T/out" || is_wrong "the answer is not $1 $2"
+}
+
+is_done() {
+	answers "HTTP/1.1 204 $HEAD\r\n"
+}
+
+refused() {
+	gives 400 "{\"fault_message\":\"$1\"}"
+}
+
+story "a process that serves answers, and its socket goes with it"
+serve --id some-id
+ask GET /
+gives 200 '{"id":"some-id","state":"Not started","vmm_version":"0.1.0","app_name":"mayfly"}'
+stop
+ends_with 143
+holds [ ! -e "$SOCKET" ]
+for line in "Running mayfly v0.1.0" "Listening on API socket (\"$SOCKET\")." "API server started." \
+	"The API server received a Get request on \"/\"." \
+	"The request was executed successfully. Status code: 200 OK." \
+	"mayfly exiting with error. exit_code=143"; do
+	grep -qF "] $line" "$T/log" || is_wrong "not in the log: $line"
+done
+
+serve
+story "an answer without a body has no length"
+ask PUT /machine-config '{"vcpu_count":1,"mem_size_mib":64}'
+is_done
+
+story "HTTP/1.0, and a host before the path"
+raw 'GET http://localhost/version HTTP/1.0\r\n\r\n'
+gives 200 '{"firecracker_version":"0.1.0"}'
+
+story "requests that come together are answered in order"
+raw 'PATCH /machine-config HTTP/1.1\r\nContent-Length: 16\r\n\r\n{"vcpu_count":2}GET /version HTTP/1.1\r\n\r\n'
+answers "HTTP/1.1 204 $HEAD\r\nHTTP/1.1 200 ${HEAD}Content-Type: application/json\r\nContent-Length: 31\r\n\r\n{\"firecracker_version\":\"0.1.0\"}"
+
+story "who expects 100-continue is told to go on"
+raw 'PATCH /machine-config HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 16\r\n\r\n{"vcpu_count":2}'
+answers "HTTP/1.1 100 $HEAD\r\nHTTP/1.1 204 $HEAD\r\n"
+
+# broken ERROR: what is no HTTP ends the connection.
+broken() {
+	body=$(printf '{ "error": "%s\nAll previous unanswered requests will be dropped." }' "$1")
+	printf 'HTTP/1.1 400 \r\nServer: mayfly API\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+		${#body} "$body" > "$T/wanted"
+	cmp -s "$T/wanted" "$T/out" || is_wrong "the answer is not: $1"
+}
+
+story "what is no HTTP is refused and ends the connection"
+raw 'POST / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n'
+broken "Invalid HTTP Method: Unsupported HTTP method."
+raw 'GET / HTTP/3\r\n\r\n'
+broken "Invalid HTTP Version: Unsupported HTTP version."
+raw 'PUT / HTTP/1.1\r\nContent-Length: many\r\n\r\n'
+broken "Invalid header. Reason: Invalid value. Key:Content-Length; Value: many"
+raw 'PUT / HTTP/1.1\r\nContent-Length: 51201\r\n\r\n'
+broken "Request payload with size 51201 is larger than the limit of 51200 allowed by server."
+
+story "the texts of requests that are none"
+ask GET /nowhere
+refused "Invalid request method and/or path: GET nowhere."
+ask PUT /actions
+refused "Empty PUT request."
+ask GET / '{}'
+refused "GET request cannot have a body."
+ask PUT /drives/a-b '{}'
+refused "API Resource IDs can only contain alphanumeric characters and underscores."
+ask PUT /actions '{"action_type":"Jump"}'
+refused 'An error occurred when deserializing the json body of a request: unknown variant `Jump`, expected one of `InstanceStart`, `FlushMetrics`, `SendCtrlAltDel`.'
+ask PATCH /vm '{"state":"Paused"}'
+refused "The requested operation is not supported before starting the microVM."
+ask PUT /vsock '{}'
+refused "mayfly has no vsock device."
+
+story "a deprecated field is answered with a header that says so"
+ask PATCH /machine-config '{"cpu_template":"None"}'
+answers "HTTP/1.1 204 ${HEAD}Deprecation: true\r\n\r\n"
+
+story "a client that sends byte by byte holds nobody up"
+request GET /version > "$T/bytes"
+{ for i in $(seq "$(wc -c < "$T/bytes")"); do
+	dd if="$T/bytes" bs=1 skip=$((i - 1)) count=1 2> /dev/null
+	[ "$i" -ne 3 ] || while [ ! -e "$T/served" ]; do sleep 0.1; done
+done; } | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/slow" &
+slow=$!
+ask GET /
+shows '"state":"Not started"'
+: > "$T/served"
+wait $slow
+cp "$T/slow" "$T/out"
+gives 200 '{"firecracker_version":"0.1.0"}'
+
+story "clients that vanish in the middle leave nothing behind"
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	printf 'PUT /actions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"act' | socat -u - "UNIX-CONNECT:$SOCKET"
+done
+ask GET /version
+gives 200 '{"firecracker_version":"0.1.0"}'
+
+# Asks until the answer's status is $1: clients come and go in their own time.
+until_status() {
+	for i in $(seq 100); do
+		ask GET /version
+		[ "$(head -c 12 "$T/out")" = "HTTP/1.1 $1" ] && return
+		sleep 0.1
+	done
+}
+
+story "of eleven clients the last is refused; when one leaves there is room again"
+held=''
+mkfifo "$T/hold"
+sleep 1000 > "$T/hold" &
+holder=$!
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	{ request GET /version; cat "$T/hold"; } | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/held.$i" 2>&1 &
+	held="$held $!"
+	until grep -qs firecracker_version "$T/held.$i"; do sleep 0.1; done
+done
+ask GET /version
+answers 'HTTP/1.1 503\r\nServer: mayfly API\r\nConnection: close\r\nContent-Length: 40\r\n\r\n{ "error": "Too many open connections" }'
+kill $holder
+until_status 200
+gives 200 '{"firecracker_version":"0.1.0"}'
+for i in $held; do wait "$i"; done
+
+story "ten thousand requests from nine clients are all answered"
+for i in 1 2 3 4 5 6 7 8 9; do
+	awk 'BEGIN { for (i = 0; i < 1112; i++) printf "GET /version HTTP/1.1\r\n\r\n" }' |
+		socat -t 60 - "UNIX-CONNECT:$SOCKET" > "$T/many.$i" &
+	eval "many$i=$!"
+done
+for i in 1 2 3 4 5 6 7 8 9; do
+	eval "wait \$many$i"
+	holds [ "$(grep -o 'HTTP/1.1 200 ' "$T/many.$i" | wc -l)" -eq 1112 ]
+done
+
+story "a socket that is there already is left alone"
+mayfly serve --api-sock "$SOCKET"
+ends_with 125
+says "Failed to open the API socket at: $SOCKET. Check that it is not already used."
+holds [ -S "$SOCKET" ]
+stop
+
+story "the limit of a request's body is the operator's to set"
+serve --http-api-max-payload-size 250
+raw 'PUT /actions HTTP/1.1\r\nContent-Length: 260\r\n\r\n'
+broken "Request payload with size 260 is larger than the limit of 250 allowed by server."
+stop
+
+story "what a start needs is said when it is missing, and can be given then"
+serve
+ask PUT /actions '{"action_type":"InstanceStart"}'
+refused "Start microvm error: Cannot start microvm without kernel configuration."
+echo "no kernel" > "$T/text"
+ask PUT /boot-source "{\"kernel_image_path\":\"$T/text\"}"
+is_done
+ask PUT /actions '{"action_type":"InstanceStart"}'
+shows "{\"fault_message\":\"Start microvm error: $T/text: not a kernel"
+ask GET /
+shows '"state":"Not started"'
+stop
+
+story "PUT /logger sends the log to a file, from then on"
+serve --id log-id
+ask PUT /logger "{\"log_path\":\"$T/logger\",\"level\":\"Info\",\"show_level\":true,\"show_log_origin\":true}"
+ask PUT /vsock '{}'
+holds grep -qE '^[0-9T:.-]{29} \[log-id:mayfly:INFO:api/routes.c:[0-9]+\] The API server received a Put request on "/vsock" with body "\{\}"\.$' "$T/logger"
+holds grep -qE 'mayfly:ERROR:api/routes.c:[0-9]+\] Received Error. Status code: 400 Bad Request. Message: mayfly has no vsock device\.$' "$T/logger"
+stop
+
+config() {
+	cat > "$T/config" << END
+{ "boot-source": { "kernel_image_path": "$GUESTS/hello.elf", "boot_args": "exit=3" },
+  "drives": [], "machine-config": { "vcpu_count": 1, "mem_size_mib": 32 } }
+END
+}
+
+story "all of Firecracker's options are taken"
+mkfifo "$T/log-fifo"
+serve --id 4cc0-xyz --log-path "$T/log-fifo" --level Debug --module api --show-level --show-log-origin \
+	--metrics-path "$T/options-metrics" --boot-timer --start-time-us 1 --start-time-cpu-us 1 \
+	--parent-cpu-time-us 1 --no-seccomp --seccomp-filter "$T/none" --mmds-size-limit 100 \
+	--http-api-max-payload-size 1000 --hv auto --
+ask GET /
+shows '"id":"4cc0-xyz"'
+cat "$T/log-fifo" > "$T/from-fifo" &
+reader=$!
+ask GET /version
+stop
+wait $reader
+holds grep -q ':DEBUG:api/routes.c:[0-9]*\] Total previous API call duration: [0-9]* us\.$' "$T/from-fifo"
+
+story "Firecracker's Go client: its order of requests, its log and metrics in FIFOs, 500 ms for each"
+mkfifo "$T/go-log" "$T/go-metrics"
+cat "$T/go-log" > "$T/go-log.out" &
+go_log=$!
+cat "$T/go-metrics" > "$T/go-metrics.out" &
+go_metrics=$!
+serve --id go
+go() {
+	request "$@" | timeout 20 socat -t 0.5 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+	is_done
+}
+go PUT /machine-config '{"cpu_template":null,"mem_size_mib":64,"smt":true,"vcpu_count":1}'
+ask GET /machine-config
+shows '"smt":true'
+go PUT /logger "{\"level\":\"Debug\",\"log_path\":\"$T/go-log\",\"show_level\":true,\"show_log_origin\":false}"
+go PUT /metrics "{\"metrics_path\":\"$T/go-metrics\"}"
+go PUT /boot-source "{\"boot_args\":\"exit=0\",\"kernel_image_path\":\"$GUESTS/hello.elf\"}"
+go PUT /drives/1 "{\"drive_id\":\"1\",\"is_read_only\":true,\"is_root_device\":true,\"path_on_host\":\"$GUESTS/hello.elf\"}"
+go PUT /network-interfaces/1 '{"guest_mac":"AA:FC:00:00:00:01","host_dev_name":"tap0","iface_id":"1"}'
+ask GET /vm/config
+shows '"host_dev_name":"tap0"'
+stop
+wait $go_log $go_metrics
+holds grep -q ':INFO\] The API server received a Put request on "/metrics"' "$T/go-log.out"
+
+if command -v perl > /dev/null; then
+	story "a socket that systemd has opened is served"
+	[ -p "$T/ready" ] || mkfifo "$T/ready"
+	perl -e '$^F = 9; use Socket; use POSIX ();
+		socket(S, AF_UNIX, SOCK_STREAM, 0) && bind(S, sockaddr_un($ARGV[0])) && listen(S, 8) or die $!;
+		POSIX::dup2(fileno(S), 3);
+		($ENV{LISTEN_PID}, $ENV{LISTEN_FDS}) = ($$, 1);
+		exec @ARGV[1 .. $#ARGV]' "$SOCKET" "$MAYFLY" serve --api-sock "$T/other" --ready-fd 4 \
+		4> "$T/ready" > "$T/serial" 2> "$T/log" < /dev/null &
+	pid=$!
+	read -r _ < "$T/ready"
+	ask GET /version
+	gives 200 '{"firecracker_version":"0.1.0"}'
+	holds [ ! -e "$T/other" ]
+	stop
+	holds [ -S "$SOCKET" ]
+	rm "$SOCKET"
+else
+	skipped "a socket that systemd has opened is served" "no perl here"
+fi
+
+story "bad arguments end with 153, a bad config file with 152"
+mayfly serve --no-such-option
+ends_with 153
+says "--no-such-option is no option"
+mayfly serve --no-api
+ends_with 153
+says "--no-api needs --config-file"
+mayfly serve --id 'a b'
+ends_with 153
+mayfly --api-sock "$SOCKET" --enable-pci
+ends_with 153
+says "mayfly has no PCI bus"
+echo '{ "drives": [] }' > "$T/config"
+mayfly --config-file "$T/config" --no-api
+ends_with 152
+says 'Configuration for VMM from one single json failed: missing field `boot-source`'
+mayfly serve --config-file "$T/nowhere" --no-api
+ends_with 152
+says "$T/nowhere: No such file or directory"
+
+story "under the name firecracker it takes Firecracker's names"
+ln -s "$(realpath "$MAYFLY")" "$T/firecracker"
+"$T/firecracker" --version > "$T/out"
+shows "Firecracker v1."
+serving=$MAYFLY
+MAYFLY=$T/firecracker
+serve_as_firecracker() {
+	"$T/firecracker" --api-sock "$SOCKET" --ready-fd 3 --no-seccomp --level Debug 3> "$T/ready" > "$T/serial" 2> "$T/log" &
+	pid=$!
+	read -r _ < "$T/ready"
+}
+serve_as_firecracker
+ask GET /
+shows 'Server: Firecracker API'
+shows '"app_name":"Firecracker"'
+stop
+MAYFLY=$serving
+holds grep -q "Running Firecracker v1\." "$T/log"
+
+if ! "$MAYFLY" run --timeout 20s --kernel "$GUESTS/hello.elf" > /dev/null 2>&1; then
+	skipped "guests over the API" "no usable /dev/kvm or /dev/mayfly here"
+	the_end
+	exit
+fi
+
+story "a guest is configured, started, and ends: its status is the exit code"
+serve --metrics-path "$T/metrics"
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\",\"boot_args\":\"exit=42\"}"
+is_done
+ask PUT /actions '{"action_type":"InstanceStart"}'
+is_done
+ended
+ends_with 42
+holds grep -q "^Hello from ring 3" "$T/serial"
+holds [ ! -e "$SOCKET" ]
+holds [ "$(grep -c '^{"utc_timestamp_ms":' "$T/metrics")" -eq 2 ]
+holds grep -q '"actions_count":1,"actions_fails":0,"boot_source_count":1,' "$T/metrics"
+
+story "a config file starts the guest, without a socket"
+config
+mayfly serve --config-file "$T/config" --no-api
+ends_with 3
+shows "Hello from ring 3"
+says "Successfully started microvm that was configured from one single json"
+
+story "drives that this mayfly has no device for are not passed over in silence"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\"}"
+ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/text\"}"
+is_done
+ask PUT /actions '{"action_type":"InstanceStart"}'
+refused "Start microvm error: this mayfly has no disks and networks yet"
+stop
+
+story "a start that failed leaves nothing behind: the next one succeeds"
+serve
+for i in 1 2 3 4 5 6 7 8; do
+	ask PUT /serial '{"serial_out_path":"/no/where"}'
+	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\",\"boot_args\":\"exit=9\"}"
+	is_done
+	ask PUT /actions '{"action_type":"InstanceStart"}'
+	refused "Start microvm error: /no/where: No such file or directory"
+	ask PUT /boot-source "{\"kernel_image_path\":\"$T/text\"}"
+	ask PUT /actions '{"action_type":"InstanceStart"}'
+	shows "not a kernel"
+done
+holds [ "$(ls "/proc/$pid/fd" | wc -l)" -lt 16 ]
+holds [ "$(ls "/proc/$pid/task" | wc -l)" -eq 1 ]
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\",\"boot_args\":\"exit=9\"}"
+ask PUT /serial "{\"serial_out_path\":\"$T/port\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+is_done
+ended
+ends_with 9
+holds grep -q "^Hello from ring 3" "$T/port"
+
+# CPU time of the vCPU thread, in ticks.
+vcpu_ticks() {
+	for task in "/proc/$pid/task/"*; do
+		[ "$(cat "$task/comm")" != "vcpu 0" ] || sed 's/^.*) //' "$task/stat" | awk '{ print $12 + $13 }'
+	done
+}
+
+story "a paused guest gets no CPU time, and goes on when it is resumed"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+is_done
+ask PATCH /vm '{"state":"Paused"}'
+is_done
+ask PATCH /vm '{"state":"Paused"}'
+is_done
+ask GET /
+shows '"state":"Paused"'
+before=$(vcpu_ticks)
+sleep 0.5
+holds [ "$(vcpu_ticks)" -eq "$before" ]
+ask PATCH /vm '{"state":"Resumed"}'
+is_done
+for i in $(seq 100); do
+	[ "$(vcpu_ticks)" -eq "$before" ] || break
+	sleep 0.1
+done
+holds [ "$(vcpu_ticks)" -gt "$before" ]
+
+story "what may not be done while a guest runs"
+ask PUT /machine-config '{"vcpu_count":1,"mem_size_mib":64}'
+refused "The requested operation is not supported after starting the microVM."
+ask PUT /drives/late '{"drive_id":"late","is_root_device":false,"path_on_host":"/dev/null"}'
+refused "PCI is not enabled"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+refused "The requested operation is not supported after starting the microVM."
+ask DELETE /drives/late
+refused "PCI is not enabled"
+
+story "Prometheus reads how the guest leaves"
+ask GET /metrics
+shows "Content-Type: text/plain; version=0.0.4"
+shows 'mayfly_phase_microseconds{phase="first_entry"}'
+stop
+ends_with 143
+
+story "ten thousand requests do not cost the guest a byte of its output"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"flood=64\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+for i in 1 2 3 4 5 6 7 8 9; do
+	awk 'BEGIN { for (i = 0; i < 1112; i++) printf "GET / HTTP/1.1\r\n\r\n" }' |
+		socat -t 60 - "UNIX-CONNECT:$SOCKET" > "$T/many.$i" 2> /dev/null &
+done
+ended
+ends_with 0
+wait
+awk 'BEGIN { for (i = 0; i < 64 * 16; i++) printf "%063d\n", i }' | cmp -s - "$T/serial" || is_wrong "the output is not whole"
+
+story "events tell each state, the reason and the exit code, until the end"
+serve
+request GET /events | socat -t 30 - "UNIX-CONNECT:$SOCKET,shut-none" > "$T/events" &
+events=$!
+until grep -qs "Not started" "$T/events"; do sleep 0.1; done
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+ask PATCH /vm '{"state":"Paused"}'
+stop
+wait $events
+sed '1,/^.$/d' "$T/events" > "$T/out"
+prints '{"event":"state","state":"Not started"}
+{"event":"state","state":"Running"}
+{"event":"state","state":"Paused"}
+{"event":"exit","reason":"stopped by a signal","exit_code":143}'
+
+story "a guest that halts for good is noticed once it is resumed, not while it is paused"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"halt\"}"
+{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } |
+	socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out"
+answers "HTTP/1.1 204 $HEAD\r\nHTTP/1.1 204 $HEAD\r\n"
+sleep 0.5
+ask GET /
+shows '"state":"Paused"'
+ask PATCH /vm '{"state":"Resumed"}'
+ended
+ends_with 123
+
+story "under the name firecracker a reboot is a success"
+config
+sed -i "s|hello.elf|exits.elf|; s|exit=3|i8042|" "$T/config"
+"$T/firecracker" --config-file "$T/config" --no-api > "$T/out" 2> "$T/err"
+status=$?
+ends_with 0
+says "Firecracker exiting successfully. exit_code=0"
+mayfly serve --config-file "$T/config" --no-api
+ends_with 120
+
+story "--boot-timer says how long the guest took to its init"
+config
+sed -i "s|exit=3|boot|" "$T/config"
+mayfly serve --config-file "$T/config" --no-api --boot-timer
+holds grep -qE 'Guest-boot-time = +[0-9]+ us [0-9]+ ms, +[0-9]+ CPU us [0-9]+ CPU ms$' "$T/err"
+
+the_end

@@ -1,0 +1,1063 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The API behind HTTP by the wire contract's tables: every request, every field's rules, every
+ * state, with a monitor that only notes what it was told. Paths of files are this program's own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Before cmocka, which has a macro fail(): the function is (fail)(). */
+#include "../../api/api.h"
+
+#include <cmocka.h>
+
+#include "scratch.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct {
+	unsigned starts, pauses, resumes, changes;
+	const char *refusal; /* of the next start */
+	struct disk_update disk;
+	struct net_update net;
+	struct token_bucket buckets[4];
+	char path[64];
+} seen;
+
+static struct api api;
+static struct vm_config config;
+static char body[API_BODY_MAX];
+static struct api_reply reply;
+static struct api_fds fds; /* come with the next request */
+
+static int note_start(void *vm, const struct vm_config *c)
+{
+	assert_ptr_equal(vm, &seen);
+	assert_ptr_equal(c, &config);
+	seen.starts++;
+	return seen.refusal ? (fail)(0, "%s", seen.refusal) : 0;
+}
+
+static void note_pause(void *vm)
+{
+	(void)vm;
+	seen.pauses++;
+}
+
+static void note_resume(void *vm)
+{
+	(void)vm;
+	seen.resumes++;
+}
+
+static int note_disk(void *vm, const struct disk_update *update)
+{
+	(void)vm;
+	seen.disk = *update;
+	snprintf(seen.path, sizeof(seen.path), "%s", update->path ? update->path : "");
+	if (update->bytes)
+		seen.buckets[0] = *update->bytes;
+	return 0;
+}
+
+static int note_net(void *vm, const struct net_update *update)
+{
+	(void)vm;
+	seen.net = *update;
+	if (update->tx_ops)
+		seen.buckets[3] = *update->tx_ops;
+	return 0;
+}
+
+static void note_count(void *vm, struct counters *counters)
+{
+	(void)vm;
+	counters->exits[EXIT_IO_OUT] = 7;
+	counters->latency[EXIT_IO_OUT] =
+		(struct latency){ .min_us = 1,
+				  .max_us = 2000,
+				  .sum_us = 2011,
+				  .buckets = { 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1 } };
+}
+
+static void note_change(struct api *a)
+{
+	assert_ptr_equal(a, &api);
+	seen.changes++;
+}
+
+static void note_devices(void *vm, struct devices_counters *d)
+{
+	(void)vm;
+	d->disks[0].counts[BLOCK_READ_BYTES] += 4096;
+	d->disks[1].counts[BLOCK_READ_BYTES] += 512;
+	d->disks[1].latency[BLOCK_WRITE] =
+		(struct latency){ .min_us = 3, .max_us = 5, .sum_us = 8 };
+	d->nets[0].counts[NET_TX_REMAINING_REQS_COUNT] += 2;
+}
+
+static const struct api_ops ops = { note_start, note_pause, note_resume, note_disk,
+				    note_net,	note_count, note_devices };
+static const struct api_ops ops_without_devices = { note_start, note_pause, note_resume, NULL,
+						    NULL,	note_count, NULL };
+static const struct api_names names = { "mayfly", "mayfly API", "0.1.0", "unit" };
+
+static void make_api(const struct api_ops *with)
+{
+	const struct log_form quiet = { .fd = STDERR_FILENO };
+
+	memset(&seen, 0, sizeof(seen));
+	memset(&config, 0, sizeof(config));
+	log_to(&quiet);
+	api_init(&api, &names, with, &seen, &config, &quiet);
+	api.changed = note_change;
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	make_api(&ops);
+	run("rm -rf *; echo > kernel; echo > disk");
+	return chdir(dir);
+}
+
+/* "PUT /path body" */
+static unsigned ask(const char *line)
+{
+	static const char *const methods[] = { "GET ", "PUT ", "PATCH ", "DELETE " };
+	struct http_request request = { 0 };
+	char path[256] = "";
+	unsigned m = 0;
+
+	while (strncmp(line, methods[m], strlen(methods[m])))
+		m++;
+	line += strlen(methods[m]);
+	request.method = (enum http_method)m;
+	request.body = strchr(line, ' ');
+	snprintf(path, sizeof(path), "%.*s",
+		 (int)(request.body ? (size_t)(request.body - line) : strlen(line)), line);
+	request.path = path;
+	request.body_len = request.body ? strlen(++request.body) : 0;
+	reply = (struct api_reply){ .body = body, .size = sizeof(body) - 1, .fds = &fds };
+	api_request(&api, &request, &reply);
+	body[reply.head.body_len] = '\0';
+	return reply.head.status;
+}
+
+static void gives(const char *line, unsigned status, const char *wanted)
+{
+	if (ask(line) != status || strcmp(body, wanted))
+		fail_msg("%s\n  gave %u %s\n  not  %u %s", line, reply.head.status, body, status,
+			 wanted);
+}
+
+static void done(const char *line)
+{
+	gives(line, 204, "");
+}
+
+static void refused(const char *line, const char *why)
+{
+	char wanted[2048];
+
+	snprintf(wanted, sizeof(wanted), "{\"fault_message\":\"%s\"}", why);
+	gives(line, 400, wanted);
+}
+
+#define SERDE "An error occurred when deserializing the json body of a request: "
+#define AFTER "The requested operation is not supported after starting the microVM."
+#define UNTIL "The requested operation is not supported before starting the microVM."
+
+struct row {
+	const char *line, *why; /* NULL: done */
+};
+
+static void all(const struct row *rows, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		if (rows[i].why)
+			refused(rows[i].line, rows[i].why);
+		else
+			done(rows[i].line);
+	}
+}
+
+static void start_it(void)
+{
+	done("PUT /boot-source {\"kernel_image_path\":\"kernel\"}");
+	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
+}
+
+static void questions(void **state)
+{
+	(void)state;
+	gives("GET /", 200,
+	      "{\"id\":\"unit\",\"state\":\"Not started\",\"vmm_version\":\"0.1.0\","
+	      "\"app_name\":\"mayfly\"}");
+	gives("GET ", 200, body);
+	gives("GET /version", 200, "{\"firecracker_version\":\"0.1.0\"}");
+	gives("GET /version/", 200, "{\"firecracker_version\":\"0.1.0\"}");
+	gives("GET //version/and/more", 200, "{\"firecracker_version\":\"0.1.0\"}");
+	gives("GET /machine-config", 200,
+	      "{\"vcpu_count\":1,\"mem_size_mib\":128,\"smt\":false,\"track_dirty_pages\":false,"
+	      "\"huge_pages\":\"None\"}");
+	gives("GET /vm/config", 200,
+	      "{\"balloon\":null,\"drives\":[],\"boot-source\":null,\"cpu-config\":null,"
+	      "\"logger\":null,\"machine-config\":{\"vcpu_count\":1,\"mem_size_mib\":128,"
+	      "\"smt\":false,\"track_dirty_pages\":false,\"huge_pages\":\"None\"},"
+	      "\"metrics\":null,\"memory-hotplug\":null,\"mmds-config\":null,"
+	      "\"network-interfaces\":[],\"pmem\":[],\"vsock\":null,\"entropy\":null}");
+}
+
+#define LONG_ID "a1234567890123456789012345678901234567890123456789012345678901234"
+
+static void no_requests(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET /nowhere", "Invalid request method and/or path: GET nowhere." },
+		{ "GET /vm", "Invalid request method and/or path: GET vm." },
+		{ "GET /vm/other", "Invalid request method and/or path: GET vm." },
+		{ "PUT /x/y {}", "Invalid request method and/or path: PUT x." },
+		{ "PUT /vm/config {}", "Invalid request method and/or path: PUT vm." },
+		{ "PATCH /boot-source {}",
+		  "Invalid request method and/or path: PATCH boot-source." },
+		{ "DELETE /machine-config",
+		  "Invalid request method and/or path: DELETE machine-config." },
+		{ "GET / {}", "GET request cannot have a body." },
+		{ "GET /nowhere {}", "GET request cannot have a body." },
+		{ "PUT /actions", "Empty PUT request." },
+		{ "PUT /nowhere", "Empty PUT request." },
+		{ "PATCH /vm", "Empty PATCH request." },
+		{ "DELETE /drives/a {}", "Empty Delete request." },
+		{ "PUT /drives {}", "The ID cannot be empty." },
+		{ "PUT /drives/ {}", "The ID cannot be empty." },
+		{ "PUT /drives/a-b {}", "API Resource IDs can only contain alphanumeric characters "
+					"and underscores." },
+		{ "PUT /drives/" LONG_ID " {\"drive_id\":\"" LONG_ID "\",\"is_root_device\":true}",
+		  "API Resource IDs have 64 characters at most." },
+		{ "PUT /network-interfaces/. {}",
+		  "API Resource IDs can only contain alphanumeric characters and underscores." },
+	};
+
+	(void)state;
+	all(rows, COUNT(rows));
+}
+
+static void absent_things(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET /balloon", "mayfly has no balloon device." },
+		{ "PUT /balloon {}", "mayfly has no balloon device." },
+		{ "PATCH /balloon/statistics {}", "mayfly has no balloon device." },
+		{ "GET /mmds", "mayfly has no metadata service (MMDS)." },
+		{ "PUT /mmds {}", "mayfly has no metadata service (MMDS)." },
+		{ "PUT /mmds/config {}", "mayfly has no metadata service (MMDS)." },
+		{ "PATCH /mmds {}", "mayfly has no metadata service (MMDS)." },
+		{ "PUT /vsock {}", "mayfly has no vsock device." },
+		{ "PUT /entropy {}", "mayfly has no entropy device; guests have RDRAND." },
+		{ "PUT /pmem/p {}", "mayfly has no pmem device." },
+		{ "PUT /hotplug/memory {}", "mayfly has no memory hotplug." },
+		{ "PUT /cpu-config {}",
+		  "mayfly has no CPU templates; a guest gets what the hypervisor offers." },
+		{ "PUT /snapshot/create {}", "mayfly has no snapshots yet." },
+		{ "PUT /snapshot/load {}", "mayfly has no snapshots yet." },
+		{ "DELETE /drives/a", UNTIL },
+	};
+
+	(void)state;
+	all(rows, COUNT(rows));
+	start_it();
+	refused("DELETE /drives/a", "PCI is not enabled");
+	refused("DELETE /network-interfaces/a", "PCI is not enabled");
+}
+
+/* What JSON is not, on a body that has one required field. */
+static void bad_json(void **state)
+{
+	static const struct row rows[] = {
+		{ "PUT /actions x", SERDE "expected value at line 1 column 1." },
+		{ "PUT /actions {", SERDE "EOF while parsing an object at line 1 column 1." },
+		{ "PUT /actions {\\\"", SERDE "key must be a string at line 1 column 2." },
+		{ "PUT /actions {\"a\"}", SERDE "expected `:` at line 1 column 5." },
+		{ "PUT /actions {\"a\":1,}", SERDE "trailing comma at line 1 column 8." },
+		{ "PUT /actions {\"a\":1 2}", SERDE "expected `,` or `}` at line 1 column 8." },
+		{ "PUT /actions [1 2]", SERDE "expected `,` or `]` at line 1 column 4." },
+		{ "PUT /actions [1,", SERDE "EOF while parsing a value at line 1 column 3." },
+		{ "PUT /actions {} {}", SERDE "trailing characters at line 1 column 4." },
+		{ "PUT /actions \"a", SERDE "EOF while parsing a string at line 1 column 2." },
+		{ "PUT /actions \"\t\"",
+		  SERDE "control character (\\\\u0000-\\\\u001F) found while "
+			"parsing a string at line 1 column 2." },
+		{ "PUT /actions \"\\x\"", SERDE "invalid escape at line 1 column 4." },
+		{ "PUT /actions \"\\u0000\"",
+		  SERDE "a string must not hold \\\\u0000 at line 1 column 8." },
+		{ "PUT /actions \"\\ud800\"", SERDE "invalid unicode code point." },
+		{ "PUT /actions \"\xff\"", SERDE "invalid unicode code point." },
+		{ "PUT /actions {\"a\":tru}", SERDE "expected ident at line 1 column 6." },
+		{ "PUT /actions {\"a\":01}", SERDE "invalid number at line 1 column 8." },
+		{ "PUT /actions {\"a\":1.5}",
+		  SERDE "invalid value for `a`, expected a whole number "
+			"of at most 53 bits at line 1 column 7." },
+		{ "PUT /actions {\"a\":9007199254740992}", SERDE
+		  "invalid value for `a`, expected a whole number of at most 53 bits at line 1 "
+		  "column 22." },
+		{ "PUT /actions []", SERDE "invalid type: sequence, expected an object." },
+		{ "PUT /actions null", SERDE "invalid type: null, expected an object." },
+		{ "PUT /actions {\n}", SERDE "missing field `action_type` at line 2 column 1." },
+		{ "PUT /actions {\"x\":1}", SERDE "unknown field `x`, expected `action_type`." },
+		{ "PUT /actions {\"action_type\":1}",
+		  SERDE "invalid type: integer `1`, expected a string for `action_type`." },
+		{ "PUT /actions {\"action_type\":null}",
+		  SERDE "invalid type: null, expected a string for `action_type`." },
+		{ "PUT /actions {\"action_type\":\"FlushMetrics\",\"action_type\":\"FlushMetrics\"}",
+		  SERDE "duplicate field `action_type`." },
+		{ "PUT /actions {\"action_type\":\"Halt\"}",
+		  SERDE "unknown variant `Halt`, expected one of `InstanceStart`, `FlushMetrics`, "
+			"`SendCtrlAltDel`." },
+		{ "PATCH /vm {\"state\":\"Stopped\"}",
+		  SERDE "unknown variant `Stopped`, expected `Paused` or `Resumed`." },
+	};
+
+	(void)state;
+	all(rows, COUNT(rows));
+}
+
+static void deep_json(void **state)
+{
+	char line[200] = "PUT /actions ";
+	const size_t start = strlen(line);
+
+	(void)state;
+	for (unsigned i = 0; i < JSON_DEPTH; i++)
+		strcat(line, "[");
+	refused(line, SERDE "EOF while parsing a value at line 1 column 32.");
+	strcat(line, "[");
+	refused(line, SERDE "recursion limit exceeded at line 1 column 33.");
+	memset(line + start, ']', 3);
+	refused(line, SERDE "expected value at line 1 column 1.");
+}
+
+/* More values than the arena holds; and after it the API is as before. */
+static void large_json(void **state)
+{
+	static char line[50000] = "PUT /actions [0";
+
+	(void)state;
+	for (size_t at = strlen(line); at < sizeof(line) - 3; at += 2)
+		memcpy(line + at, ",0", 2);
+	strcat(line, "]");
+	refused(line, SERDE "more values than mayfly takes.");
+	assert_int_equal(ask("GET /version"), 200);
+}
+
+#define CPUS                                                                                       \
+	"Machine config error: The number of vCPUs must be greater than 0, less than 32 and must " \
+	"be 1 or an even number if SMT is enabled."
+#define MEM                                                                                  \
+	"Machine config error: The memory size (MiB) is either 0, or not a multiple of the " \
+	"configured page size."
+
+static void machines(void **state)
+{
+	static const struct row rows[] = {
+		{ "PUT /machine-config {\"mem_size_mib\":128}",
+		  SERDE "missing field `vcpu_count` at line 1 column 20." },
+		{ "PUT /machine-config {\"vcpu_count\":1}",
+		  SERDE "missing field `mem_size_mib` at line 1 column 16." },
+		{ "PUT /machine-config {\"vcpu_count\":0,\"mem_size_mib\":128}", CPUS },
+		{ "PUT /machine-config {\"vcpu_count\":33,\"mem_size_mib\":128}", CPUS },
+		{ "PUT /machine-config {\"vcpu_count\":3,\"mem_size_mib\":128,\"smt\":true}",
+		  CPUS },
+		{ "PUT /machine-config {\"vcpu_count\":256,\"mem_size_mib\":128}",
+		  SERDE "invalid value: integer `256`, expected u8 for `vcpu_count`." },
+		{ "PUT /machine-config {\"vcpu_count\":-1,\"mem_size_mib\":128}",
+		  SERDE "invalid value: integer `-1`, expected u8 for `vcpu_count`." },
+		{ "PUT /machine-config {\"vcpu_count\":\"1\",\"mem_size_mib\":128}",
+		  SERDE "invalid type: string \\\"1\\\", expected u8 for `vcpu_count`." },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":0}", MEM },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":3,\"huge_pages\":\"2M\"}",
+		  MEM },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":15}",
+		  "Machine config error: mayfly gives a guest 16 MiB to 1 TiB of memory." },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":1048577}",
+		  "Machine config error: mayfly gives a guest 16 MiB to 1 TiB of memory." },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":9007199254740991}",
+		  "Machine config error: mayfly gives a guest 16 MiB to 1 TiB of memory." },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":64,\"huge_pages\":\"2M\"}",
+		  "Machine config error: mayfly takes no reserved huge pages; use `Transparent`." },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":64,\"huge_pages\":\"1G\"}",
+		  SERDE "unknown variant `1G`, expected one of `None`, `Transparent`, `2M`." },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":64,\"smt\":1}",
+		  SERDE "invalid type: integer `1`, expected a boolean for `smt`." },
+		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":64,\"ht_enabled\":true}",
+		  SERDE "unknown field `ht_enabled`, expected one of `vcpu_count`, `mem_size_mib`, "
+			"`smt`, `cpu_template`, `track_dirty_pages`, `huge_pages`." },
+		{ "PATCH /machine-config {}", "Empty PATCH request." },
+		{ "PATCH /machine-config {\"smt\":null}", "Empty PATCH request." },
+	};
+
+	(void)state;
+	all(rows, COUNT(rows));
+	done("PUT /machine-config {\"vcpu_count\":32,\"mem_size_mib\":16,\"smt\":true,"
+	     "\"track_dirty_pages\":true,\"huge_pages\":\"Transparent\"}");
+	gives("GET /machine-config", 200,
+	      "{\"vcpu_count\":32,\"mem_size_mib\":16,\"smt\":true,\"track_dirty_pages\":true,"
+	      "\"huge_pages\":\"Transparent\"}");
+	refused("PATCH /machine-config {\"vcpu_count\":31}", CPUS);
+	done("PATCH /machine-config {\"smt\":false}");
+	done("PATCH /machine-config {\"vcpu_count\":31}");
+	done("PATCH /machine-config {\"mem_size_mib\":1048576}");
+	gives("GET /machine-config", 200,
+	      "{\"vcpu_count\":31,\"mem_size_mib\":1048576,\"smt\":false,\"track_dirty_pages\":true,"
+	      "\"huge_pages\":\"Transparent\"}");
+	done("PUT /machine-config {\"vcpu_count\":2,\"mem_size_mib\":256}");
+	gives("GET /machine-config", 200,
+	      "{\"vcpu_count\":2,\"mem_size_mib\":256,\"smt\":false,\"track_dirty_pages\":false,"
+	      "\"huge_pages\":\"None\"}");
+}
+
+static void templates(void **state)
+{
+	(void)state;
+	done("PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":64,\"cpu_template\":\"None\"}");
+	assert_true(reply.head.is_deprecated);
+	assert_int_equal(ask("GET /machine-config"), 200);
+	assert_non_null(strstr(body, "\"cpu_template\":\"None\""));
+	assert_false(reply.head.is_deprecated);
+	refused("PATCH /machine-config {\"cpu_template\":\"T2\"}",
+		"Machine config error: mayfly has no CPU templates; a guest gets what the "
+		"hypervisor offers.");
+	assert_true(reply.head.is_deprecated);
+}
+
+#define NO_ASCII \
+	"Boot source error: The kernel command line is invalid: it holds more than printable ASCII."
+
+static void boot_sources(void **state)
+{
+	static const struct row rows[] = {
+		{ "PUT /boot-source {}",
+		  SERDE "missing field `kernel_image_path` at line 1 column 2." },
+		{ "PUT /boot-source {\"kernel_image_path\":\"nowhere\"}",
+		  "Boot source error: The kernel file cannot be opened: No such file or directory (os "
+		  "error 2)" },
+		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"initrd_path\":\"nowhere\"}",
+		  "Boot source error: The initrd file cannot be opened due to invalid path or invalid "
+		  "permissions. No such file or directory (os error 2)" },
+		{ "PUT /boot-source {\"kernel_image_path\":\"\"}",
+		  SERDE "invalid value: string \\\"\\\", expected a string for "
+			"`kernel_image_path`." },
+		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"a\\nb\"}",
+		  NO_ASCII },
+		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"\u00e9\"}",
+		  NO_ASCII },
+		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"initrd_path\":null}",
+		  NULL },
+		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"\"}", NULL },
+		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"a b\","
+		  "\"initrd_path\":\"disk\"}",
+		  NULL },
+	};
+	char line[CMDLINE_SIZE + 100];
+
+	(void)state;
+	all(rows, COUNT(rows));
+	snprintf(line, sizeof(line),
+		 "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"%*s\"}",
+		 (int)CMDLINE_SIZE - 9, "x");
+	done(line);
+	snprintf(line, sizeof(line),
+		 "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"%*s\"}",
+		 (int)CMDLINE_SIZE - 8, "x");
+	refused(line, "Boot source error: The kernel command line is invalid: 2048 bytes; at most "
+		      "2047 go in.");
+}
+
+#define DRIVE(id, root, more) \
+	"PUT /drives/" id " {\"drive_id\":\"" id "\",\"is_root_device\":" root more "}"
+#define DISK ",\"path_on_host\":\"disk\""
+
+static void drives(void **state)
+{
+	static const struct row rows[] = {
+		{ "PUT /drives/a {\"is_root_device\":true}",
+		  SERDE "missing field `drive_id` at line 1 column 23." },
+		{ "PUT /drives/a {\"drive_id\":\"a\"}",
+		  SERDE "missing field `is_root_device` at line 1 column 16." },
+		{ "PUT /drives/a {\"drive_id\":\"b\",\"is_root_device\":false}",
+		  "The id from the path does not match the id from the body!" },
+		{ DRIVE("a", "true", ""), "Drive config error: missing field `path_on_host`" },
+		{ DRIVE("a", "true", ",\"socket\":\"s\""),
+		  "Drive config error: mayfly has no vhost-user disks." },
+		{ DRIVE("a", "true", ",\"path_on_host\":\"nowhere\""),
+		  "Drive config error: nowhere: No such file or directory (os error 2)" },
+		{ DRIVE("a", "true", ",\"path_on_host\":\"/\",\"is_read_only\":true"),
+		  "Drive config error: /: neither a file nor a block device" },
+		{ DRIVE("a", "true", DISK ",\"cache_type\":\"None\""),
+		  SERDE "unknown variant `None`, expected `Unsafe` or `Writeback`." },
+		{ DRIVE("a", "true", DISK ",\"io_engine\":\"Fast\""),
+		  SERDE "unknown variant `Fast`, expected `Sync` or `Async`." },
+		{ DRIVE("a", "false", DISK ",\"partuuid\":\"p\""),
+		  "Drive config error: `partuuid` is the root device's." },
+		{ DRIVE("a", "true", DISK ",\"rate_limiter\":{\"bandwidth\":{\"size\":1}}"),
+		  SERDE "missing field `refill_time`." },
+		{ DRIVE("a", "true", DISK ",\"rate_limiter\":{\"iops\":{}}"),
+		  SERDE "unknown field `iops`, expected `bandwidth` or `ops`." },
+		{ DRIVE("data", "false", DISK), NULL },
+		{ DRIVE("root", "true", DISK ",\"is_read_only\":true,\"io_engine\":\"Async\""),
+		  NULL },
+		{ DRIVE("other", "true", DISK),
+		  "Drive config error: A root block device already exists!" },
+		{ DRIVE("root", "true",
+			DISK ",\"cache_type\":\"Writeback\",\"rate_limiter\":"
+			     "{\"ops\":{\"size\":9007199254740991,\"refill_time\":7,\"x\":1}}"),
+		  NULL },
+	};
+
+	(void)state;
+	all(rows, COUNT(rows));
+	assert_int_equal(ask("GET /vm/config"), 200);
+	assert_non_null(strstr(
+		body, "\"drives\":[{\"drive_id\":\"data\",\"partuuid\":null,"
+		      "\"is_root_device\":false,\"cache_type\":\"Unsafe\",\"is_read_only\":false,"
+		      "\"path_on_host\":\"disk\",\"rate_limiter\":null,\"io_engine\":\"Sync\","
+		      "\"socket\":null},{\"drive_id\":\"root\",\"partuuid\":null,"
+		      "\"is_root_device\":true,\"cache_type\":\"Writeback\",\"is_read_only\":false,"
+		      "\"path_on_host\":\"disk\",\"rate_limiter\":{\"bandwidth\":null,\"ops\":{"
+		      "\"size\":9007199254740991,\"one_time_burst\":null,\"refill_time\":7}},"
+		      "\"io_engine\":\"Sync\",\"socket\":null}]"));
+	start_it();
+	assert_int_equal(config.nr_disks, 2);
+	assert_string_equal(config.disks[0].id, "root");
+	assert_true(config.disks[0].is_root);
+	assert_int_equal(config.disks[0].cache, DISK_CACHE_WRITEBACK);
+	assert_int_equal(config.disks[0].limit.ops.refill_ms, 7);
+	assert_int_equal(config.disks[1].cache, DISK_CACHE_UNSAFE);
+	assert_string_equal(config.cmdline, CMDLINE_DEFAULT " root=/dev/vda rw");
+	refused(DRIVE("late", "false", DISK), "PCI is not enabled");
+}
+
+static void root_by_uuid(void **state)
+{
+	(void)state;
+	done(DRIVE("root", "true", DISK ",\"is_read_only\":true,\"partuuid\":\"0eaa91a0-01\""));
+	done("PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"quiet\"}");
+	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
+	assert_string_equal(config.cmdline, "quiet pci=off root=PARTUUID=0eaa91a0-01 ro");
+}
+
+#define NET(id, more)                                                                        \
+	"PUT /network-interfaces/" id " {\"iface_id\":\"" id "\",\"host_dev_name\":\"tap" id \
+	"\"" more "}"
+#define MAC ",\"guest_mac\":\"02:Fc:00:00:00:05\""
+
+static void networks(void **state)
+{
+	static const struct row rows[] = {
+		{ "PUT /network-interfaces/a {\"host_dev_name\":\"t\"}",
+		  SERDE "missing field `iface_id` at line 1 column 21." },
+		{ "PUT /network-interfaces/a {\"iface_id\":\"a\"}",
+		  SERDE "missing field `host_dev_name` at line 1 column 16." },
+		{ "PUT /network-interfaces/a {\"iface_id\":\"b\",\"host_dev_name\":\"t\"}",
+		  "The id from the path [a] does not match the id from the body [b]!" },
+		{ "PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":"
+		  "\"0123456789abcdef\"}",
+		  SERDE "invalid length 16, expected at most 15 bytes for `host_dev_name`." },
+		{ NET("a", ",\"guest_mac\":\"02:fc:00:00:00\""),
+		  SERDE "invalid value: string \\\"02:fc:00:00:00\\\", expected a MAC address for "
+			"`guest_mac`." },
+		{ NET("a", ",\"mtu\":67"),
+		  SERDE "invalid value: integer `67`, expected a number from "
+			"68 to 65535 for `mtu`." },
+		{ NET("a", ",\"mtu\":65536"), SERDE "invalid value: integer `65536`, expected a "
+						    "number from 68 to 65535 for `mtu`." },
+		{ NET("a", MAC ",\"mtu\":1400,\"tx_rate_limiter\":{\"bandwidth\":{\"size\":0,"
+			       "\"one_time_burst\":5,\"refill_time\":1}}"),
+		  NULL },
+		{ NET("b", MAC), "Network config error: The MAC address is already in use: "
+				 "02:Fc:00:00:00:05" },
+		{ "PUT /network-interfaces/b {\"iface_id\":\"b\",\"host_dev_name\":\"tapa\"}",
+		  "Network config error: Could not create the network device: Open tap device failed: "
+		  "tapa is in use by `a`" },
+		{ NET("b", ""), NULL },
+		{ NET("a", MAC ",\"mtu\":1400"), NULL },
+	};
+
+	(void)state;
+	all(rows, COUNT(rows));
+	assert_int_equal(ask("GET /vm/config"), 200);
+	assert_non_null(strstr(
+		body, "\"network-interfaces\":[{\"iface_id\":\"a\",\"host_dev_name\":\"tapa\","
+		      "\"guest_mac\":\"02:Fc:00:00:00:05\",\"mtu\":1400,\"rx_rate_limiter\":null,"
+		      "\"tx_rate_limiter\":null},{\"iface_id\":\"b\",\"host_dev_name\":\"tapb\","
+		      "\"guest_mac\":null,\"mtu\":null,"));
+	start_it();
+	assert_int_equal(config.nr_nets, 2);
+	assert_true(config.nets[0].has_mac);
+	assert_memory_equal(config.nets[0].mac, "\x02\xfc\0\0\0\x05", 6);
+	assert_int_equal(config.nets[0].mtu, 1400);
+	assert_false(config.nets[1].has_mac);
+	refused(NET("c", ""), "PCI is not enabled");
+}
+
+static void taps_by_descriptor(void **state)
+{
+	(void)state;
+	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}",
+		"No descriptor came with the request for `fd:0`.");
+	fds = (struct api_fds){ .fd = { 700, 701 }, .nr = 2 };
+	done("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:1\"}");
+	assert_int_equal(fds.fd[0], 700);
+	assert_int_equal(fds.fd[1], -1);
+	fds = (struct api_fds){ .fd = { 702, 703 }, .nr = 2 };
+	done("PUT /network-interfaces/b {\"iface_id\":\"b\",\"host_dev_name\":\"fd:1\"}");
+	fds = (struct api_fds){ .fd = { 704 }, .nr = 1 };
+	refused("PUT /network-interfaces/c {\"iface_id\":\"c\",\"host_dev_name\":\"fd:0\","
+		"\"guest_mac\":\"x\"}",
+		SERDE "invalid value: string \\\"x\\\", expected a MAC address for `guest_mac`.");
+	assert_int_equal(fds.fd[0], 704);
+	refused("PUT /network-interfaces/c {\"iface_id\":\"c\",\"host_dev_name\":\"fd:-0\"}",
+		"No descriptor came with the request for `fd:-0`.");
+	fds.nr = 0;
+	start_it();
+	assert_int_equal(config.nets[0].kind, NET_TAP_FD);
+	assert_int_equal(config.nets[0].fd, 701);
+	assert_int_equal(config.nets[1].fd, 703);
+}
+
+static void devices_are_few(void **state)
+{
+	char line[200];
+
+	(void)state;
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		snprintf(line, sizeof(line),
+			 "PUT /drives/d%u {\"drive_id\":\"d%u\",\"is_root_device\":false" DISK "}",
+			 i, i);
+		done(line);
+	}
+	refused(DRIVE("more", "false", DISK),
+		"Drive config error: mayfly has room for 19 devices.");
+	refused(NET("n", ""), "Network config error: mayfly has room for 19 devices.");
+	done(DRIVE("d0", "true", DISK));
+}
+
+static void updates(void **state)
+{
+	(void)state;
+	refused("PATCH /drives/data {\"drive_id\":\"data\"}", UNTIL);
+	refused("PATCH /network-interfaces/a {\"iface_id\":\"a\"}", UNTIL);
+	done(DRIVE("data", "false", DISK));
+	done(NET("a", ",\"tx_rate_limiter\":{\"ops\":{\"size\":5,\"refill_time\":6}}"));
+	start_it();
+	refused("PATCH /drives/x {\"drive_id\":\"x\"}",
+		"Drive config error: there is no drive `x`.");
+	refused("PATCH /drives/data {\"drive_id\":\"x\"}",
+		"The id from the path does not match the id from the body!");
+	refused("PATCH /drives/data {\"drive_id\":\"data\",\"is_read_only\":true}",
+		SERDE "unknown field `is_read_only`, expected one of `drive_id`, `path_on_host`, "
+		      "`rate_limiter`.");
+	refused("PATCH /drives/data {\"drive_id\":\"data\",\"path_on_host\":\"gone\"}",
+		"Drive config error: gone: No such file or directory (os error 2)");
+	done("PATCH /drives/data {\"drive_id\":\"data\",\"path_on_host\":\"kernel\","
+	     "\"rate_limiter\":{\"bandwidth\":{\"size\":8,\"refill_time\":9}}}");
+	assert_string_equal(seen.path, "kernel");
+	assert_int_equal(seen.buckets[0].size, 8);
+	assert_null(seen.disk.ops);
+	ask("GET /vm/config");
+	assert_non_null(strstr(body, "\"path_on_host\":\"kernel\",\"rate_limiter\":{\"bandwidth\":"
+				     "{\"size\":8,\"one_time_burst\":null,\"refill_time\":9},"
+				     "\"ops\":null}"));
+	done("PATCH /network-interfaces/a {\"iface_id\":\"a\",\"tx_rate_limiter\":{\"ops\":{"
+	     "\"size\":0,\"refill_time\":0}}}");
+	assert_non_null(seen.net.tx_ops);
+	assert_int_equal(seen.buckets[3].size, 0);
+	assert_null(seen.net.rx_ops);
+	ask("GET /vm/config");
+	assert_non_null(strstr(body, "\"tx_rate_limiter\":null"));
+}
+
+static void updates_without_devices(void **state)
+{
+	(void)state;
+	make_api(&ops_without_devices);
+	done(DRIVE("data", "false", DISK));
+	start_it();
+	refused("PATCH /drives/data {\"drive_id\":\"data\"}",
+		"Drive config error: there is no drive `data`.");
+	refused("PATCH /network-interfaces/a {\"iface_id\":\"a\"}",
+		"Network config error: there is no interface `a`.");
+}
+
+static void serial_ports(void **state)
+{
+	(void)state;
+	refused("PUT /serial {\"rate_limiter\":{\"size\":1,\"refill_time\":1}}",
+		"Serial error: mayfly has no rate limit for the serial port.");
+	done("PUT /serial {}");
+	start_it();
+	assert_int_equal(config.serial.kind, SERIAL_STDIO);
+	assert_true(config.serial.is_tty_only);
+	refused("PUT /serial {}", AFTER);
+	make_api(&ops);
+	done("PUT /serial {\"serial_out_path\":\"out\"}");
+	start_it();
+	assert_int_equal(config.serial.kind, SERIAL_FILE);
+	assert_string_equal(config.serial.path, "out");
+}
+
+static void loggers(void **state)
+{
+	char line[256] = "";
+	FILE *log;
+
+	(void)state;
+	refused("PUT /logger {\"log_path\":\"no/where\"}",
+		"Logger error: no/where: No such file or directory (os error 2)");
+	refused("PUT /logger {\"level\":\"Loud\"}",
+		SERDE "unknown variant `Loud`, expected one of `Off`, `Trace`, `Debug`, `Info`, "
+		      "`Warn`, `Warning`, `Error`.");
+	api.log.is_stamped = true;
+	api.log.id = "unit";
+	done("PUT /logger {\"log_path\":\"log\",\"level\":\"WARNING\",\"show_level\":true,"
+	     "\"show_log_origin\":true}");
+	log_line(LOG_INFO, "not this");
+	log_line(LOG_WARN, "this");
+	done("PUT /logger {\"level\":\"error\"}");
+	log_line(LOG_WARN, "nor this");
+	log = fopen("log", "r");
+	assert_non_null(log);
+	assert_non_null(fgets(line, sizeof(line), log));
+	assert_int_equal(strspn(line, "0123456789-T:."), 29);
+	assert_non_null(strstr(line, " [unit:api:WARN:tests/unit/api.c:"));
+	assert_non_null(strstr(line, "] this\n"));
+	assert_null(fgets(line, sizeof(line), log));
+	fclose(log);
+}
+
+static void metrics(void **state)
+{
+	char line[8192] = "";
+	FILE *file;
+
+	(void)state;
+	refused("PUT /metrics {}", SERDE "missing field `metrics_path` at line 1 column 2.");
+	refused("PUT /metrics {\"metrics_path\":\"no/where\"}",
+		"Metrics error: no/where: No such file or directory (os error 2)");
+	refused("PUT /metrics {\"metrics_path\":\"m\",\"properties\":{\"a\":1}}",
+		SERDE "invalid type: integer `1`, expected strings for `properties`.");
+	refused("PUT /metrics {\"metrics_path\":\"m\",\"properties\":{\"a\":\"1\",\"a\":\"2\"}}",
+		SERDE "duplicate field `a`.");
+	done("PUT /metrics {\"metrics_path\":\"m\",\"emit_id\":true,\"properties\":{\"a\":\"b\"}}");
+	refused("PUT /metrics {\"metrics_path\":\"m\"}",
+		"Metrics error: Reinitialization of metrics not allowed.");
+	refused("PUT /actions {\"action_type\":\"FlushMetrics\"}", UNTIL);
+	start_it();
+	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
+	file = fopen("m", "r");
+	assert_non_null(file);
+	assert_non_null(fgets(line, sizeof(line), file));
+	assert_non_null(
+		strstr(line, ",\"id\":\"unit\",\"properties\":{\"a\":\"b\"},\"api_server\":{"));
+	assert_non_null(strstr(line, "\"metrics_count\":6,\"metrics_fails\":5,"));
+	assert_non_null(strstr(line, "\"exit_io_out\":7,"));
+	assert_non_null(strstr(line, "\"actions_count\":2,\"actions_fails\":1,"));
+	assert_non_null(strstr(line, "\"exit_io_out_agg\":{\"min_us\":1,\"max_us\":2000,"
+				     "\"sum_us\":2011},"));
+	assert_non_null(fgets(line, sizeof(line), file));
+	assert_non_null(strstr(line, "\"exit_io_out\":0,"));
+	assert_non_null(strstr(line, "\"exit_io_out_agg\":{\"min_us\":1,\"max_us\":2000,"
+				     "\"sum_us\":0},"));
+	assert_non_null(strstr(line, "\"actions_count\":1,\"actions_fails\":0,"));
+	assert_null(fgets(line, sizeof(line), file));
+	fclose(file);
+	assert_int_equal(ask("GET /metrics"), 200);
+	assert_string_equal(reply.head.type, "text/plain; version=0.0.4");
+	assert_non_null(strstr(body, "# TYPE mayfly_vcpu_exit_io_out counter\n"
+				     "mayfly_vcpu_exit_io_out 7\n"));
+	assert_non_null(
+		strstr(body, "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"1\"} 2\n"
+			     "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"2\"} 5\n"));
+	assert_non_null(
+		strstr(body, "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"1024\"} 6\n"
+			     "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"+Inf\"} 7\n"
+			     "mayfly_vcpu_exit_microseconds_sum{kind=\"io_out\"} 2011\n"
+			     "mayfly_vcpu_exit_microseconds_count{kind=\"io_out\"} 7\n"));
+	assert_non_null(strstr(body, "mayfly_put_api_requests_actions_count 3\n"));
+}
+
+static void device_metrics(void **state)
+{
+	char line[16384] = "";
+	FILE *file;
+
+	(void)state;
+	done("PUT /metrics {\"metrics_path\":\"m\"}");
+	done(DRIVE("data", "false", DISK));
+	done(DRIVE("root", "true", DISK));
+	done(NET("n", ""));
+	start_it();
+	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
+	file = fopen("m", "r");
+	for (unsigned i = 0; i < 2; i++) { /* deltas, so both say the same */
+		assert_non_null(fgets(line, sizeof(line), file));
+		assert_non_null(
+			strstr(line, "\"update_fails\":0,\"read_bytes\":4608,\"write_bytes\":0,"));
+		assert_non_null(strstr(line, "\"block_root\":{\"activate_fails\":0,"));
+		assert_non_null(strstr(strstr(line, "\"block_root\""), "\"read_bytes\":4096,"));
+		assert_non_null(strstr(strstr(line, "\"block_data\""), "\"read_bytes\":512,"));
+		assert_non_null(strstr(line, "\"net\":{\"activate_fails\":0,"));
+		assert_non_null(strstr(strstr(line, "\"net_n\""),
+				       "\"tx_remaining_reqs_count\":2,"
+				       "\"tap_write_agg\":{\"min_us\":0,"));
+	}
+	assert_non_null(strstr(strstr(line, "\"block_data\""),
+			       "\"write_agg\":{\"min_us\":3,\"max_us\":5,\"sum_us\":0}}"));
+	fclose(file);
+}
+
+/* As many devices as there can be, with names as long as they can be: the line holds them. */
+static void many_device_metrics(void **state)
+{
+	static char line[70000];
+	FILE *file;
+
+	(void)state;
+	done("PUT /metrics {\"metrics_path\":\"m\"}");
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		snprintf(
+			line, sizeof(line),
+			"PUT /network-interfaces/%064u {\"iface_id\":\"%064u\",\"host_dev_name\":\"t%u\"}",
+			i, i, i);
+		done(line);
+	}
+	start_it();
+	file = fopen("m", "r");
+	assert_non_null(fgets(line, sizeof(line), file));
+	assert_int_equal(line[strlen(line) - 1], '\n');
+	snprintf(body, sizeof(body), "\"net_%064u\":{", DEVICES_MAX - 1);
+	assert_non_null(strstr(line, body));
+	fclose(file);
+}
+
+static void states(void **state)
+{
+	static const char *const before[] = {
+		"PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":128}",
+		"PATCH /machine-config {\"vcpu_count\":1}",
+		"PUT /boot-source {\"kernel_image_path\":\"kernel\"}",
+		"PUT /logger {}",
+		"PUT /metrics {\"metrics_path\":\"m\"}",
+		"PUT /serial {}",
+		"PUT /actions {\"action_type\":\"InstanceStart\"}",
+	};
+
+	(void)state;
+	refused("PATCH /vm {\"state\":\"Paused\"}", UNTIL);
+	refused("PUT /actions {\"action_type\":\"SendCtrlAltDel\"}", UNTIL);
+	refused("PUT /actions {\"action_type\":\"InstanceStart\"}",
+		"Start microvm error: Cannot start microvm without kernel configuration.");
+	seen.refusal = "out of luck";
+	done("PUT /boot-source {\"kernel_image_path\":\"kernel\"}");
+	refused("PUT /actions {\"action_type\":\"InstanceStart\"}",
+		"Start microvm error: out of luck");
+	done("PATCH /machine-config {\"vcpu_count\":2}");
+	seen.refusal = NULL;
+	assert_int_equal(seen.changes, 0);
+	start_it();
+	assert_int_equal(seen.starts, 2);
+	assert_int_equal(seen.changes, 1);
+	assert_int_equal(config.cpus, 2);
+	for (size_t i = 0; i < COUNT(before); i++)
+		refused(before[i], AFTER);
+	refused("PUT /actions {\"action_type\":\"SendCtrlAltDel\"}",
+		"Internal VMM error: mayfly has no keyboard: end the guest from within, or the "
+		"process by a signal.");
+	refused("PUT /boot-source {}",
+		SERDE "missing field `kernel_image_path` at line 1 column 2.");
+	done("PATCH /vm {\"state\":\"Resumed\"}");
+	assert_int_equal(seen.resumes, 0);
+	done("PATCH /vm {\"state\":\"Paused\"}");
+	done("PATCH /vm {\"state\":\"Paused\"}");
+	assert_int_equal(seen.pauses, 1);
+	ask("GET /");
+	assert_non_null(strstr(body, "\"state\":\"Paused\""));
+	done("PATCH /vm {\"state\":\"Resumed\"}");
+	assert_int_equal(seen.resumes, 1);
+	assert_int_equal(seen.changes, 3);
+	ask("GET /");
+	assert_non_null(strstr(body, "\"state\":\"Running\""));
+}
+
+static void config_files(void **state)
+{
+	static const char whole[] =
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\",\"boot_args\":\"q\"},"
+		"\"drives\":[{\"drive_id\":\"r\",\"is_root_device\":true,\"path_on_host\":\"disk\"}],"
+		"\"network-interfaces\":[{\"iface_id\":\"n\",\"host_dev_name\":\"t\"}],"
+		"\"machine-config\":{\"vcpu_count\":2,\"mem_size_mib\":64},\"vsock\":null,"
+		"\"pmem\":[],\"serial\":{\"serial_out_path\":\"out\"},\"other\":17}";
+	static const char *const bad[] = {
+		"",
+		"{}",
+		"[]",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"}}",
+		"{\"boot-source\":null,\"drives\":[]}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":{}}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[{}]}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"vsock\":{}}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"pmem\":[{}]}",
+		"{\"boot-source\":{\"kernel_image_path\":\"nowhere\"},\"drives\":[]}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		make_api(&ops);
+		assert_int_equal(api_config_file(&api, bad[i], strlen(bad[i])), -EINVAL);
+		assert_int_equal(seen.starts, 0);
+	}
+	make_api(&ops);
+	assert_int_equal(api_config_file(&api, whole, strlen(whole)), 0);
+	assert_int_equal(seen.starts, 1);
+	assert_int_equal(api.state, API_RUNNING);
+	assert_int_equal(config.cpus, 2);
+	assert_int_equal(config.mem_size, 64ul << 20);
+	assert_string_equal(config.cmdline, "q pci=off root=/dev/vda rw");
+	assert_string_equal(config.nets[0].path, "t");
+	assert_string_equal(config.serial.path, "out");
+}
+
+/* Long paths that need escapes, on all devices: the answer does not fit, and says so. */
+static void large_answers(void **state)
+{
+	char line[9200], path[9000] = "", name[300];
+
+	(void)state;
+	memset(name, 1, 250);
+	name[250] = '\0';
+	for (unsigned i = 0; i < 4; i++) {
+		for (unsigned k = 0; k < 250; k++)
+			strcat(path, "\\u0001");
+		strcat(path, i < 3 ? "/" : "");
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(mkdir(name, 0700), 0);
+		assert_int_equal(chdir(name), 0);
+	}
+	close(open(name, O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(chdir(dir), 0);
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		snprintf(line, sizeof(line),
+			 "PUT /drives/d%u {\"drive_id\":\"d%u\",\"is_root_device\":false,"
+			 "\"path_on_host\":\"%s\"}",
+			 i, i, path);
+		done(line);
+	}
+	assert_int_equal(ask("GET /vm/config"), 200);
+	reply.size = 10000;
+	{
+		const struct http_request request = { HTTP_GET, "/vm/config", "", 0 };
+
+		api_request(&api, &request, &reply);
+		assert_int_equal(reply.head.status, 400);
+	}
+}
+
+static void random_requests(void **state)
+{
+	static const char *const words[] = { "\x01/machine-config ",
+					     "\x02/machine-config ",
+					     "\x01/boot-source ",
+					     "\x01/actions ",
+					     "\x01/network-interfaces/n ",
+					     "\x02/vm ",
+					     "\x03/drives/a ",
+					     "{",
+					     "}",
+					     ":",
+					     ",",
+					     "[",
+					     "]",
+					     "\"vcpu_count\"",
+					     "2",
+					     "\"mem_size_mib\"",
+					     "64",
+					     "\"kernel_image_path\"",
+					     "\"/dev/null\"",
+					     "\"action_type\"",
+					     "\"InstanceStart\"",
+					     "\n",
+					     "\"iface_id\":\"n\"",
+					     "\"host_dev_name\":\"t\"",
+					     "\"state\":\"Paused\"",
+					     "null",
+					     "true",
+					     "\xff",
+					     "{\"vcpu_count\":1,\"mem_size_mib\":99}",
+					     "{\"kernel_image_path\":\"/dev/null\"}" };
+	char data[400];
+
+	(void)state;
+	srand(7);
+	for (int round = 0; round < 3000; round++) {
+		size_t n = 0;
+
+		while (n + 60 < sizeof(data) && rand() % 32) {
+			const char *word = words[(size_t)rand() % COUNT(words)];
+
+			memcpy(data + n, word, strlen(word));
+			n += strlen(word);
+		}
+		LLVMFuzzerTestOneInput((const uint8_t *)data, n);
+	}
+}
+
+#define TEST(words, function)                                                 \
+	{                                                                     \
+		.name = (words), .test_func = (function), .setup_func = fresh \
+	}
+
+static const struct CMUnitTest tests[] = {
+	TEST("GET tells the instance, the version and the configuration", questions),
+	TEST("what is no request is refused in Firecracker's words", no_requests),
+	TEST("what mayfly does not have is refused with one sentence", absent_things),
+	TEST("what is no JSON is refused with its place", bad_json),
+	TEST("JSON that is too deep is refused", deep_json),
+	TEST("JSON with too many values is refused", large_json),
+	TEST("machine-config: fields, ranges, PUT and PATCH", machines),
+	TEST("a CPU template is deprecated", templates),
+	TEST("boot-source: files are opened at once, the command line is bounded", boot_sources),
+	TEST("drives: fields, one root, files opened at once", drives),
+	TEST("the root disk is named by its UUID where it has one", root_by_uuid),
+	TEST("network interfaces: fields, MAC addresses, taps", networks),
+	TEST("a tap can come as a descriptor", taps_by_descriptor),
+	TEST("there is room for 19 devices", devices_are_few),
+	TEST("PATCH of a device gives the monitor what changed and nothing else", updates),
+	TEST("without such devices a PATCH is refused", updates_without_devices),
+	TEST("serial: a file, or standard output", serial_ports),
+	TEST("logger: level, form and file", loggers),
+	TEST("metrics: deltas in lines, totals for Prometheus", metrics),
+	TEST("metrics of devices: each and the sum, deltas", device_metrics),
+	TEST("metrics of as many devices as there can be", many_device_metrics),
+	TEST("what is allowed when, and a start that fails", states),
+	TEST("a config file starts at once, or says why not", config_files),
+	TEST("an answer that does not fit is refused", large_answers),
+	TEST("random requests", random_requests),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("api", tests, make_dir, remove_dir);
+}

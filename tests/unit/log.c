@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Lines of the log: both forms, levels, origins, what a reader that does not read costs, and the
+ * failure that is remembered for whoever asked.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+/* Before cmocka, which has a macro fail(): the function is (fail)(). */
+#include "../../vmm/log.h"
+
+#include <cmocka.h>
+
+static int fds[2];
+static char got[70000];
+
+static int make_pipe(void **state)
+{
+	(void)state;
+	return pipe2(fds, O_NONBLOCK | O_CLOEXEC);
+}
+
+static int close_pipe(void **state)
+{
+	const struct log_form stderr_again = { .fd = STDERR_FILENO, .level = LOG_TRACE };
+
+	(void)state;
+	log_to(&stderr_again);
+	close(fds[0]);
+	close(fds[1]);
+	return 0;
+}
+
+static const char *said(void)
+{
+	const ssize_t n = read(fds[0], got, sizeof(got) - 1);
+
+	got[n > 0 ? n : 0] = '\0';
+	return got;
+}
+
+static void plain(void **state)
+{
+	const struct log_form form = { .fd = fds[1], .level = LOG_TRACE };
+
+	(void)state;
+	log_to(&form);
+	note("a %s", "note");
+	assert_string_equal(said(), "mayfly: a note\n");
+	assert_int_equal((fail)(-ENOENT, "%s", "a file"), -ENOENT);
+	assert_string_equal(said(), "mayfly: a file: No such file or directory\n");
+	assert_int_equal((fail)(0, "no errno"), -EINVAL);
+	assert_string_equal(said(), "mayfly: no errno\n");
+}
+
+static void stamped(void **state)
+{
+	struct log_form form = { .fd = fds[1],
+				 .level = LOG_INFO,
+				 .is_stamped = true,
+				 .show_level = true,
+				 .show_origin = true,
+				 .id = "vm1" };
+	const char *line;
+
+	(void)state;
+	prctl(PR_SET_NAME, "tester");
+	log_to(&form);
+	log_line(LOG_WARN, "look");
+	line = said();
+	assert_int_equal(strspn(line, "0123456789-T:."), 29);
+	assert_ptr_equal(strstr(line, " [vm1:tester:WARN:tests/unit/log.c:"), line + 29);
+	assert_non_null(strstr(line, "] look\n"));
+	note("from anywhere");
+	assert_non_null(strstr(said(), " [vm1:tester:INFO] from anywhere\n"));
+	form.show_level = form.show_origin = false;
+	log_to(&form);
+	(fail)(0, "short");
+	assert_non_null(strstr(said(), " [vm1:tester] short\n"));
+}
+
+static void levels(void **state)
+{
+	struct log_form form = { .fd = fds[1], .level = LOG_WARN };
+
+	(void)state;
+	log_to(&form);
+	note("not this");
+	log_line(LOG_DEBUG, "nor this");
+	assert_false(log_is_on(LOG_INFO));
+	log_line(LOG_WARN, "this");
+	(fail)(0, "and this");
+	assert_string_equal(said(), "mayfly: this\nmayfly: and this\n");
+	form.level = LOG_OFF;
+	log_to(&form);
+	(fail)(0, "silent");
+	log_line(LOG_ERROR, "silent too");
+	assert_string_equal(said(), "");
+	assert_string_equal(log_last_failure(), "silent");
+}
+
+static void modules(void **state)
+{
+	struct log_form form = { .fd = fds[1], .level = LOG_TRACE, .module = "api" };
+
+	(void)state;
+	log_to(&form);
+	log_at(LOG_INFO, "api/routes.c", 1, "yes");
+	log_at(LOG_INFO, "vmm/vm.c", 1, "no");
+	note("without an origin");
+	assert_string_equal(said(), "mayfly: yes\nmayfly: without an origin\n");
+}
+
+static void long_lines(void **state)
+{
+	const struct log_form form = { .fd = fds[1], .level = LOG_TRACE };
+	static char text[3000];
+
+	(void)state;
+	memset(text, 'x', sizeof(text) - 1);
+	log_to(&form);
+	(fail)(-EIO, "%s", text);
+	assert_in_range(strlen(said()), 1000, 1024);
+	assert_int_equal(got[strlen(got) - 1], '\n');
+	assert_in_range(strlen(log_last_failure()), 1000, 1024);
+}
+
+/* A pipe that nobody reads: lines are lost and counted, and none is cut or waited for. */
+static void full_pipe(void **state)
+{
+	const struct log_form form = {
+		.fd = fds[1], .level = LOG_TRACE, .is_stamped = true, .id = "x"
+	};
+	const uint64_t before = log_missed();
+	unsigned lines = 0;
+
+	(void)state;
+	assert_int_equal(fcntl(fds[1], F_SETFL, 0), 0); /* it blocks, as a shell's pipe does */
+	log_to(&form);
+	for (unsigned i = 0; i < 3000; i++)
+		note("%0100u", i);
+	assert_true(log_missed() > before);
+	for (const char *at = said(); *at; at++)
+		lines += *at == '\n';
+	assert_int_equal(lines + (log_missed() - before), 3000);
+	assert_int_equal(got[strlen(got) - 1], '\n');
+	note("again");
+	assert_non_null(strstr(said(), "again\n"));
+}
+
+#define TEST(words, function)                                                      \
+	{                                                                          \
+		.name = (words), .test_func = (function), .setup_func = make_pipe, \
+		.teardown_func = close_pipe                                        \
+	}
+
+static const struct CMUnitTest tests[] = {
+	TEST("mayfly's own form: one line, the error's words behind it", plain),
+	TEST("Firecracker's form: stamp, instance, thread, level, origin", stamped),
+	TEST("what is below the level is not said, but a failure is kept", levels),
+	TEST("a module's lines only", modules),
+	TEST("a long line is cut and still a line", long_lines),
+	TEST("a reader that does not read holds nobody up", full_pipe),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("log", tests, NULL, NULL);
+}

@@ -1,0 +1,536 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The API's server on a real socket and a real ring, in a child process with a monitor that does
+ * nothing; the tests are its clients. InstanceStart ends it, and it ends well only if it has given
+ * back what its clients cost. Where io_uring is forbidden or too old, all are skipped and say so.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Before cmocka, which has a macro fail(): the function is (fail)(). */
+#include "../../api/server.h"
+
+#include <cmocka.h>
+
+#include "scratch.h"
+
+#define START "{\"action_type\":\"InstanceStart\"}"
+#define HEAD  "\r\nServer: unit\r\nConnection: keep-alive\r\n"
+
+static pid_t child;
+static bool is_started; /* by the test: it ends by being resumed */
+static char path[128];
+static char got[400000];
+
+/* In the child. */
+
+static struct loop loop;
+static struct server server;
+static struct api api;
+static struct vm_config config;
+
+static int stop(void *vm, const struct vm_config *c)
+{
+	(void)vm;
+	if (!strstr(c->cmdline, "stay"))
+		loop_stop(&loop);
+	return 0;
+}
+
+/* As a monitor whose vCPUs do not park at once, and which lets the loop go on meanwhile. */
+static void pause_slowly(void *vm)
+{
+	(void)vm;
+	for (unsigned i = 0; i < 60; i++) {
+		usleep(5000);
+		loop_turn(&loop);
+	}
+}
+
+static void end(void *vm)
+{
+	(void)vm;
+	loop_stop(&loop);
+}
+
+static void count_nothing(void *vm, struct counters *counters)
+{
+	(void)vm;
+	(void)counters;
+}
+
+static unsigned open_descriptors(void)
+{
+	DIR *dir_of = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (dir_of && readdir(dir_of))
+		n++;
+	closedir(dir_of);
+	return n;
+}
+
+static void tell(struct api *a)
+{
+	server_event(&server, a->state == API_PAUSED ? "{\"state\":\"Paused\"}" : "{}");
+}
+
+static _Noreturn void be_server(int ready_fd)
+{
+	static const struct api_ops ops = {
+		.start = stop, .pause = pause_slowly, .resume = end, .count = count_nothing
+	};
+	const struct api_names names = { "unit", "unit", "0", "unit" };
+	const struct log_form quiet = { .fd = STDERR_FILENO, .level = LOG_OFF };
+	const struct server_config with = {
+		.path = path, .listen_fd = -1, .body_max = 1000, .ready_fd = ready_fd
+	};
+	unsigned before;
+
+	if (loop_init(&loop))
+		_exit(77);
+	signal(SIGPIPE, SIG_IGN);
+	log_to(&quiet);
+	api_init(&api, &names, &ops, NULL, &config, &quiet);
+	api.changed = tell;
+	server_tick(&server, &loop, &api);
+	if (server_open(&server, &loop, &api, &with))
+		_exit(2);
+	before = open_descriptors();
+	if (loop_run(&loop))
+		_exit(3);
+	server_close(&server);
+	/* The connection that asked for the end is still there, and what a drive was given. */
+	_exit(open_descriptors() > before + 1 + api.nr_drives ? 4 : 0);
+}
+
+/* In the test. */
+
+static int start_server(void **state)
+{
+	int ready[2];
+	char byte;
+
+	make_dir(state);
+	is_started = false;
+	snprintf(path, sizeof(path), "%s/s", dir);
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	if (child == 0)
+		be_server(ready[1]);
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1) {
+		waitpid(child, NULL, 0);
+		child = -1;
+	}
+	close(ready[0]);
+	return 0;
+}
+
+static void need_server(void)
+{
+	if (child < 0)
+		skip();
+}
+
+static int connect_to(void)
+{
+	const struct timeval limit = { .tv_sec = 20 };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(addr.sun_path, path);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return fd;
+}
+
+static void put(int fd, const char *bytes)
+{
+	assert_int_equal(send(fd, bytes, strlen(bytes), MSG_NOSIGNAL), strlen(bytes));
+}
+
+/* Reads exactly what is wanted. */
+static void comes(int fd, const char *wanted)
+{
+	const size_t size = strlen(wanted);
+	size_t n = 0;
+	ssize_t more = 1;
+
+	while (n < size && more > 0) {
+		more = recv(fd, got + n, size - n, 0);
+		n += more > 0 ? (size_t)more : 0;
+	}
+	got[n] = '\0';
+	assert_string_equal(got, wanted);
+}
+
+/* Reads to the end of the connection. */
+static size_t rest(int fd)
+{
+	size_t n = 0;
+	ssize_t more = 1;
+
+	while (more > 0 && n < sizeof(got) - 1) {
+		more = recv(fd, got + n, sizeof(got) - 1 - n, 0);
+		n += more > 0 ? (size_t)more : 0;
+	}
+	got[n] = '\0';
+	return n;
+}
+
+static void request(int fd, const char *what, const char *body)
+{
+	char text[2048];
+
+	snprintf(text, sizeof(text), "%s HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s", what,
+		 strlen(body), body);
+	put(fd, text);
+}
+
+#define VERSION                                                                             \
+	"HTTP/1.1 200 " HEAD "Content-Type: application/json\r\nContent-Length: 27\r\n\r\n" \
+	"{\"firecracker_version\":\"0\"}"
+
+static int end_server(void **state)
+{
+	const int fd = child < 0 ? -1 : connect_to();
+	int status = 0;
+
+	if (child >= 0) {
+		if (is_started) {
+			request(fd, "PATCH /vm", "{\"state\":\"Resumed\"}");
+		} else {
+			request(fd, "PUT /boot-source", "{\"kernel_image_path\":\"/dev/null\"}");
+			comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+			request(fd, "PUT /actions", START);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		close(fd);
+		assert_int_equal(status, 0);
+		assert_int_equal(access(path, F_OK), -1); /* the socket went with it */
+	}
+	return remove_dir(state);
+}
+
+static void byte_by_byte(void **state)
+{
+	static const char bytes[] = "GET /version HTTP/1.1\r\n\r\nGET /version HTTP/1.1\r\n\r\n";
+	int fd, other;
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	other = connect_to();
+	for (size_t i = 0; i < sizeof(bytes) - 1; i++) {
+		const char one[2] = { bytes[i], '\0' };
+
+		put(fd, one);
+		put(other, "GET /version HTTP/1.1\r\n\r\n");
+		comes(other, VERSION);
+	}
+	comes(fd, VERSION VERSION);
+	close(fd);
+	close(other);
+}
+
+/* Answers pile up at a client that only talks; it gets them all when it reads. */
+static void slow_reader(void **state)
+{
+	enum { MANY = 5000 };
+	struct pollfd room;
+	unsigned sent = 0, answers = 0;
+	int fd;
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	room = (struct pollfd){ .fd = fd, .events = POLLOUT };
+	while (sent < MANY && poll(&room, 1, 200) == 1) {
+		put(fd, "GET /version HTTP/1.1\r\n\r\n");
+		sent++;
+	}
+	assert_true(sent > 100);
+	for (; answers < sent; answers++)
+		comes(fd, VERSION);
+	put(fd, "GET /version HTTP/1.1\r\n\r\n");
+	comes(fd, VERSION);
+	close(fd);
+}
+
+static void half_closed(void **state)
+{
+	int fd;
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	put(fd, "GET /version HTTP/1.1\r\n\r\nGET /version HTTP/1.1\r\n\r\n");
+	shutdown(fd, SHUT_WR);
+	comes(fd, VERSION VERSION);
+	assert_int_equal(rest(fd), 0);
+	close(fd);
+}
+
+static void vanishing(void **state)
+{
+	static const char *const parts[] = { "",
+					     "GE",
+					     "GET / HTTP/1.1\r\n",
+					     "GET / HTTP/1.1\r\n\r\n",
+					     "PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\n{",
+					     "no request\r\n\r\n",
+					     "GET /events HTTP/1.1\r\n\r\n" };
+	int fd;
+
+	(void)state;
+	need_server();
+	for (unsigned i = 0; i < 300; i++) {
+		fd = connect_to();
+		put(fd, parts[i % (sizeof(parts) / sizeof(parts[0]))]);
+		close(fd);
+	}
+	/* Those that left may not have been noticed yet: then there is no room for a moment. */
+	for (unsigned i = 0; i < 100; i++) {
+		fd = connect_to();
+		put(fd, "GET /version HTTP/1.1\r\n\r\n");
+		recv(fd, got, 12, 0);
+		close(fd);
+		if (!memcmp(got, "HTTP/1.1 200", 12))
+			return;
+		usleep(20000);
+	}
+	fail_msg("there is no room any more");
+}
+
+static void eleventh(void **state)
+{
+	int fds[SERVER_CONNECTIONS], fd;
+
+	(void)state;
+	need_server();
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
+		fds[i] = connect_to();
+		put(fds[i], "GET /version HTTP/1.1\r\n\r\n");
+		comes(fds[i], VERSION);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		fd = connect_to();
+		if (i == 1) /* it comes with a request, and a little later */
+			usleep(20000);
+		if (i)
+			put(fd, "GET /version HTTP/1.1\r\n\r\n");
+		comes(fd, "HTTP/1.1 503\r\nServer: unit\r\nConnection: close\r\nContent-Length: 40"
+			  "\r\n\r\n{ \"error\": \"Too many open connections\" }");
+		assert_int_equal(rest(fd), 0);
+		close(fd);
+	}
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
+		put(fds[i], "GET /version HTTP/1.1\r\n\r\n");
+		comes(fds[i], VERSION);
+	}
+	/* The close is noticed before the next client: both are the loop's, in order. */
+	shutdown(fds[4], SHUT_RDWR);
+	assert_int_equal(rest(fds[4]), 0);
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++)
+		close(fds[i]);
+	usleep(100000);
+}
+
+static void broken(void **state)
+{
+	int fd;
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	put(fd, "GET /version HTTP/1.1\r\n\r\nPUT / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n");
+	comes(fd, VERSION);
+	assert_true(rest(fd) > 0);
+	assert_non_null(strstr(got, "Connection: close\r\n"));
+	assert_non_null(strstr(got, "{ \"error\": \"Request payload with size 1001 is larger than "
+				    "the limit of 1000 allowed by server.\nAll previous unanswered "
+				    "requests will be dropped.\" }"));
+	close(fd);
+}
+
+static void largest_body(void **state)
+{
+	char text[1200];
+	int fd;
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(text, sizeof(text), "%1000s", "{}");
+		request(fd, "PUT /serial", text);
+		comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	}
+	close(fd);
+}
+
+static void continued(void **state)
+{
+	int fd;
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	put(fd, "PUT /serial HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+	comes(fd, "HTTP/1.1 100 " HEAD "\r\n");
+	put(fd, "{}");
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	close(fd);
+}
+
+/* Sends a request with `nr` copies of a descriptor. */
+static void put_with_fds(int to, const char *bytes, int fd, unsigned nr)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(64 * sizeof(int))];
+	} control = { .bytes = "" };
+	struct iovec iov = { (void *)(uintptr_t)bytes, strlen(bytes) };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
+			    .msg_controllen = CMSG_SPACE(nr * sizeof(int)) };
+
+	control.head = (struct cmsghdr){ .cmsg_len = CMSG_LEN(nr * sizeof(int)),
+					 .cmsg_level = SOL_SOCKET,
+					 .cmsg_type = SCM_RIGHTS };
+	for (unsigned i = 0; i < nr; i++)
+		memcpy(CMSG_DATA(&control.head) + i * sizeof(int), &fd, sizeof(fd));
+	assert_int_equal(sendmsg(to, &m, MSG_NOSIGNAL), iov.iov_len);
+}
+
+/* How many times the server has this file open. */
+static unsigned held(const char *name)
+{
+	char folder[64], link[400], target[400];
+	unsigned n = 0;
+	const struct dirent *entry;
+	DIR *fds;
+
+	snprintf(folder, sizeof(folder), "/proc/%d/fd", (int)child);
+	fds = opendir(folder);
+	while ((entry = readdir(fds))) {
+		ssize_t len;
+
+		snprintf(link, sizeof(link), "%s/%s", folder, entry->d_name);
+		len = readlink(link, target, sizeof(target) - 1);
+		target[len > 0 ? len : 0] = '\0';
+		n += strstr(target, name) != NULL;
+	}
+	closedir(fds);
+	return n;
+}
+
+/* A PUT of a drive whose path is four bytes long. */
+#define WITH_DRIVE(path)                                                           \
+	"PUT /drives/a HTTP/1.1\r\nContent-Length: 61\r\n\r\n{\"drive_id\":\"a\"," \
+	"\"is_root_device\":false,\"path_on_host\":\"" path "\"}"
+static void descriptors(void **state)
+{
+	char name[200];
+	int fd, image;
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	snprintf(name, sizeof(name), "%s/image-by-fd", dir);
+	image = open(name, O_RDWR | O_CREAT, 0600);
+	put(fd, WITH_DRIVE("fd:0"));
+	comes(fd,
+	      "HTTP/1.1 400 " HEAD "Content-Type: application/json\r\nContent-Length: 67\r\n\r\n"
+	      "{\"fault_message\":\"No descriptor came with the request for `fd:0`.\"}");
+	put_with_fds(fd, WITH_DRIVE("fd:1"), image, 1); /* only fd:0 is there */
+	comes(fd, "HTTP/1.1 400 ");
+	recv(fd, got, sizeof(got), 0);
+	assert_int_equal(held("image-by-fd"), 0);
+	put_with_fds(fd, "GET /version HTTP/1.1\r\n\r\n", image, 16);
+	comes(fd, VERSION);
+	put_with_fds(fd, "GET /version HTTP/1.1\r\n\r\n", image, 40);
+	comes(fd, VERSION);
+	assert_int_equal(held("image-by-fd"), 0);
+	put_with_fds(fd, WITH_DRIVE("fd:1"), image, 3);
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	assert_int_equal(held("image-by-fd"), 1);
+	put(fd, "GET /vm/config HTTP/1.1\r\n\r\n");
+	recv(fd, got, sizeof(got), 0);
+	assert_non_null(strstr(got, "\"path_on_host\":\"/proc/self/fd/"));
+	close(image);
+	close(fd);
+}
+
+/* Requests that come while one takes its time are answered after it, by what it has changed. */
+static void one_at_a_time(void **state)
+{
+	int fd, others[4];
+
+	(void)state;
+	need_server();
+	fd = connect_to();
+	request(fd, "PUT /boot-source",
+		"{\"kernel_image_path\":\"/dev/null\",\"boot_args\":\"stay\"}");
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	request(fd, "PUT /actions", START);
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	is_started = true;
+	for (unsigned i = 0; i < 4; i++)
+		others[i] = connect_to();
+	put(others[3], "GET /version HTTP/1.1\r\n\r\n");
+	comes(others[3], VERSION);
+	request(fd, "PATCH /vm", "{\"state\":\"Paused\"}");
+	for (unsigned i = 0; i < 3; i++)
+		put(others[i], "GET / HTTP/1.1\r\n\r\nGET /version HTTP/1.1\r\n\r\n");
+	close(others[3]);
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	for (unsigned i = 0; i < 3; i++) {
+		comes(others[i], "HTTP/1.1 200 " HEAD "Content-Type: application/json\r\n"
+				 "Content-Length: 66\r\n\r\n{\"id\":\"unit\",\"state\":\"Paused\","
+				 "\"vmm_version\":\"0\",\"app_name\":\"unit\"}" VERSION);
+		close(others[i]);
+	}
+	close(fd);
+}
+
+static const struct CMUnitTest tests[] = {
+#define TEST(words, function)                                                         \
+	{                                                                             \
+		.name = (words), .test_func = (function), .setup_func = start_server, \
+		.teardown_func = end_server                                           \
+	}
+	TEST("a client that sends byte by byte holds nobody up", byte_by_byte),
+	TEST("a client that does not read gets its answers later", slow_reader),
+	TEST("a client that has said all gets its answers", half_closed),
+	TEST("clients that vanish at any point cost nothing", vanishing),
+	TEST("the eleventh client is refused, the ten are not", eleventh),
+	TEST("what is no request ends its connection, after the answers before it", broken),
+	TEST("the largest body, again and again", largest_body),
+	TEST("100-continue, then the body", continued),
+	TEST("requests are done one at a time, also where one takes long", one_at_a_time),
+	TEST("descriptors come with a request, and stay only where it wants them", descriptors),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("server", tests, NULL, NULL);
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The process as Firecracker's clients know it: its options, its log, its exit codes. What happens
+ * in it is api/'s (requests) and vm.c's (the microVM); here the two meet. Next: api/server.c.
+ */
+#include "serve.h"
+#include "args.h"
+#include "end.h"
+#include "log.h"
+#include "vm.h"
+#include "../api/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SOCKET_DEFAULT "/run/firecracker.socket"
+#define CONFIG_MAX     (1u << 20) /* bytes of a config file */
+#define BODY_MAX_LIMIT (64ull << 20)
+#define FC_VERSION     "1.17.0" /* the interface that is served, under its own name */
+#define LISTEN_FD      3	/* sd_listen_fds(3) */
+
+static struct options {
+	const char *config_file, *metrics_path, *id;
+	struct server_config server;
+	struct logger_body logger;
+	uint64_t start_us, start_cpu_us, parent_cpu_us;
+	enum hv_provider hv;
+	bool has_api, has_boot_timer;
+} options;
+
+static struct vm_config config;
+static struct api api;
+static struct server server;
+
+/* Options. Each takes its value; 0 or -EINVAL, logged. */
+
+static int take_socket(const char *value)
+{
+	options.server.path = value;
+	return 0;
+}
+
+static int take_id(const char *value)
+{
+	options.id = value;
+	return api_id_is_ok(value)
+		       ? 0
+		       : fail(0, "--id %s: give 1 to 64 letters, digits and hyphens", value);
+}
+
+static int take_config(const char *value)
+{
+	options.config_file = value;
+	return 0;
+}
+
+static int take_no_api(const char *value)
+{
+	(void)value;
+	options.has_api = false;
+	return 0;
+}
+
+static int copy(const char *option, char *to, size_t size, const char *value)
+{
+	if (!*value || strlen(value) >= size)
+		return fail(0, "%s: give 1 to %zu bytes", option, size - 1);
+	strcpy(to, value);
+	return 0;
+}
+
+static int take_log_path(const char *value)
+{
+	return copy("--log-path", options.logger.log_path, sizeof(options.logger.log_path), value);
+}
+
+static int take_module(const char *value)
+{
+	return copy("--module", options.logger.module, sizeof(options.logger.module), value);
+}
+
+static int take_level(const char *value)
+{
+	options.logger.has_level = logger_level(value, &options.logger.level);
+	return options.logger.has_level
+		       ? 0
+		       : fail(0, "--level %s: give Off, Trace, Debug, Info, Warning or Error",
+			      value);
+}
+
+static int take_show_level(const char *value)
+{
+	(void)value;
+	options.logger.show_level = true;
+	return 0;
+}
+
+static int take_show_origin(const char *value)
+{
+	(void)value;
+	options.logger.show_log_origin = true;
+	return 0;
+}
+
+static int take_metrics(const char *value)
+{
+	options.metrics_path = value;
+	return 0;
+}
+
+static int take_boot_timer(const char *value)
+{
+	(void)value;
+	options.has_boot_timer = true;
+	return 0;
+}
+
+static int take_number(const char *option, const char *value, uint64_t *to)
+{
+	return args_size(value, to) ? fail(0, "%s %s: give a number", option, value) : 0;
+}
+
+static int take_start(const char *value)
+{
+	return take_number("--start-time-us", value, &options.start_us);
+}
+
+static int take_start_cpu(const char *value)
+{
+	return take_number("--start-time-cpu-us", value, &options.start_cpu_us);
+}
+
+static int take_parent_cpu(const char *value)
+{
+	return take_number("--parent-cpu-time-us", value, &options.parent_cpu_us);
+}
+
+static int take_body_max(const char *value)
+{
+	uint64_t *max = &options.server.body_max;
+
+	if (take_number("--http-api-max-payload-size", value, max))
+		return -EINVAL;
+	if (*max < 1 || *max > BODY_MAX_LIMIT)
+		return fail(0, "--http-api-max-payload-size %s: give 1 to 64M", value);
+	return 0;
+}
+
+static int take_ready_fd(const char *value)
+{
+	uint64_t fd;
+
+	if (take_number("--ready-fd", value, &fd) || fd > INT32_MAX || fcntl((int)fd, F_GETFD) < 0)
+		return fail(0, "--ready-fd %s: give an open descriptor", value);
+	options.server.ready_fd = (int)fd;
+	return 0;
+}
+
+static int take_hv(const char *value)
+{
+	return args_hv(value, &options.hv);
+}
+
+/* Firecracker's options for what mayfly does not have, or does not need to be told. */
+
+static int take_nothing(const char *value)
+{
+	(void)value;
+	return 0;
+}
+
+static int take_seccomp(const char *value)
+{
+	note("--seccomp-filter %s: not read, since Firecracker's filters do not fit mayfly", value);
+	return 0;
+}
+
+static int refuse_metadata(const char *value)
+{
+	return fail(0, "--metadata %s: mayfly has no metadata service (MMDS)", value);
+}
+
+static int refuse_pci(const char *value)
+{
+	(void)value;
+	return fail(0, "--enable-pci: mayfly has no PCI bus");
+}
+
+static int refuse_snapshot(const char *value)
+{
+	(void)value;
+	return fail(0, "mayfly has no snapshots yet");
+}
+
+static const struct {
+	const char *name, *value, *help;
+	int (*take)(const char *value);
+} rows[] = {
+	{ "api-sock", "PATH", "the API's socket (default " SOCKET_DEFAULT ")", take_socket },
+	{ "id", "ID", "the instance's name (default anonymous-instance)", take_id },
+	{ "config-file", "FILE", "configure from FILE and start at once", take_config },
+	{ "no-api", NULL, "no socket; needs --config-file", take_no_api },
+	{ "log-path", "FILE", "the log (default standard error)", take_log_path },
+	{ "level", "LEVEL", "Off, Error, Warning, Info (default), Debug, Trace", take_level },
+	{ "module", "NAME", "log only lines from sources under NAME", take_module },
+	{ "show-level", NULL, "lines of the log tell their level", take_show_level },
+	{ "show-log-origin", NULL, "lines of the log tell their place in the sources",
+	  take_show_origin },
+	{ "metrics-path", "FILE", "write metrics to FILE", take_metrics },
+	{ "boot-timer", NULL, "log how long the guest took to run its init", take_boot_timer },
+	{ "start-time-us", "N", "when the process was started, for the metrics", take_start },
+	{ "start-time-cpu-us", "N", "the CPU time it had then", take_start_cpu },
+	{ "parent-cpu-time-us", "N", "the CPU time of its parent, added", take_parent_cpu },
+	{ "http-api-max-payload-size", "N", "bytes of a request's body (default 51200)",
+	  take_body_max },
+	{ "ready-fd", "N", "write a newline to descriptor N once the API listens", take_ready_fd },
+	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
+	{ "no-seccomp", NULL, "taken, without effect", take_nothing },
+	{ "seccomp-filter", "FILE", "taken, without effect", take_seccomp },
+	{ "mmds-size-limit", "N", "taken, without effect", take_nothing },
+	{ "metadata", "FILE", "refused: there is no MMDS", refuse_metadata },
+	{ "enable-pci", NULL, "refused: there is no PCI", refuse_pci },
+	{ "snapshot-version", NULL, "refused: there are no snapshots", refuse_snapshot },
+	{ "describe-snapshot", "FILE", "refused: there are no snapshots", refuse_snapshot },
+	{ "version", NULL, "print the version and exit", NULL },
+	{ "help", NULL, "print this and exit", NULL },
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+void serve_help(void)
+{
+	for (size_t i = 0; i < ROWS; i++) {
+		char left[48];
+
+		snprintf(left, sizeof(left), "--%s %s", rows[i].name,
+			 rows[i].value ? rows[i].value : "");
+		printf("  %-29s  %s\n", left, rows[i].help);
+	}
+}
+
+static void say_version(bool is_firecracker)
+{
+	puts(is_firecracker ? "Firecracker v" FC_VERSION : "mayfly " MAYFLY_VERSION);
+}
+
+/* 0, 1 where something was printed instead, or -EINVAL, logged. */
+static int parse(int argc, char **argv, bool is_firecracker)
+{
+	struct option longs[ROWS + 1] = { 0 };
+	const char *word;
+	int index, got;
+
+	for (size_t i = 0; i < ROWS; i++)
+		longs[i] =
+			(struct option){ rows[i].name,
+					 rows[i].value ? required_argument : no_argument, NULL, 0 };
+	opterr = 0;
+	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
+		if (got == ':')
+			return fail(0, "%s needs a value", word);
+		if (got != 0)
+			return fail(0, "%s is no option ('mayfly --help' lists them)", word);
+		if (!rows[index].take) {
+			if (!strcmp(rows[index].name, "version"))
+				say_version(is_firecracker);
+			else
+				serve_help();
+			return 1;
+		}
+		if (rows[index].take(optarg))
+			return -EINVAL;
+	}
+	if (optind < argc && strcmp(argv[optind - 1], "--"))
+		return fail(0, "'%s' is no option ('mayfly --help' lists them)", argv[optind]);
+	if (!options.has_api && !options.config_file)
+		return fail(0, "--no-api needs --config-file");
+	return 0;
+}
+
+/* A socket that systemd has opened for us. */
+static int inherited_socket(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+	struct stat st;
+
+	if (!pid || !fds || strcmp(fds, "1") || strtol(pid, NULL, 10) != getpid())
+		return -1;
+	if (fstat(LISTEN_FD, &st) || !S_ISSOCK(st.st_mode))
+		return -1;
+	fcntl(LISTEN_FD, F_SETFD, FD_CLOEXEC);
+	return LISTEN_FD;
+}
+
+/* What the API does to the microVM. */
+
+static int on_start(void *arg, const struct vm_config *with)
+{
+	return vm_start(arg, with);
+}
+
+static void on_pause(void *arg)
+{
+	vm_pause(arg);
+}
+
+static void on_resume(void *arg)
+{
+	vm_resume(arg);
+}
+
+static void on_count(void *arg, struct counters *counters)
+{
+	vm_count(arg, counters);
+}
+
+static const struct api_ops ops = {
+	.start = on_start, .pause = on_pause, .resume = on_resume, .count = on_count
+};
+
+static void on_changed(struct api *changed)
+{
+	char line[64];
+
+	snprintf(line, sizeof(line), "{\"event\":\"state\",\"state\":\"%s\"}",
+		 api_state_name(changed->state));
+	server_event(&server, line);
+}
+
+static uint64_t now_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+static void note_startup(void)
+{
+	const uint64_t cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
+
+	if (options.start_us)
+		api.counters.startup_us = now_us(CLOCK_MONOTONIC) - options.start_us;
+	if (options.start_cpu_us || options.parent_cpu_us)
+		api.counters.startup_cpu_us = cpu - options.start_cpu_us + options.parent_cpu_us;
+}
+
+static ssize_t read_whole(const char *path, char *to, size_t size)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t used = 0;
+	ssize_t n = fd < 0 ? -1 : 1;
+
+	while (n > 0 && used < size) {
+		n = read(fd, to + used, size - used);
+		used += n > 0 ? (size_t)n : 0;
+	}
+	if (n < 0)
+		fail(-errno, "%s", path);
+	else if (used == size)
+		n = fail(0, "%s: larger than %u KiB", path, CONFIG_MAX >> 10);
+	if (fd >= 0)
+		close(fd);
+	return n < 0 ? n : (ssize_t)used;
+}
+
+static int take_config_file(const char *path)
+{
+	char *text = malloc(CONFIG_MAX);
+	ssize_t len = text ? read_whole(path, text, CONFIG_MAX) : -ENOMEM;
+	int err = len < 0 ? fail(0, "Configuration for VMM from one single json failed") : 0;
+
+	if (!err)
+		err = api_config_file(&api, text, (size_t)len);
+	free(text);
+	return err;
+}
+
+/* An exit code where serving fails before the microVM could decide on one. */
+static int prepare(struct vm *vm)
+{
+	int err = api_open_log(&api, &options.logger);
+
+	log_line(LOG_INFO, "Running %s v%s", api.names.app, api.names.version);
+	if (!err && options.metrics_path)
+		err = api_open_metrics(&api, options.metrics_path);
+	if (err)
+		return EXIT_BAD_ARGUMENTS;
+	if (options.has_boot_timer)
+		vm_say_boot_time(vm);
+	note_startup();
+	server_tick(&server, vm_loop(vm), &api);
+	if (options.has_api && server_open(&server, vm_loop(vm), &api, &options.server))
+		return EXIT_MONITOR;
+	return options.config_file && take_config_file(options.config_file) ? EXIT_BAD_CONFIG : 0;
+}
+
+/* Under Firecracker's name a reboot, which is how its guests are shut down, is a success. */
+static int exit_code(const struct vm *vm, bool is_firecracker)
+{
+	return is_firecracker && vm_is_rebooted(vm) ? 0 : vm_exit_code(vm);
+}
+
+static int run(struct vm *vm, bool is_firecracker)
+{
+	char line[160];
+	int code = prepare(vm);
+
+	if (code == 0) {
+		code = vm_wait(vm) ? exit_code(vm, is_firecracker) : EXIT_MONITOR;
+		snprintf(line, sizeof(line),
+			 "{\"event\":\"exit\",\"reason\":\"%s\",\"exit_code\":%d}",
+			 vm_exit_words(vm), code);
+		server_event(&server, line);
+		api_flush_metrics(&api);
+	}
+	server_close(&server);
+	if (code)
+		log_line(LOG_ERROR, "%s exiting with error. exit_code=%d", api.names.app, code);
+	else
+		log_line(LOG_INFO, "%s exiting successfully. exit_code=0", api.names.app);
+	return code;
+}
+
+int serve(int argc, char **argv, bool is_firecracker)
+{
+	const struct log_form form = { .fd = STDERR_FILENO,
+				       .level = LOG_INFO,
+				       .is_stamped = true,
+				       .id = "anonymous-instance" };
+	struct api_names names = { .app = is_firecracker ? "Firecracker" : "mayfly",
+				   .server = is_firecracker ? "Firecracker API" : "mayfly API",
+				   .version = is_firecracker ? FC_VERSION : MAYFLY_VERSION };
+	struct log_form log = form;
+	struct vm *vm;
+	int err;
+
+	options = (struct options){
+		.id = form.id,
+		.has_api = true,
+		.server = { .path = SOCKET_DEFAULT, .body_max = HTTP_BODY_MAX, .ready_fd = -1 }
+	};
+	err = parse(argc, argv, is_firecracker);
+	if (err)
+		return err > 0 ? 0 : EXIT_BAD_ARGUMENTS;
+	names.id = log.id = options.id;
+	options.server.listen_fd = inherited_socket();
+	config = (struct vm_config){ .hv = options.hv };
+	vm = vm_open(&config);
+	if (!vm)
+		return EXIT_MONITOR;
+	api_init(&api, &names, &ops, vm, &config, &log);
+	api.changed = on_changed;
+	return run(vm, is_firecracker);
+}
