@@ -28,6 +28,8 @@ FUZZERS += $(1)
 $(BUILD)/fuzz/$(1): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,tests/fuzz/$(1).c $(2))
 endef
 
+NET_SOURCES := virtio/net.c virtio/frame.c virtio/stream.c virtio/peer.c virtio/tap.c virtio/mmio.c virtio/queue.c \
+	virtio/limit.c vmm/mem.c
 $(eval $(call unit,image,vmm/image.c))
 $(eval $(call unit,acpi,vmm/acpi.c))
 $(eval $(call unit,cpio,vmm/cpio.c))
@@ -44,8 +46,11 @@ $(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
 $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c vmm/mem.c vmm/log.c,-luring -lpthread))
 $(eval $(call unit,disk,virtio/disk.c virtio/overlay.c vmm/log.c))
 $(eval $(call unit,limit,virtio/limit.c))
+$(eval $(call unit,frame,virtio/frame.c))
+$(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
+$(eval $(call fuzz,net,$(NET_SOURCES)))
 $(eval $(call fuzz,queue,virtio/queue.c vmm/mem.c vmm/log.c))
 
 $(BUILD)/tests/obj/%.o: %.c
@@ -61,7 +66,8 @@ $(BUILD)/tests/obj-san/%.o: %.c
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(FUZZ_CC) $(UNIT_CFLAGS) $(UNIT_SAN) -fsanitize=fuzzer-no-link -c -o $@ $<
+	@$(FUZZ_CC) $(UNIT_CFLAGS) -Wno-gnu-variable-sized-type-not-at-end $(UNIT_SAN) -fsanitize=fuzzer-no-link \
+		-c -o $@ $<
 
 $(UNIT_TESTS:%=$(BUILD)/tests/unit/%):
 	@mkdir -p $(@D)
