@@ -214,6 +214,7 @@ static int open_fd(struct tap *t, int fd)
 		return fail(-errno, "fd=%d: the descriptor is not open", fd);
 	if (ioctl(fd, TUNGETIFF, &ifr))
 		return fail(0, "fd=%d: is no tap (TUNGETIFF: %s)", fd, strerror(errno));
+	/* Whether it has IFF_NO_PI cannot be seen: here the same bit is IFF_NOFILTER. */
 	if ((ifr.ifr_flags & TAP_FLAGS) != TAP_FLAGS)
 		return fail(0,
 			    "fd=%d: open the tap with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR "

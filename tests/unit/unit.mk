@@ -47,6 +47,7 @@ $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c vmm/mem.c vmm/lo
 $(eval $(call unit,disk,virtio/disk.c virtio/overlay.c vmm/log.c))
 $(eval $(call unit,limit,virtio/limit.c))
 $(eval $(call unit,frame,virtio/frame.c))
+$(eval $(call unit,tap,virtio/tap.c vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
