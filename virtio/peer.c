@@ -170,12 +170,14 @@ static void connect_all(struct peer *p)
 /* A slot's file is its number and nothing else; other names are none of ours. */
 static bool is_slot(const char *name, unsigned *slot)
 {
-	char again[16];
+	char number[16];
 
-	if (sscanf(name, "%u", slot) != 1 || *slot >= PEERS_MAX)
-		return false;
-	snprintf(again, sizeof(again), "%u", *slot);
-	return !strcmp(name, again);
+	for (*slot = 0; *slot < PEERS_MAX; ++*slot) {
+		snprintf(number, sizeof(number), "%u", *slot);
+		if (!strcmp(name, number))
+			return true;
+	}
+	return false;
 }
 
 static void on_events(struct op *op, int res)
@@ -287,9 +289,8 @@ static int bind_slot(struct peer *p)
 {
 	struct sockaddr_un made, own;
 
-	if (address_of(&made, p->path, "%u.new", p->slot) ||
-	    address_of(&own, p->path, "%u", p->slot))
-		return fail(-ENAMETOOLONG, "peer=%s", p->path);
+	must(address_of(&made, p->path, "%u.new", p->slot) == 0 &&
+	     address_of(&own, p->path, "%u", p->slot) == 0);
 	p->fd = open_socket();
 	if (p->fd < 0)
 		return fail(-errno, "socket");
@@ -302,8 +303,11 @@ static int bind_slot(struct peer *p)
 
 static int open_all(struct peer *p)
 {
+	struct sockaddr_un longest;
 	int err;
 
+	if (address_of(&longest, p->path, "%u.new", PEERS_MAX))
+		return fail(0, "peer=%s: the path is too long for sockets in it", p->path);
 	if (mkdir(p->path, 0700) && errno != EEXIST)
 		return fail(-errno, "peer=%s: making the folder", p->path);
 	p->watch_fd = inotify_init1(IN_CLOEXEC);

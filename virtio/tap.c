@@ -12,6 +12,8 @@
 #include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* After net/if.h, with which linux/if.h would quarrel. */
@@ -130,7 +132,7 @@ static void tap_close(struct link *link)
 static int try_queue(const char *name, unsigned flags)
 {
 	struct ifreq ifr = { .ifr_flags = (short)(TAP_FLAGS | flags) };
-	const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	int err;
 
 	if (fd < 0)
@@ -212,13 +214,13 @@ static int open_fd(struct tap *t, int fd)
 		return fail(-errno, "fd=%d: the descriptor is not open", fd);
 	if (ioctl(fd, TUNGETIFF, &ifr))
 		return fail(0, "fd=%d: is no tap (TUNGETIFF: %s)", fd, strerror(errno));
+	/* Whether it has IFF_NO_PI cannot be seen: here the same bit is IFF_NOFILTER. */
 	if ((ifr.ifr_flags & TAP_FLAGS) != TAP_FLAGS)
 		return fail(0,
 			    "fd=%d: open the tap with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR "
 			    "(%s has flags 0x%x)",
 			    fd, ifr.ifr_name, (unsigned)(unsigned short)ifr.ifr_flags);
-	/* Or a read would not wait for a frame. */
-	if (fcntl(fd, F_SETFL, flags & ~O_NONBLOCK))
+	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK))
 		return fail(-errno, "fd=%d", fd);
 	t->fds[t->link.nr_queues++] = fd;
 	return 0;
@@ -238,6 +240,18 @@ static uint32_t frame_max(int fd)
 		max = (uint32_t)ifr.ifr_mtu + FRAME_MAX - MTU_MOST;
 	close(s);
 	return max;
+}
+
+/*
+ * Before Linux 6.4 io_uring reads a tap without a thread of its own only where it is O_NONBLOCK,
+ * as here they all are, and a single read cannot be told not to wait: then there is one at a time.
+ */
+static bool can_look(int fd)
+{
+	uint8_t byte;
+	struct iovec iov = { &byte, sizeof(byte) };
+
+	return syscall(SYS_preadv2, fd, &iov, 1, -1l, -1l, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP;
 }
 
 static int set_up(struct tap *t)
@@ -271,7 +285,6 @@ int tap_open(struct tap *t, const struct net_config *config, unsigned queues)
 				     .name = config->id,
 				     .has_header = true,
 				     .is_trusted = true,
-				     .burst_max = LINK_BURST,
 				     .is_up = true } };
 	err = config->kind == NET_TAP ? open_name(t, config->path, queues) : open_fd(t, config->fd);
 	if (!err)
@@ -281,6 +294,7 @@ int tap_open(struct tap *t, const struct net_config *config, unsigned queues)
 		return err;
 	}
 	t->link.frame_max = frame_max(t->fds[0]);
+	t->link.burst_max = can_look(t->fds[0]) ? LINK_BURST : 1;
 	return 0;
 }
 

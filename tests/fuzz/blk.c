@@ -392,7 +392,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	data += sizeof(h);
 	size -= sizeof(h);
 	mem.nr_regions = 1;
-	mem.regions[0] = (struct mem_region){ 0, MEM_SIZE, calloc(1, MEM_SIZE) };
+	mem.regions[0] = (struct mem_region){ .size = MEM_SIZE, .host = calloc(1, MEM_SIZE) };
 	promise(mem.regions[0].host);
 	memcpy(mem.regions[0].host, data, size < MEM_SIZE ? size : MEM_SIZE);
 
@@ -404,6 +404,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	promise(blk_init(b, NR_QUEUES, &mem) == 0);
 	b->dev.is_warned = true;
 	promise(virtio_open(&b->dev, &loop, irq_fd, wake_fd, kick_fds) == 0);
+	virtio_listen(&b->dev);
 	resize(DISK_SIZE);
 	start(&h);
 	for (unsigned i = 0; i < STEPS; i++)

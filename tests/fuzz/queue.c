@@ -138,8 +138,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(&head, data, sizeof(head));
 	/* On the heap, each in a block of its own: what lies beyond is seen by the sanitizer. */
 	mem.nr_regions = 2;
-	mem.regions[0] = (struct mem_region){ 0, LOW_SIZE, malloc(LOW_SIZE) };
-	mem.regions[1] = (struct mem_region){ HIGH_GPA, HIGH_SIZE, malloc(HIGH_SIZE) };
+	mem.regions[0] = (struct mem_region){ .size = LOW_SIZE, .host = malloc(LOW_SIZE) };
+	mem.regions[1] = (struct mem_region){ .gpa = HIGH_GPA,
+					      .size = HIGH_SIZE,
+					      .host = malloc(HIGH_SIZE) };
 	promise(mem.regions[0].host && mem.regions[1].host);
 	fill(data + sizeof(head), size - sizeof(head));
 	memset(is_out, 0, sizeof(is_out));

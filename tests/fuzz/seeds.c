@@ -189,16 +189,29 @@ static void seed_api(void)
 	seed("net", net, sizeof(net) - 1);
 }
 
+/* A stream of a frame and a half, and a datagram; see struct head and step() in tests/fuzz/net.c.
+ */
+static void seed_net(void)
+{
+	static const uint8_t stream[] = { 1, 0x82, 3, 0, 0, 30, 0, 0, 0, 20, 2, 0, 0, 0, 0, 1,
+					  2, 0,	   0, 0, 0, 2,	8, 0, 1, 2,  3, 4, 5, 6, 0, 0,
+					  0, 60,   9, 9, 5, 3,	6, 9, 7, 0,  4, 9, 9, 0 };
+	static const uint8_t peer[] = { 0,  0x82, 6,  0,  0, 40, 1, 0, 0, 0, 0, 0, 14, 0,
+					6,  0,	  3,  0,  2, 0,	 0, 0, 0, 1, 2, 0, 0,  0,
+					0,  2,	  8,  0,  1, 2,	 3, 4, 5, 6, 7, 8, 9,  10,
+					11, 12,	  13, 14, 8, 0,	 5, 9, 7, 0, 9, 0 };
+
+	seed("stream", stream, sizeof(stream));
+	seed("peer", peer, sizeof(peer));
+}
+
 static const struct {
 	const char *name;
 	void (*write)(void);
 } fuzzers[] = {
-	{ "image", seed_image },
-	{ "serial", seed_serial },
-	{ "queue", seed_queue },
-	{ "blk", seed_blk },
-	{ "http", seed_http },
-	{ "api", seed_api },
+	{ "image", seed_image }, { "serial", seed_serial }, { "queue", seed_queue },
+	{ "blk", seed_blk },	 { "http", seed_http },	    { "api", seed_api },
+	{ "net", seed_net },
 };
 
 int main(int argc, char **argv)

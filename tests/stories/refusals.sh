@@ -192,6 +192,70 @@ story "mayfly disk with other words"
 mayfly disk format
 refused "disk: give 'commit LAYER BASE' or 'reset LAYER'"
 
+for link in "" tap tap= tap=a_name_that_is_too_long tap=a/b fd= fd=2 fd=x fd=99999999999 peer= passt= bridge=br0; do
+	story "--net '$link'"
+	mayfly run --kernel "$HELLO" --net "$link"
+	refused "--net $link: give "
+done
+
+for word in mac=1 mac=02:00:00:00:00 mac=02:00:00:00:00:0g mac=01:00:00:00:00:01 mac=00:00:00:00:00:00 mac=02:00:00:00:00:01:02 \
+	mtu=67 mtu=65536 mtu= id= id=a-b spoof=maybe offload=some rx-bytes=0 rx-ops=x tx-bytes=1M/0 tx-ops=1/x; do
+	story "--net with $word"
+	mayfly run --kernel "$HELLO" --net "peer=$T/peers,$word"
+	refused "--net peer=$T/peers,$word: give "
+done
+
+story "--net with a word that is none"
+mayfly run --kernel "$HELLO" --net "peer=$T/peers,vlan=3"
+refused "--net peer=$T/peers,vlan=3: the words are"
+
+story "spoof=refuse without a MAC to compare with"
+mayfly run --kernel "$HELLO" --net "peer=$T/peers,spoof=refuse"
+refused "--net peer=$T/peers,spoof=refuse: give mac= as well"
+
+story "two interfaces of one name"
+mayfly run --kernel "$HELLO" --net "peer=$T/peers,id=net1" --net "peer=$T/peers"
+refused "--net: two interfaces are called net1"
+
+story "more disks and interfaces than there are windows"
+set --
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do set -- "$@" --net "peer=$T/peers"; done
+mayfly run --kernel "$HELLO" "$@"
+refused "--net: at most 19 disks and interfaces"
+
+story "a tap that does not exist, with what to do"
+mayfly run --kernel "$HELLO" --net tap=nowhere
+refused "nowhere: no such interface; make it with 'ip tuntap add dev nowhere mode tap'"
+
+story "an interface that is no tap"
+mayfly run --kernel "$HELLO" --net tap=lo
+[ "$(id -u)" -ne 0 ] || [ ! -c /dev/net/tun ] || refused "lo: is no tap"
+
+story "a descriptor that is not open"
+mayfly run --kernel "$HELLO" --net fd=77
+refused "fd=77: the descriptor is not open"
+
+story "a descriptor that is no tap"
+mayfly run --kernel "$HELLO" --net fd=5 5< /dev/null
+refused "fd=5: is no tap"
+
+story "a file where the peers' folder is to be"
+: > "$T/file"
+mayfly run --kernel "$HELLO" --net "peer=$T/file"
+refused "peer=$T/file: give a folder that all its microVMs share"
+
+story "a folder for peers in a folder that does not exist"
+mayfly run --kernel "$HELLO" --net "peer=$T/no/folder"
+refused "peer=$T/no/folder: making the folder: No such file or directory"
+
+story "a folder whose path is longer than a socket's can be"
+mayfly run --kernel "$HELLO" --net "peer=$T/$(printf '%0100d' 0)"
+refused "the path is too long for sockets in it"
+
+story "nobody listens at passt's socket"
+mayfly run --kernel "$HELLO" --net "passt=$T/nowhere"
+refused "$T/nowhere: nobody listens there; start 'passt --socket $T/nowhere' before: No such file or directory"
+
 story "an unknown hypervisor"
 mayfly run --kernel "$HELLO" --hv xen
 refused "--hv xen: give auto, mayfly or kvm"

@@ -32,6 +32,7 @@ static struct outcome {
 	int result;
 	char env[80][64], path[64]; /* which the child makes, or cuts */
 	char disks[4][3][64];	    /* path, overlay and name of the first disks */
+	char nets[4][2][64];	    /* path and name of the first interfaces */
 	char said[1024];
 } * got;
 
@@ -46,7 +47,8 @@ static void parse_in_child(int argc, char **argv, int say_fd)
 {
 	dup2(say_fd, STDERR_FILENO);
 	for (int i = 1; i < argc; i++) /* these are cut up where they stand */
-		if (!strcmp(argv[i - 1], "--disk") || !strcmp(argv[i - 1], "--root"))
+		if (!strcmp(argv[i - 1], "--disk") || !strcmp(argv[i - 1], "--root") ||
+		    !strcmp(argv[i - 1], "--net"))
 			argv[i] = strdup(argv[i]);
 	got->result = args_run(argc, argv, &got->config);
 	snprintf(got->path, sizeof(got->path), "%s",
@@ -58,6 +60,10 @@ static void parse_in_child(int argc, char **argv, int say_fd)
 		for (unsigned j = 0; j < 3; j++)
 			snprintf(got->disks[i][j], sizeof(got->disks[i][j]), "%s",
 				 text[j] ? text[j] : "-");
+	}
+	for (unsigned i = 0; i < got->config.nr_nets && i < COUNT(got->nets); i++) {
+		snprintf(got->nets[i][0], sizeof(got->nets[i][0]), "%s", got->config.nets[i].path);
+		snprintf(got->nets[i][1], sizeof(got->nets[i][1]), "%s", got->config.nets[i].id);
 	}
 	for (unsigned i = 0; i < got->config.job.nr_env; i++)
 		snprintf(got->env[i], sizeof(got->env[i]), "%s", got->config.job.env[i]);
@@ -466,6 +472,46 @@ static void disks(void **state)
 	assert_string_equal(got->config.cmdline, KERNEL_WORDS);
 }
 
+static void nets(void **state)
+{
+	static const uint8_t mac[6] = { 0x02, 0xab, 0, 0xFF, 9, 0x10 };
+	const struct net_config *n = got->config.nets;
+
+	(void)state;
+	assert_int_equal(RUN(K, "--net", "tap=tap0", "--net",
+			     "peer=/a/b,mac=02:ab:00:FF:09:10,mtu=9000,spoof=refuse,id=lan",
+			     "--net", "passt=s,offload=off,rx-bytes=1M+2M/500ms,tx-ops=7", "--net",
+			     "fd=12,spoof=count,offload=on,rx-ops=3/1m,tx-bytes=5"),
+			 0);
+	assert_int_equal(got->config.nr_nets, 4);
+	assert_int_equal(n[0].kind, NET_TAP);
+	assert_string_equal(got->nets[0][0], "tap0");
+	assert_string_equal(got->nets[0][1], "net0");
+	assert_false(n[0].has_mac || n[0].is_plain || n[0].is_spoof_refused || n[0].mtu);
+	assert_int_equal(
+		n[0].rx.bytes.size + n[0].tx.bytes.size + n[0].rx.ops.size + n[0].tx.ops.size, 0);
+	assert_int_equal(n[1].kind, NET_PEER);
+	assert_string_equal(got->nets[1][0], "/a/b");
+	assert_string_equal(got->nets[1][1], "lan");
+	assert_true(n[1].has_mac && n[1].is_spoof_refused);
+	assert_memory_equal(n[1].mac, mac, 6);
+	assert_int_equal(n[1].mtu, 9000);
+	assert_int_equal(n[2].kind, NET_STREAM);
+	assert_string_equal(got->nets[2][0], "s");
+	assert_true(n[2].is_plain);
+	assert_int_equal(n[2].rx.bytes.size, 1 << 20);
+	assert_int_equal(n[2].rx.bytes.one_time_burst, 2 << 20);
+	assert_int_equal(n[2].rx.bytes.refill_ms, 500);
+	assert_int_equal(n[2].tx.ops.size, 7);
+	assert_int_equal(n[2].tx.ops.refill_ms, 1000);
+	assert_int_equal(n[3].kind, NET_TAP_FD);
+	assert_int_equal(n[3].fd, 12);
+	assert_string_equal(got->nets[3][1], "net3");
+	assert_int_equal(n[3].rx.ops.refill_ms, 60000);
+	assert_int_equal(n[3].tx.bytes.size, 5);
+	assert_string_equal(got->config.cmdline, KERNEL_WORDS);
+}
+
 static void rate_limits(void **state)
 {
 	static const struct {
@@ -518,6 +564,7 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "--env takes 63 variables", .test_func = many_variables },
 	{ .name = "TERM is the operator's, or --env's", .test_func = terminal },
 	{ .name = "--disk takes words", .test_func = disks },
+	{ .name = "--net takes a link and words", .test_func = nets },
 	{ .name = "rate limits: size, burst, time", .test_func = rate_limits },
 	{ .name = "--root goes first", .test_func = root_disk },
 	{ .name = "the kernel's command line is composed", .test_func = command_lines },

@@ -140,6 +140,7 @@ static void *loop_thread(void *arg)
 		loop_read(&m->loop, &m->stop_op, 0, &m->stop_count, sizeof(m->stop_count));
 		assert_int_equal(virtio_open(&m->dev, &m->loop, m->irq_fd, m->wake_fd, m->kick_fds),
 				 0);
+		virtio_listen(&m->dev);
 	}
 	signal_it(m->started_fd, 1);
 	if (is_made)
@@ -155,7 +156,8 @@ static int make(void **state)
 	m = calloc(1, sizeof(*m));
 	assert_non_null(m);
 	m->mem.nr_regions = 1;
-	m->mem.regions[0] = (struct mem_region){ .size = MEM_SIZE, .host = aligned_alloc(4096, MEM_SIZE) };
+	m->mem.regions[0] =
+		(struct mem_region){ .size = MEM_SIZE, .host = aligned_alloc(4096, MEM_SIZE) };
 	memset(m->mem.regions[0].host, 0, MEM_SIZE);
 	virtio_init(&m->dev, &ops, "test", 42, OFFERED_LOW, NR_QUEUES, &m->mem);
 	m->dev.config_size = 6;

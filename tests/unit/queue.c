@@ -75,7 +75,8 @@ static int make_mem(void **state)
 {
 	(void)state;
 	mem.nr_regions = 1;
-	mem.regions[0] = (struct mem_region){ .size = MEM_SIZE, .host = aligned_alloc(4096, MEM_SIZE) };
+	mem.regions[0] =
+		(struct mem_region){ .size = MEM_SIZE, .host = aligned_alloc(4096, MEM_SIZE) };
 	assert_non_null(mem.regions[0].host);
 	return 0;
 }

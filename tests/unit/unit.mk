@@ -54,16 +54,22 @@ $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c vmm/mem.c vmm/lo
 $(eval $(call unit,disk,virtio/disk.c virtio/overlay.c vmm/log.c))
 $(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/overlay.c vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,limit,virtio/limit.c))
+NET_SOURCES := virtio/net.c virtio/frame.c virtio/stream.c virtio/peer.c virtio/tap.c virtio/mmio.c virtio/queue.c \
+	virtio/limit.c vmm/mem.c
 BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/overlay.c virtio/limit.c \
 	vmm/mem.c vmm/log.c
 $(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
-$(eval $(call fuzz,image,vmm/image.c))
-$(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
-$(eval $(call fuzz,queue,virtio/queue.c vmm/mem.c vmm/log.c))
-$(eval $(call fuzz,blk,$(BLK_SOURCES)))
+$(eval $(call unit,frame,virtio/frame.c))
+$(eval $(call unit,tap,virtio/tap.c vmm/loop.c vmm/log.c,-luring))
+$(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
 $(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,server,api/server.c vmm/loop.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm -luring))
+$(eval $(call fuzz,image,vmm/image.c))
+$(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
+$(eval $(call fuzz,net,$(NET_SOURCES)))
+$(eval $(call fuzz,queue,virtio/queue.c vmm/mem.c vmm/log.c))
+$(eval $(call fuzz,blk,$(BLK_SOURCES)))
 $(eval $(call fuzz,http,api/http.c api/utf8.c vmm/log.c))
 $(eval $(call fuzz,api,$(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm))
 

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * libFuzzer over the network device (tests/unit/netdev.h): a head says what the link and the driver
+ * are, then steps: bytes of a stream cut anywhere, datagrams of a peer, buffers, frames, timers,
+ * resets. Whatever comes, a driver sees whole frames only, those that were sent and in their order,
+ * behind headers that make sense; each buffer comes back once. `make fuzz` runs it; tests/unit has
+ * its own.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+
+#include "../../vmm/log.h"
+#include "../unit/netdev.h"
+
+#define promise(x) ((x) ? (void)0 : broken(#x, __LINE__))
+#define FED	   (1u << 16)
+
+struct head {
+	uint8_t kind, features, buf_shift, feed;
+};
+
+static char folder[] = "/tmp/mayfly-fuzz.XXXXXX";
+static char socket_path[64], peers_path[64];
+static int listener = -1;
+static struct net_config config;
+static uint32_t buf_size;
+static bool is_posted[RING], is_sent[RING];
+
+/* Frames as the link gave them, whole, and where the driver is among them. */
+static uint8_t fed[FED];
+static size_t nr_fed, next_frame;
+static struct {
+	size_t at, len;
+} frames[4096];
+static size_t nr_frames;
+
+static _Noreturn void broken(const char *what, int line)
+{
+	fprintf(stderr, "tests/fuzz/net.c:%d: broken: %s\n", line, what);
+	abort();
+}
+
+/* What is said about a lost connection is not for here. */
+int fail(int err, const char *fmt, ...)
+{
+	(void)fmt;
+	return err ? err : -EINVAL;
+}
+
+void note(const char *fmt, ...)
+{
+	(void)fmt;
+}
+
+_Noreturn void must_failed(const char *what, const char *file, int line)
+{
+	fprintf(stderr, "%s: ", file);
+	broken(what, line);
+}
+
+static void clean_up(void)
+{
+	unlink(socket_path);
+	unlink(strcat(peers_path, "/lock"));
+	*strrchr(peers_path, '/') = '\0';
+	rmdir(peers_path);
+	rmdir(folder);
+}
+
+static void set_up(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	promise(mkdtemp(folder));
+	snprintf(socket_path, sizeof(socket_path), "%s/socket", folder);
+	snprintf(peers_path, sizeof(peers_path), "%s/peers", folder);
+	atexit(clean_up);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	strcpy(address.sun_path, socket_path);
+	promise(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0);
+	promise(listen(listener, 50) == 0);
+}
+
+static void post(unsigned head)
+{
+	head %= RING;
+	if (is_posted[head])
+		return;
+	is_posted[head] = true;
+	descs(RX)[head] = (struct desc){ BUFS_GPA + head * 2048u, buf_size, D_WRITE, 0 };
+	offer(RX, (uint16_t)head);
+}
+
+static void send_frame(unsigned head, unsigned len)
+{
+	head %= RING;
+	if (is_sent[head])
+		return;
+	is_sent[head] = true;
+	descs(TX)[head] = (struct desc){ OUT_GPA, len, 0, 0 };
+	offer(TX, (uint16_t)head);
+	kick(TX);
+}
+
+static void note_frame(size_t at, size_t len)
+{
+	if (nr_frames < sizeof(frames) / sizeof(frames[0])) {
+		frames[nr_frames].at = at;
+		frames[nr_frames++].len = len;
+	}
+}
+
+/* The model of a stream: where in fed[] frames are; what is half there begins at stream_at. */
+static size_t stream_at;
+static void parse_fed(void)
+{
+	uint32_t length;
+
+	while (nr_fed - stream_at >= 4) {
+		memcpy(&length, fed + stream_at, 4);
+		length = ntohl(length);
+		if (length < FRAME_ETH || length > FRAME_MAX || nr_fed - stream_at - 4 < length)
+			return;
+		note_frame(stream_at + 4, length);
+		stream_at += 4 + length;
+	}
+}
+
+static void feed_stream(const uint8_t *data, size_t size)
+{
+	while (size > 0 && nr_fed < FED) {
+		struct slot *s = find_slot(IORING_OP_RECVMSG);
+		size_t n;
+
+		if (!s)
+			return;
+		n = room_of(s) < size ? room_of(s) : size;
+		n = n < FED - nr_fed ? n : FED - nr_fed;
+		memcpy(fed + nr_fed, data, n);
+		frame_put(message_of(s)->msg_iov, (unsigned)message_of(s)->msg_iovlen, data, n);
+		nr_fed += n;
+		parse_fed();
+		complete(s, (int)n);
+		data += n;
+		size -= n;
+	}
+}
+
+static void feed_peer(const uint8_t *data, size_t size)
+{
+	struct slot *s = find_slot(IORING_OP_RECVMSG);
+
+	if (!s || size > FED - nr_fed)
+		return;
+	memcpy(fed + nr_fed, data, size);
+	if (size >= 12 + FRAME_ETH)
+		note_frame(nr_fed + 12, size - 12);
+	nr_fed += size;
+	frame_put(message_of(s)->msg_iov, (unsigned)message_of(s)->msg_iovlen, data, size);
+	complete(s, (int)size);
+}
+
+static void check_header(const struct frame_header *h, size_t len)
+{
+	promise(!(h->flags & ~1u));
+	promise(!h->flags ||
+		(h->csum_start >= FRAME_ETH && h->csum_start + h->csum_offset + 2u <= len));
+	promise(!h->flags || net.dev.features & NET_F_GUEST_CSUM);
+	promise(!h->gso_type || (h->gso_size && h->flags && h->hdr_len <= len &&
+				 net.dev.features & NET_F_GUEST_GSO));
+}
+
+/* A frame that was fed, after the last one that came. A checksum may have been made in it. */
+static void check_frame(const uint8_t *got, size_t len)
+{
+	for (; next_frame < nr_frames; next_frame++) {
+		unsigned differ = 0;
+
+		if (frames[next_frame].len != len)
+			continue;
+		for (size_t i = 0; i < len; i++)
+			differ += got[i] != fed[frames[next_frame].at + i];
+		if (differ > (config.kind == NET_PEER ? 2u : 0u))
+			continue;
+		next_frame++;
+		return;
+	}
+	broken("a frame that was not sent", __LINE__);
+}
+
+static void take_used(void)
+{
+	static uint8_t got[FRAME_MAX + 5000];
+	const uint16_t *area = device_area(RX);
+	const uint32_t *elements = (const uint32_t *)(area + 2);
+	size_t at = 0;
+	unsigned left = 0;
+
+	for (; seen[RX] != area[1]; seen[RX]++) {
+		const uint32_t head = elements[seen[RX] % RING * 2];
+		const uint32_t len = elements[seen[RX] % RING * 2 + 1];
+		struct frame_header h;
+
+		promise(head < RING && is_posted[head] && len <= buf_size && len > 0);
+		is_posted[head] = false;
+		memcpy(got + at, mem_at(&mem, BUFS_GPA + head * 2048u, len), len);
+		at += len;
+		memcpy(&h, got, sizeof(h));
+		if (left == 0) {
+			promise(len >= sizeof(h) && h.num_buffers >= 1 && h.num_buffers <= RING);
+			left = h.num_buffers;
+		}
+		if (--left > 0)
+			continue;
+		check_header(&h, at - sizeof(h));
+		check_frame(got + sizeof(h), at - sizeof(h));
+		at = 0;
+	}
+	promise(left == 0);
+	area = device_area(TX);
+	elements = (const uint32_t *)(area + 2);
+	for (; seen[TX] != area[1]; seen[TX]++) {
+		const uint32_t head = elements[seen[TX] % RING * 2];
+
+		promise(head < RING && is_sent[head]);
+		is_sent[head] = false;
+	}
+}
+
+static void complete_kind(uint8_t opcode, int res)
+{
+	struct slot *s = find_slot(opcode);
+
+	if (s)
+		complete(s, res);
+	complete_cancelled();
+}
+
+static void complete_send(uint8_t how)
+{
+	struct slot *s = find_slot(IORING_OP_SENDMSG);
+
+	if (!s)
+		return;
+	complete(s, how < 200 ? (int)room_of(s) : how < 220 ? (int)how : -(int)(how - 200));
+	complete_cancelled();
+}
+
+static void restart(const struct head *head)
+{
+	reset_driver();
+	while (find_slot(IORING_OP_SENDMSG))
+		complete(find_slot(IORING_OP_SENDMSG), -ECANCELED);
+	promise(net.nr_in_flight == 0);
+	promise(status() == 0);
+	memset(is_posted, 0, sizeof(is_posted));
+	memset(is_sent, 0, sizeof(is_sent));
+	start_driver(((uint64_t)head->features << 8 | (head->features & 2)) & net.dev.offered);
+	for (unsigned i = 0; i < RING / 2; i++)
+		post(i);
+	kick(RX);
+}
+
+/* One step: what, how much; bytes that follow are for the link. How many of those it took. */
+static size_t step(const struct head *head, uint8_t what, uint8_t much, const uint8_t *data,
+		   size_t size)
+{
+	size_t n = much < 200 ? much : (much - 199u) * 60u;
+
+	n = n < size ? n : size;
+	switch (what % 12) {
+	default:
+		if (config.kind == NET_STREAM)
+			feed_stream(data, n);
+		else
+			feed_peer(data, n);
+		return n;
+	case 4:
+		for (unsigned i = 0; i < much % 32u; i++)
+			post(much + i);
+		kick(RX);
+		break;
+	case 5:
+		send_frame(much, 26 + much * 5u);
+		break;
+	case 6:
+		complete_send(much);
+		break;
+	case 7:
+		complete_kind(IORING_OP_TIMEOUT, -ETIME);
+		break;
+	case 8: /* the link fails, or ends, or has nothing */
+		if (config.kind == NET_STREAM && much % 4 < 3) {
+			stream_at = nr_fed; /* half a frame is lost with it */
+			complete_kind(IORING_OP_RECVMSG, much % 4 ? 0 : -ECONNRESET);
+		} else if (config.kind == NET_PEER) {
+			complete_kind(IORING_OP_RECVMSG, much % 4 ? -EAGAIN : -EIO);
+		}
+		break;
+	case 9:
+		restart(head);
+		break;
+	case 10:
+		complete_kind(IORING_OP_NOP, 0);
+		break;
+	}
+	return 0;
+}
+
+static void open_device(const struct head *head)
+{
+	int fd;
+
+	while ((fd = accept(listener, NULL, NULL)) >= 0)
+		close(fd);
+	config = (struct net_config){
+		.id = "fuzzed",
+		.kind = head->kind % 2 ? NET_STREAM : NET_PEER,
+		.path = head->kind % 2 ? socket_path : peers_path,
+	};
+	memset(slots, 0, sizeof(slots));
+	memset(&net, 0, sizeof(net));
+	turns = NULL;
+	nr_cancelled = 0;
+	nr_fed = next_frame = nr_frames = stream_at = 0;
+	buf_size = 32u << head->buf_shift % 7;
+	make_memory();
+	promise(net_open(&net, &config, 1) == 0);
+	make_device();
+	start_driver(0);
+	restart(head);
+}
+
+/* What a process gives back by ending. */
+static void close_device(void)
+{
+	struct net_pair *p = net.pairs;
+
+	munmap(p->in, LINK_BURST * sizeof(*p->in));
+	munmap(p->out, LINK_BURST * sizeof(*p->out));
+	munmap(p->buffers, QUEUE_MAX * sizeof(*p->buffers));
+	munmap(p->many, sizeof(struct iovec) * QUEUE_MAX * QUEUE_MAX);
+	munmap(p, sizeof(*p));
+	net_close(&net);
+	close(net.dev.irq_fd);
+	close(net.dev.wake_fd);
+	free(mem.regions[0].host);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct head head;
+
+	if (size < sizeof(head))
+		return 0;
+	if (listener < 0)
+		set_up();
+	memcpy(&head, data, sizeof(head));
+	data += sizeof(head);
+	size -= sizeof(head);
+	open_device(&head);
+	while (size >= 2) {
+		const uint8_t what = data[0], much = data[1];
+		size_t taken;
+
+		data += 2;
+		size -= 2;
+		taken = step(&head, what, much, data, size);
+		data += taken;
+		size -= taken;
+		take_used();
+	}
+	restart(&head);
+	close_device();
+	return 0;
+}

@@ -1,0 +1,680 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The network device by steps (netdev.h), over a stream and over a peer link: frames over merged
+ * buffers, a stream cut at every byte, ends of all kinds that a link can come to, headers, MACs,
+ * rate limits, resets. One thread; the ring is the test's own.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/un.h>
+
+#include <cmocka.h>
+
+#include "netdev.h"
+
+#define MERGE	 (1u << 15)
+#define BUF	 2048u
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static char folder[] = "/tmp/mayfly-net.XXXXXX";
+static char path[64];
+static int listener;
+static struct net_config config;
+static uint8_t frame[70000];
+
+/* Each buffer `size` bytes, from one place to the next. */
+static void post(unsigned nr, uint32_t size)
+{
+	for (uint16_t i = 0; i < nr; i++) {
+		descs(RX)[i] = (struct desc){ BUFS_GPA + i * size, size, D_WRITE, 0 };
+		offer(RX, i);
+	}
+	kick(RX);
+}
+
+static void make_frame(uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i++)
+		frame[i] = (uint8_t)(i * 7 + (i >> 8) + len);
+	frame[0] = frame[6] = 2; /* no group's addresses */
+}
+
+static struct slot *receiving(void)
+{
+	return find_slot(IORING_OP_RECVMSG);
+}
+
+/* The stream gives these bytes, as far as the reader has asked for them. */
+static void feed(const uint8_t *bytes, size_t len)
+{
+	while (len > 0) {
+		struct slot *s = receiving();
+		const struct msghdr *m;
+		size_t n;
+
+		assert_non_null(s);
+		m = message_of(s);
+		n = room_of(s) < len ? room_of(s) : len;
+		frame_put(m->msg_iov, (unsigned)m->msg_iovlen, bytes, n);
+		complete(s, (int)n);
+		bytes += n;
+		len -= n;
+	}
+}
+
+static void feed_length(uint32_t len)
+{
+	const uint32_t length = htonl(len);
+
+	feed((const uint8_t *)&length, sizeof(length));
+}
+
+static void feed_frame(uint32_t len)
+{
+	feed_length(len);
+	feed(frame, len);
+}
+
+/* The next used element. */
+static bool used(unsigned q, uint32_t *id, uint32_t *len)
+{
+	const uint16_t *area = device_area(q);
+	const uint32_t *element = (const uint32_t *)(area + 2) + seen[q] % RING * 2;
+
+	if (area[1] == seen[q])
+		return false;
+	*id = element[0];
+	*len = element[1];
+	seen[q]++;
+	return true;
+}
+
+/* What the driver got is a header that says `buffers`, and the frame. */
+static void expect_frame(uint32_t frame_len, uint32_t size)
+{
+	static uint8_t got[80000];
+	struct frame_header h;
+	uint32_t at = 0, id, len;
+	unsigned nr = 0;
+
+	while (at < sizeof(h) + frame_len) {
+		assert_true(used(RX, &id, &len));
+		assert_true(len <= size);
+		memcpy(got + at, mem_at(&mem, descs(RX)[id].addr, len), len);
+		at += len;
+		nr++;
+		assert_true(len == size || at == sizeof(h) + frame_len); /* all are filled */
+	}
+	memcpy(&h, got, sizeof(h));
+	assert_int_equal(at, sizeof(h) + frame_len);
+	assert_int_equal(h.num_buffers, nr);
+	assert_int_equal(h.flags, 0);
+	assert_int_equal(h.gso_type, 0);
+	assert_memory_equal(got + sizeof(h), frame, frame_len);
+}
+
+static void send_frame(uint16_t head, uint32_t len)
+{
+	uint8_t *at = mem_at(&mem, OUT_GPA, sizeof(struct frame_header) + len);
+
+	memset(at, 0, sizeof(struct frame_header));
+	memcpy(at + sizeof(struct frame_header), frame, len);
+	descs(TX)[head] =
+		(struct desc){ OUT_GPA, (uint32_t)sizeof(struct frame_header) + len, 0, 0 };
+	offer(TX, head);
+	kick(TX);
+}
+
+static struct slot *sending(void)
+{
+	return find_slot(IORING_OP_SENDMSG);
+}
+
+static void expect_sent(uint16_t head)
+{
+	uint32_t id, len;
+
+	assert_true(used(TX, &id, &len));
+	assert_int_equal(id, head);
+	assert_int_equal(len, 0);
+}
+
+static int make(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	config = (struct net_config){ .id = "net0", .kind = NET_STREAM, .path = path };
+	memset(slots, 0, sizeof(slots));
+	turns = NULL;
+	nr_cancelled = 0;
+	memset(&net, 0, sizeof(net));
+	make_memory();
+	snprintf(path, sizeof(path), "%s/%s", folder, *state ? "peers" : "socket");
+	if (*state) {
+		config.kind = NET_PEER;
+	} else {
+		unlink(path);
+		listener = socket(AF_UNIX, SOCK_STREAM, 0);
+		strcpy(address.sun_path, path);
+		assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+		assert_int_equal(listen(listener, 50), 0);
+	}
+	return 0;
+}
+
+static int drop(void **state)
+{
+	net_close(&net);
+	if (!*state)
+		close(listener);
+	close(net.dev.irq_fd);
+	close(net.dev.wake_fd);
+	free(mem.regions[0].host);
+	return 0;
+}
+
+static void open_device(uint64_t features)
+{
+	assert_int_equal(net_open(&net, &config, 1), 0);
+	make_device();
+	start_driver(features);
+}
+
+static const uint32_t lengths[] = { 14,	 15,  60,  242,	 243,  244,   245,
+				    498, 499, 500, 1514, 9000, 15000, 16000 };
+
+static void one_buffer(void **state)
+{
+	(void)state;
+	open_device(0);
+	post(40, BUF);
+	for (size_t i = 0; i < COUNT(lengths) && lengths[i] < BUF - 12; i++) {
+		make_frame(lengths[i]);
+		feed_frame(lengths[i]);
+		expect_frame(lengths[i], BUF);
+	}
+}
+
+static void merged(void **state)
+{
+	(void)state;
+	for (uint32_t size = 64; size <= 512; size += 64) {
+		if (size > 64) {
+			drop(state);
+			make(state);
+		}
+		open_device(MERGE);
+		for (size_t i = 0; i < COUNT(lengths); i++) {
+			if (lengths[i] + 12 > RING * size)
+				continue;
+			if (i > 0) {
+				reset_driver();
+				start_driver(MERGE);
+			}
+			post(RING, size);
+			make_frame(lengths[i]);
+			feed_frame(lengths[i]);
+			expect_frame(lengths[i], size);
+		}
+	}
+}
+
+static void cut_anywhere(void **state)
+{
+	const uint32_t len = 77, length = htonl(len);
+	uint8_t bytes[3 * (4 + 77)];
+
+	(void)state;
+	make_frame(len);
+	for (unsigned i = 0; i < 3; i++) {
+		memcpy(bytes + i * (4 + len), &length, 4);
+		memcpy(bytes + i * (4 + len) + 4, frame, len);
+	}
+	open_device(MERGE);
+	for (size_t cut = 1; cut < sizeof(bytes); cut++) {
+		for (size_t second = cut; second < sizeof(bytes); second += 7) {
+			reset_driver();
+			start_driver(MERGE);
+			post(RING, 48);
+			feed(bytes, cut);
+			feed(bytes + cut, second - cut);
+			feed(bytes + second, sizeof(bytes) - second);
+			for (unsigned i = 0; i < 3; i++)
+				expect_frame(len, 48);
+		}
+	}
+}
+
+static void byte_by_byte(void **state)
+{
+	const uint32_t length = htonl(200);
+
+	(void)state;
+	open_device(0);
+	post(4, BUF);
+	make_frame(200);
+	for (unsigned i = 0; i < 4; i++)
+		feed((const uint8_t *)&length + i, 1);
+	for (unsigned i = 0; i < 200; i++)
+		feed(frame + i, 1);
+	expect_frame(200, BUF);
+}
+
+static void too_long(void **state)
+{
+	(void)state;
+	open_device(0);
+	post(8, BUF);
+	make_frame(20000);
+	feed_frame(20000);
+	assert_int_equal(net.counters.rx_long_frames, 1);
+	make_frame(100);
+	feed_frame(100);
+	expect_frame(100, BUF);
+}
+
+/* Lost and found again: what was half there is forgotten. */
+static void impossible_length(void **state)
+{
+	static const uint32_t bad[] = { 0, 1, 13, FRAME_MAX + 1, 0x7fffffff, 0xffffffff };
+
+	(void)state;
+	open_device(0);
+	post(8, BUF);
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		struct slot *timer;
+
+		feed_length(bad[i]);
+		assert_false(net.link->is_up);
+		assert_null(receiving());
+		timer = find_slot(IORING_OP_TIMEOUT);
+		assert_non_null(timer);
+		complete(timer, -ETIME);
+		assert_true(net.link->is_up);
+		make_frame(100);
+		feed_frame(100);
+		expect_frame(100, BUF);
+	}
+}
+
+static void end_of_stream(void **state)
+{
+	(void)state;
+	open_device(0);
+	post(8, BUF);
+	make_frame(300);
+	feed_length(300);
+	feed(frame, 150);
+	complete(receiving(), 0);
+	assert_false(net.link->is_up);
+	send_frame(0, 100); /* nobody is there: lost, counted, and given back */
+	expect_sent(0);
+	assert_int_equal(net.counters.tx_fails, 1);
+	close(listener);
+	complete(find_slot(IORING_OP_TIMEOUT), -ETIME); /* nobody listens */
+	assert_false(net.link->is_up);
+	*state = NULL;
+	unlink(path);
+	{
+		struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+		strcpy(address.sun_path, path);
+		listener = socket(AF_UNIX, SOCK_STREAM, 0);
+		assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+		assert_int_equal(listen(listener, 50), 0);
+	}
+	complete(find_slot(IORING_OP_TIMEOUT), -ETIME);
+	assert_true(net.link->is_up);
+	make_frame(100);
+	feed_frame(100);
+	expect_frame(100, BUF);
+}
+
+static void sent_with_length(void **state)
+{
+	uint8_t got[2000];
+
+	(void)state;
+	open_device(0);
+	for (uint16_t i = 0; i < 10; i++) {
+		const uint32_t len = 14 + i * 150u;
+		const uint32_t length = htonl(len);
+		struct slot *s;
+
+		make_frame(len);
+		send_frame(i, len);
+		s = sending();
+		assert_non_null(s);
+		assert_int_equal(room_of(s), 4 + len);
+		frame_get(message_of(s)->msg_iov, (unsigned)message_of(s)->msg_iovlen, got,
+			  4 + len);
+		assert_memory_equal(got, &length, 4);
+		assert_memory_equal(got + 4, frame, len);
+		complete(s, (int)(4 + len));
+		expect_sent(i);
+	}
+	assert_int_equal(net.counters.tx_packets_count, 10);
+	assert_int_equal(net.counters.tx_fails, 0);
+}
+
+/* One goes behind the other; where one goes halfway the rest of the stream is of no use. */
+static void sent_in_order(void **state)
+{
+	unsigned linked = 0, nr = 0;
+
+	(void)state;
+	open_device(0);
+	make_frame(100);
+	for (uint16_t i = 0; i < 5; i++) {
+		descs(TX)[i] = (struct desc){ OUT_GPA, 112, 0, 0 };
+		offer(TX, i);
+	}
+	kick(TX);
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (!slots[i].is_taken || slots[i].sqe.opcode != IORING_OP_SENDMSG)
+			continue;
+		nr++;
+		linked += !!(slots[i].sqe.flags & IOSQE_IO_LINK);
+	}
+	assert_int_equal(nr, 5);
+	assert_int_equal(linked, 4);
+	complete(sending(), 50);
+	assert_false(net.link->is_up);
+	while (sending())
+		complete(sending(), -ECANCELED);
+	assert_int_equal(net.counters.tx_fails, 5);
+	for (uint16_t i = 0; i < 5; i++)
+		expect_sent(i);
+}
+
+static void stuck(void **state)
+{
+	struct slot *timer;
+
+	(void)state;
+	open_device(0);
+	make_frame(100);
+	send_frame(3, 100);
+	timer = find_slot(IORING_OP_TIMEOUT);
+	assert_non_null(timer);
+	complete(timer, -ETIME);
+	complete_cancelled();
+	assert_null(sending());
+	expect_sent(3);
+	assert_int_equal(net.counters.tx_fails, 1);
+	assert_true(net.link->is_up); /* nothing of it went out */
+	timer = find_slot(IORING_OP_TIMEOUT);
+	if (timer)
+		complete(timer, -ETIME);
+	assert_null(find_slot(IORING_OP_TIMEOUT)); /* nothing is under way: nothing is timed */
+}
+
+static void receive_limit(void **state)
+{
+	uint32_t id, len;
+
+	(void)state;
+	config.rx.ops = (struct token_bucket){ .size = 3, .refill_ms = 3600000 };
+	open_device(0);
+	post(8, BUF);
+	make_frame(100);
+	for (unsigned i = 0; i < 3; i++) {
+		feed_frame(100);
+		expect_frame(100, BUF);
+	}
+	feed_frame(100);
+	assert_false(used(RX, &id, &len));
+	assert_int_equal(net.counters.rx_rate_limiter_throttled, 1);
+	assert_null(receiving()); /* nor is more read meanwhile */
+	net.rx_limit.ops.tokens = 1;
+	complete(find_slot(IORING_OP_TIMEOUT), -ETIME);
+	expect_frame(100, BUF);
+	assert_int_equal(net.counters.rx_fails, 0);
+	assert_non_null(receiving());
+}
+
+static void send_limit(void **state)
+{
+	uint32_t id, len;
+
+	(void)state;
+	config.tx.bytes = (struct token_bucket){ .size = 250, .refill_ms = 3600000 };
+	open_device(0);
+	make_frame(100);
+	for (uint16_t i = 0; i < 3; i++)
+		send_frame(i, 100);
+	for (uint16_t i = 0; i < 2; i++) {
+		complete(sending(), 104);
+		expect_sent(i);
+	}
+	assert_null(sending());
+	assert_false(used(TX, &id, &len));
+	assert_int_equal(net.counters.tx_rate_limiter_throttled, 1);
+	net.tx_limit.bytes.tokens = 100;
+	while (!sending())
+		complete(find_slot(IORING_OP_TIMEOUT), -ETIME);
+	complete(sending(), 104);
+	expect_sent(2);
+	assert_int_equal(net.counters.tx_fails, 0);
+}
+
+static void reset_with_all_in_flight(void **state)
+{
+	(void)state;
+	open_device(MERGE);
+	make_frame(500);
+	for (unsigned round = 0; round < 20; round++) {
+		post(RING, 64);
+		feed_length(500);
+		feed(frame, 10 + round);
+		for (uint16_t i = 0; i < 20; i++) {
+			descs(TX)[i] = (struct desc){ OUT_GPA, 112, 0, 0 };
+			offer(TX, i);
+		}
+		kick(TX);
+		if (round % 2)
+			complete(sending(), 104);
+		reset_driver();
+		while (sending())
+			complete(sending(), 104);
+		assert_int_equal(status(), 0);
+		assert_int_equal(net.nr_in_flight, 0);
+		start_driver(MERGE);
+		post(RING, 64);
+		feed(frame + 10 + round, 500 - 10 - round); /* nobody's any more */
+		make_frame(60);
+		feed_frame(60);
+		expect_frame(60, 64);
+		make_frame(500);
+		reset_driver();
+		start_driver(MERGE);
+	}
+}
+
+/* Over a peer link: a datagram of a header and a frame. */
+static void datagram(struct frame_header h, uint32_t len)
+{
+	struct slot *s = receiving();
+	uint8_t bytes[12 + 3000];
+	size_t n = sizeof(h) + len;
+
+	assert_non_null(s);
+	memcpy(bytes, &h, sizeof(h));
+	memcpy(bytes + sizeof(h), frame, len);
+	frame_put(message_of(s)->msg_iov, (unsigned)message_of(s)->msg_iovlen, bytes, n);
+	complete(s, (int)n); /* with MSG_TRUNC as long as it was */
+	while ((s = receiving()) && s->sqe.msg_flags & MSG_DONTWAIT)
+		complete(s, -EAGAIN);
+}
+
+static void peers_headers(void **state)
+{
+	uint32_t id, len;
+
+	(void)state;
+	open_device(2); /* GUEST_CSUM */
+	post(20, BUF);
+	make_frame(100);
+	datagram((struct frame_header){ 1, 0, 0, 0, 90, 20, 3 }, 100);
+	datagram((struct frame_header){ 1, 1, 54, 1000, 34, 16, 3 }, 100); /* not taken */
+	datagram((struct frame_header){ 0, 9, 0, 0, 0, 0, 3 }, 100);
+	assert_int_equal(net.counters.rx_bad_frames, 3);
+	assert_false(used(RX, &id, &len));
+	datagram((struct frame_header){ 0, 0, 7, 7, 7, 7, 3 }, 100);
+	expect_frame(100, BUF);
+	datagram((struct frame_header){ 0 }, 2500); /* longer than the buffer */
+	assert_int_equal(net.counters.rx_long_frames, 1);
+	datagram((struct frame_header){ 0 }, 13);
+	datagram((struct frame_header){ 0 }, 0);
+	assert_int_equal(net.counters.rx_bad_frames, 5);
+	complete(receiving(), 5);
+	while (receiving()->sqe.msg_flags & MSG_DONTWAIT)
+		complete(receiving(), -EAGAIN);
+	datagram((struct frame_header){ 0 }, 100);
+	expect_frame(100, BUF);
+}
+
+/* A driver that makes no checksums gets frames that have theirs. */
+static void peers_checksum(void **state)
+{
+	const uint8_t *got;
+	uint32_t id, len, sum = 0;
+
+	(void)state;
+	open_device(0);
+	post(4, BUF);
+	make_frame(101);
+	frame[14 + 20] = frame[14 + 21] = 0;
+	datagram((struct frame_header){ 1, 0, 0, 0, 14, 20, 0 }, 101);
+	assert_true(used(RX, &id, &len));
+	assert_int_equal(len, 12 + 101);
+	got = mem_at(&mem, descs(RX)[id].addr, len);
+	assert_int_equal(got[0], 0);
+	for (unsigned i = 14; i < 101; i++)
+		sum += i % 2 ? got[12 + i] : (uint32_t)got[12 + i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	assert_int_equal(sum, 0xffff);
+}
+
+/* A read that fails is tried again after a while, not at once and for ever. */
+static void failing_read(void **state)
+{
+	(void)state;
+	open_device(0);
+	post(4, BUF);
+	complete(receiving(), -EIO);
+	assert_null(receiving());
+	assert_int_equal(net.counters.tap_read_fails, 1);
+	complete(find_slot(IORING_OP_TIMEOUT), -ETIME);
+	make_frame(60);
+	datagram((struct frame_header){ 0 }, 60);
+	expect_frame(60, BUF);
+}
+
+static void spoofed(void **state)
+{
+	static const uint8_t mac[6] = { 2, 1, 2, 3, 4, 5 };
+
+	(void)state;
+	config.has_mac = true;
+	memcpy(config.mac, mac, 6);
+	open_device(1ull << 5);
+	make_frame(60);
+	memcpy(frame + 6, mac, 6);
+	send_frame(0, 60); /* no peer is there: it is lost, but right */
+	assert_int_equal(net.counters.tx_spoofed_mac_count, 0);
+	frame[11]++;
+	send_frame(1, 60);
+	assert_int_equal(net.counters.tx_spoofed_mac_count, 1);
+	assert_int_equal(net.counters.tap_write_fails, 2);
+	config.is_spoof_refused = true;
+	send_frame(2, 60);
+	assert_int_equal(net.counters.tx_spoofed_mac_count, 2);
+	assert_int_equal(net.counters.tap_write_fails, 2);
+	for (uint16_t i = 0; i < 3; i++)
+		expect_sent(i);
+}
+
+/* One waits; as many look beside it as have found something. */
+static void bursts(void **state)
+{
+	unsigned waiting = 0, looking = 0;
+
+	(void)state;
+	open_device(0);
+	post(60, BUF);
+	make_frame(60);
+	for (unsigned i = 0; i < 31; i++) {
+		struct slot *s = receiving();
+
+		assert_non_null(s);
+		complete(s, 12 + 60);
+	}
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (!slots[i].is_taken || slots[i].sqe.opcode != IORING_OP_RECVMSG)
+			continue;
+		if (slots[i].sqe.msg_flags & MSG_DONTWAIT)
+			looking++;
+		else
+			waiting++;
+	}
+	assert_int_equal(waiting, 1);
+	assert_int_equal(looking, LINK_BURST - 1);
+}
+
+#define STREAM(name, function)                   \
+	{                                        \
+		name, function, make, drop, NULL \
+	}
+static char peers = 1;
+#define PEERS(name, function)                      \
+	{                                          \
+		name, function, make, drop, &peers \
+	}
+
+static const struct CMUnitTest tests[] = {
+	STREAM("stream: frames into one buffer each", one_buffer),
+	STREAM("stream: frames laid over merged buffers of any size", merged),
+	STREAM("stream: cut at every byte", cut_anywhere),
+	STREAM("stream: byte by byte", byte_by_byte),
+	STREAM("stream: a frame that no buffer takes is passed over", too_long),
+	STREAM("stream: an impossible length ends it, and it is made anew", impossible_length),
+	STREAM("stream: an end in the middle of a frame; nobody there; back again", end_of_stream),
+	STREAM("stream: what is sent has its length before it", sent_with_length),
+	STREAM("stream: in order, and not behind half a frame", sent_in_order),
+	STREAM("stream: a frame that is stuck is given up", stuck),
+	STREAM("a rate limit on what comes", receive_limit),
+	STREAM("a rate limit on what goes", send_limit),
+	STREAM("resets with all in flight, in the middle of a frame", reset_with_all_in_flight),
+	PEERS("peers: headers that make no sense, frames that do not fit", peers_headers),
+	PEERS("peers: a checksum that the driver does not make", peers_checksum),
+	PEERS("a read that fails", failing_read),
+	PEERS("frames from another MAC", spoofed),
+	PEERS("bursts grow with what they find", bursts),
+};
+
+static int make_folder(void **state)
+{
+	(void)state;
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int drop_folder(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	return system(command);
+}
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("net", tests, make_folder, drop_folder);
+}

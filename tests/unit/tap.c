@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What is taken for a tap and what is refused, by name and by descriptor, in a network namespace of
+ * the test's own. Skipped where that may not be made, or there is no /dev/net/tun.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <linux/if_tun.h>
+
+#include "../../virtio/tap.h"
+
+static struct tap tap;
+static bool can_make_taps;
+
+/* A tap or tun as another program would make it, with these flags; its descriptor. */
+static int make_tap(const char *name, int flags)
+{
+	struct ifreq ifr = { .ifr_flags = (short)flags };
+	const int fd = open("/dev/net/tun", O_RDWR);
+
+	strcpy(ifr.ifr_name, name);
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	return fd;
+}
+
+static int open_fd(int fd)
+{
+	const struct net_config config = { .id = "net0", .kind = NET_TAP_FD, .fd = fd };
+
+	return tap_open(&tap, &config, 4);
+}
+
+static int open_name(const char *name, unsigned queues)
+{
+	const struct net_config config = { .id = "net0", .kind = NET_TAP, .path = name };
+
+	return tap_open(&tap, &config, queues);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	can_make_taps = unshare(CLONE_NEWNET) == 0 && access("/dev/net/tun", R_OK | W_OK) == 0;
+	return 0;
+}
+
+static void need_taps(void)
+{
+	if (!can_make_taps) {
+		print_message("no right to make a network namespace, or no /dev/net/tun\n");
+		skip();
+	}
+}
+
+static void by_descriptor(void **state)
+{
+	int fd;
+
+	(void)state;
+	need_taps();
+	fd = make_tap("t0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+	assert_int_equal(open_fd(fd), 0);
+	assert_int_equal(tap.link.nr_queues, 1);
+	assert_int_equal(tap.link.frame_max, 1500 + FRAME_ETH + 4);
+	assert_true(tap.link.features & NET_F_CSUM && tap.link.features & NET_F_GUEST_TSO4);
+	assert_true(tap.link.has_header && tap.link.is_trusted && tap.link.is_up);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	tap.link.ops->close(&tap.link);
+}
+
+static void other_descriptors(void **state)
+{
+	static const int flags[] = { IFF_TAP | IFF_NO_PI, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR };
+
+	(void)state;
+	assert_true(open_fd(open("/dev/null", O_RDWR)) < 0);
+	assert_true(open_fd(1000) < 0);
+	need_taps();
+	assert_true(open_fd(open("/dev/net/tun", O_RDWR)) < 0); /* not yet any tap */
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		const int fd = make_tap("t1", flags[i]);
+
+		assert_true(open_fd(fd) < 0);
+		close(fd);
+	}
+}
+
+static void queues(void **state)
+{
+	int fd;
+
+	(void)state;
+	need_taps();
+	fd = make_tap("t2", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+	ioctl(fd, TUNSETPERSIST, 1);
+	close(fd);
+	assert_int_equal(open_name("t2", 4), 0);
+	assert_int_equal(tap.link.nr_queues, 4);
+	assert_int_equal(tap.nr_attached, 1); /* until the driver asks for more */
+	for (unsigned n = 4; n > 0; n--)
+		assert_int_equal(tap.link.ops->set_queues(&tap.link, n), 0);
+	assert_int_equal(tap.link.ops->set_queues(&tap.link, 3), 0);
+	assert_int_equal(tap.nr_attached, 3);
+	tap.link.ops->close(&tap.link);
+	assert_int_equal(open_name("t2", 1), 0);
+	assert_int_equal(tap.link.nr_queues, 1);
+	tap.link.ops->close(&tap.link);
+}
+
+static void single(void **state)
+{
+	int fd;
+
+	(void)state;
+	need_taps();
+	fd = make_tap("t3", IFF_TAP | IFF_NO_PI);
+	ioctl(fd, TUNSETPERSIST, 1);
+	close(fd);
+	assert_int_equal(open_name("t3", 4), 0);
+	assert_int_equal(tap.link.nr_queues, 1);
+	tap.link.ops->negotiated(&tap.link, NET_F_GUEST_CSUM | NET_F_GUEST_TSO4);
+	tap.link.ops->negotiated(&tap.link, NET_F_GUEST_TSO4); /* nothing without checksums */
+	tap.link.ops->negotiated(&tap.link, 0);
+	assert_true(open_name("lo", 1) < 0);
+	assert_true(open_name("nowhere", 1) < 0);
+}
+
+#define TEST(name, function)                     \
+	{                                        \
+		name, function, NULL, NULL, NULL \
+	}
+
+static const struct CMUnitTest tests[] = {
+	TEST("a tap as an open descriptor", by_descriptor),
+	TEST("descriptors of other things, and of taps of other kinds", other_descriptors),
+	TEST("a tap of several queues, attached as they are used", queues),
+	TEST("a tap of one queue", single),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("tap", tests, set_up, NULL);
+}
