@@ -596,9 +596,9 @@ static bool bad_headers(void)
 static bool bad_small_buffer(void)
 {
 	start_device(&dev, 0);
-	for (uint16_t i = 0; i < 5; i++) { /* one of many */
+	for (uint16_t i = 0; i < 5; i++) { /* others are behind it */
 		dev.queue[RX].desc[i] =
-			(struct vdesc){ (uint64_t)bufs, i == 2 ? 4 : 1000, D_WRITE, 0 };
+			(struct vdesc){ (uint64_t)bufs, i == 0 ? 4 : 1000, D_WRITE, 0 };
 		v_offer(&dev.queue[RX], i);
 	}
 	return needs_reset(RX);
