@@ -166,7 +166,7 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 		gather(p, in, room);
 		if (in->link.room >= room || (!merges && in->nr_heads > 0))
 			break;
-	} while (is_first && queue_enable_notifications(q));
+	} while (is_first && !n->dev.is_broken && queue_enable_notifications(q));
 	if (n->dev.is_broken || in->link.room < HEAD ||
 	    (!is_first && merges && in->link.room < room)) {
 		give_back(p, in);

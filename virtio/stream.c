@@ -14,8 +14,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define RETRY_MS 500
-#define STALL_NS 5000000000u
+#define RETRY_MS  500
+#define SAID_MOST 10 /* times that it is said: the other end may do this for ever */
+#define STALL_NS  5000000000u
 
 static void stream_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
 static int stream_send(struct link *link, unsigned queue, struct link_out *out);
@@ -59,7 +60,9 @@ static void lose(struct stream *s, int err, const char *why)
 {
 	if (s->fd < 0)
 		return;
-	fail(err, "%s: %s: %s; frames are dropped until it is back", s->link.name, s->path, why);
+	if (s->nr_lost++ < SAID_MOST)
+		fail(err, "%s: %s: %s; frames are dropped until it is back", s->link.name, s->path,
+		     why);
 	s->link.is_up = false;
 	shutdown(s->fd, SHUT_RDWR);
 	loop_file_replace(s->link.loop, s->file, -1);
@@ -87,7 +90,8 @@ static void on_retry(struct op *op, int res)
 	}
 	s->left = s->skip = s->nr_length = 0;
 	s->link.is_up = true;
-	note("%s: %s: is back", s->link.name, s->path);
+	if (s->nr_lost <= SAID_MOST)
+		note("%s: %s: is back", s->link.name, s->path);
 	s->link.up(s->link.owner);
 }
 

@@ -11,8 +11,9 @@
 struct stream {
 	struct link link;
 	const char *path;
-	int fd, file;	 /* fd -1: not connected */
-	unsigned nr_ops; /* under way */
+	int fd, file;	  /* fd -1: not connected */
+	unsigned nr_ops;  /* under way */
+	unsigned nr_lost; /* connections */
 	bool is_timing;
 	struct op retry_op;
 	struct __kernel_timespec retry;

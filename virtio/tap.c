@@ -75,6 +75,16 @@ static int tap_send(struct link *link, unsigned queue, struct link_out *out)
 	return 0;
 }
 
+static int refused(struct tap *t, const char *what)
+{
+	const int err = -errno;
+
+	if (!t->is_warned)
+		fail(err, "%s: %s; this is said once", t->link.name, what);
+	t->is_warned = true;
+	return err;
+}
+
 /* The kernel cuts up and sums for the driver what the driver did not take on itself. */
 static void tap_negotiated(struct link *link, uint64_t features)
 {
@@ -97,7 +107,7 @@ static void tap_negotiated(struct link *link, uint64_t features)
 	/* Of the device, so one queue says it for all. A frame that comes cut otherwise is dropped.
 	 */
 	if (ioctl(t->fds[0], TUNSETOFFLOAD, offloads))
-		fail(-errno, "%s: TUNSETOFFLOAD", link->name);
+		refused(t, "TUNSETOFFLOAD");
 }
 
 /* The kernel sends frames to attached queues only. */
@@ -112,7 +122,7 @@ static int tap_set_queues(struct link *link, unsigned nr)
 								   : IFF_DETACH_QUEUE) };
 
 		if (ioctl(t->fds[queue], TUNSETQUEUE, &ifr))
-			return fail(-errno, "%s: TUNSETQUEUE", link->name);
+			return refused(t, "TUNSETQUEUE");
 		t->nr_attached = attaches ? queue + 1 : queue;
 	}
 	return 0;

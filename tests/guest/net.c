@@ -596,8 +596,11 @@ static bool bad_headers(void)
 static bool bad_small_buffer(void)
 {
 	start_device(&dev, 0);
-	dev.queue[RX].desc[0] = (struct vdesc){ (uint64_t)bufs, 4, D_WRITE, 0 };
-	v_offer(&dev.queue[RX], 0);
+	for (uint16_t i = 0; i < 5; i++) { /* others are behind it */
+		dev.queue[RX].desc[i] =
+			(struct vdesc){ (uint64_t)bufs, i == 0 ? 4 : 1000, D_WRITE, 0 };
+		v_offer(&dev.queue[RX], i);
+	}
 	return needs_reset(RX);
 }
 
