@@ -518,6 +518,12 @@ static int add_kick(struct virtio_device *dev, unsigned queue, int fd)
 	return k->file < 0 ? k->file : 0;
 }
 
+static int no_file(const struct virtio_device *dev, int err)
+{
+	return fail(err, "%s: registering an eventfd for each queue ('ulimit -n' limits how many)",
+		    dev->name);
+}
+
 int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd,
 		const int *kick_fds)
 {
@@ -529,11 +535,11 @@ int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wa
 	dev->notify_turn.end = notify;
 	dev->wake_file = loop_file(loop, wake_fd);
 	if (dev->wake_file < 0)
-		return fail(dev->wake_file, "registering an eventfd");
+		return no_file(dev, dev->wake_file);
 	dev->wake_fd = wake_fd;
 	for (unsigned i = 0; i < dev->nr_queues && !err; i++)
 		err = add_kick(dev, i, kick_fds[i]);
-	return err ? fail(err, "registering an eventfd") : 0;
+	return err ? no_file(dev, err) : 0;
 }
 
 void virtio_listen(struct virtio_device *dev)
