@@ -31,8 +31,13 @@ static void drop_descriptors(struct connection *c)
 	c->fds.nr = 0;
 }
 
+/*
+ * The client sees its end at once by the shutdown: Linux 6.1 keeps a file that was taken out of the
+ * ring's table until all requests that were made before have ended.
+ */
 static void close_connection(struct connection *c)
 {
+	shutdown(c->fd, SHUT_RDWR);
 	drop_descriptors(c);
 	must(loop_file_replace(c->server->loop, c->file, -1) == 0);
 	close(c->fd);
@@ -279,6 +284,7 @@ static void on_refused(struct op *op, int res)
 	struct server *s = container_of(op, struct server, refused_op);
 
 	(void)res; /* what it said is not listened to */
+	shutdown(s->refused_fd, SHUT_RDWR); /* as in close_connection() */
 	loop_file_replace(s->loop, s->refused_file, -1);
 	close(s->refused_fd);
 	accept_next(s);

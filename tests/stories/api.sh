@@ -29,9 +29,16 @@ stop() {
 }
 trap '[ -z "$pid" ] || kill -KILL "$pid"; rm -rf "$T"' EXIT
 
-# Sends bytes, printf's way, and takes what comes until the server closes.
+# Sends $T/in and takes what comes until the server closes, which it does.
+converse() {
+	timeout 60 socat -t 100 - "UNIX-CONNECT:$SOCKET" < "$T/in" > "$T/out" 2>> "$T/err" ||
+		[ $? -ne 124 ] || is_wrong "the server did not close the connection"
+}
+
+# Bytes, printf's way.
 raw() {
-	printf "$1" | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+	printf "$1" > "$T/in"
+	converse
 }
 
 request() {
@@ -44,7 +51,8 @@ request() {
 
 # ask METHOD PATH [BODY]
 ask() {
-	request "$@" | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+	request "$@" > "$T/in"
+	converse
 }
 
 # The answer, byte for byte.
