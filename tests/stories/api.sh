@@ -461,6 +461,16 @@ ends_with 0
 wait
 awk 'BEGIN { for (i = 0; i < 64 * 16; i++) printf "%063d\n", i }' | cmp -s - "$T/serial" || is_wrong "the output is not whole"
 
+story "connections that are closed are gone, also while a guest runs"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+for i in $(seq 30); do
+	ask GET /version
+done
+holds [ "$(grep -c "$SOCKET" /proc/net/unix)" -lt 10 ]
+stop
+
 story "events tell each state, the reason and the exit code, until the end"
 serve
 request GET /events | socat -t 30 - "UNIX-CONNECT:$SOCKET,shut-none" > "$T/events" &
