@@ -21,7 +21,6 @@
 #define OUT_SIZE   (HTTP_HEAD_MAX + API_BODY_MAX)
 
 static void serve(struct connection *c);
-static void on_refused(struct op *op, int res);
 
 static void drop_descriptors(struct connection *c)
 {
@@ -34,7 +33,6 @@ static void drop_descriptors(struct connection *c)
 static void close_connection(struct connection *c)
 {
 	drop_descriptors(c);
-	must(loop_file_replace(c->server->loop, c->file, -1) == 0);
 	close(c->fd);
 	c->fd = -1;
 }
@@ -55,8 +53,7 @@ static void receive(struct connection *c)
 				      .msg_control = c->control,
 				      .msg_controllen = sizeof(c->control) };
 	sqe = loop_sqe(c->server->loop);
-	io_uring_prep_recvmsg(sqe, c->file, &c->message, MSG_CMSG_CLOEXEC);
-	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_prep_recvmsg(sqe, c->fd, &c->message, MSG_CMSG_CLOEXEC);
 	loop_prepared(sqe, &c->receive_op);
 }
 
@@ -101,9 +98,8 @@ static void send_rest(struct connection *c)
 {
 	struct io_uring_sqe *sqe = loop_sqe(c->server->loop);
 
-	io_uring_prep_send(sqe, c->file, c->out + c->out_sent, c->out_size - c->out_sent,
+	io_uring_prep_send(sqe, c->fd, c->out + c->out_sent, c->out_size - c->out_sent,
 			   MSG_NOSIGNAL);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &c->send_op);
 }
 
@@ -260,13 +256,9 @@ static void refuse(struct server *s, int fd)
 	send_now(fd, text, (size_t)n);
 	shutdown(fd, SHUT_WR);
 	s->refused_fd = fd;
-	if (loop_file_replace(s->loop, s->refused_file, fd)) {
-		on_refused(&s->refused_op, 0);
-		return;
-	}
 	sqe = loop_sqe(s->loop);
-	io_uring_prep_recv(sqe, s->refused_file, s->refused_input, sizeof(s->refused_input), 0);
-	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_IO_LINK;
+	io_uring_prep_recv(sqe, s->refused_fd, s->refused_input, sizeof(s->refused_input), 0);
+	sqe->flags |= IOSQE_IO_LINK;
 	loop_prepared(sqe, &s->refused_op);
 	s->moment = (struct __kernel_timespec){ .tv_nsec = REFUSED_MS * 1000000ll };
 	sqe = loop_sqe(s->loop);
@@ -279,7 +271,6 @@ static void on_refused(struct op *op, int res)
 	struct server *s = container_of(op, struct server, refused_op);
 
 	(void)res; /* what it said is not listened to */
-	loop_file_replace(s->loop, s->refused_file, -1);
 	close(s->refused_fd);
 	accept_next(s);
 }
@@ -291,8 +282,6 @@ static bool welcome(struct server *s, int fd)
 
 		if (c->fd >= 0)
 			continue;
-		if (loop_file_replace(s->loop, c->file, fd))
-			return false;
 		c->fd = fd;
 		c->is_events = c->is_last = c->is_waiting = false;
 		http_init(&c->http, c->in, HTTP_BUFFER(s->config.body_max), s->config.body_max);
@@ -363,9 +352,6 @@ static int make_connections(struct server *s)
 		c->out = at + in_size;
 		c->receive_op.done = on_received;
 		c->send_op.done = on_sent;
-		c->file = loop_file(s->loop, s->fd); /* keeps the place */
-		if (c->file < 0)
-			return c->file;
 	}
 	return 0;
 }
@@ -380,10 +366,7 @@ static int open_server(struct server *s)
 	if (err)
 		return err;
 	s->file = loop_file(s->loop, s->fd);
-	s->refused_file = loop_file(s->loop, s->fd); /* keeps the place */
-	if (s->file < 0 || s->refused_file < 0)
-		return s->file < 0 ? s->file : s->refused_file;
-	return make_connections(s);
+	return s->file < 0 ? s->file : make_connections(s);
 }
 
 static void say_ready(const struct server *s)

@@ -3,6 +3,10 @@
  * The API on a Unix socket: up to ten connections at once, carried by the loop, each with at most
  * one operation in flight. A request is answered before the next one of its connection is read; a
  * slow or vanished client holds its own connection and nothing else.
+ *
+ * Connections are not registered with the loop, as all else is: they come and go, and Linux 6.1
+ * keeps a file that has left the ring's table until every request made before has ended, even a
+ * guest's.
  */
 #ifndef API_SERVER_H
 #define API_SERVER_H
@@ -23,7 +27,7 @@ struct server_config {
 
 struct connection {
 	struct server *server;
-	int fd, file; /* fd -1: free; file: its place in the loop's table */
+	int fd; /* -1: free */
 	struct http http;
 	struct op receive_op, send_op;
 	struct msghdr message; /* of the receive that is in flight, and its parts */
@@ -46,7 +50,7 @@ struct server {
 	bool is_busy; /* a request is being done; its handler may let the loop go on */
 	struct op accept_op, retry_op, refused_op, metrics_op;
 	struct __kernel_timespec retry, moment, minute;
-	int refused_fd, refused_file; /* the client that found no room */
+	int refused_fd; /* of the client that found no room */
 	char refused_input[256];
 	struct connection connections[SERVER_CONNECTIONS];
 };

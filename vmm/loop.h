@@ -43,7 +43,7 @@ int loop_init(struct loop *loop);
 
 /*
  * Registers a descriptor, which stays the caller's and open; returns its index for the calls below,
- * or -errno. Operations go by registered files only.
+ * or -errno. Operations go by registered files only, but for the API's connections (api/server.h).
  */
 int loop_file(struct loop *loop, int fd);
 

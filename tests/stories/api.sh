@@ -29,9 +29,16 @@ stop() {
 }
 trap '[ -z "$pid" ] || kill -KILL "$pid"; rm -rf "$T"' EXIT
 
-# Sends bytes, printf's way, and takes what comes until the server closes.
+# Sends $T/in and takes what comes until the server closes, which it does.
+converse() {
+	timeout 60 socat -t 100 - "UNIX-CONNECT:$SOCKET" < "$T/in" > "$T/out" 2>> "$T/err" ||
+		[ $? -ne 124 ] || is_wrong "the server did not close the connection"
+}
+
+# Bytes, printf's way.
 raw() {
-	printf "$1" | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+	printf "$1" > "$T/in"
+	converse
 }
 
 request() {
@@ -44,7 +51,8 @@ request() {
 
 # ask METHOD PATH [BODY]
 ask() {
-	request "$@" | socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+	request "$@" > "$T/in"
+	converse
 }
 
 # The answer, byte for byte.
@@ -452,6 +460,16 @@ ended
 ends_with 0
 wait
 awk 'BEGIN { for (i = 0; i < 64 * 16; i++) printf "%063d\n", i }' | cmp -s - "$T/serial" || is_wrong "the output is not whole"
+
+story "connections that are closed are gone, also while a guest runs"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+for i in $(seq 30); do
+	ask GET /version
+done
+holds [ "$(grep -c "$SOCKET" /proc/net/unix)" -lt 10 ]
+stop
 
 story "events tell each state, the reason and the exit code, until the end"
 serve
