@@ -16,16 +16,6 @@
 #include "metrics.h"
 #include "../vmm/log.h"
 
-/* What a PATCH of a running microVM's device changes; NULL: stays as it is. */
-struct disk_update {
-	const char *id, *path;
-	const struct token_bucket *bytes, *ops;
-};
-struct net_update {
-	const char *id;
-	const struct token_bucket *rx_bytes, *rx_ops, *tx_bytes, *tx_ops;
-};
-
 /* The monitor's side. Those that return int: 0, or -errno with log_last_failure() saying why. */
 struct api_ops {
 	/* Builds the microVM and lets it run; a failure leaves nothing behind. */

@@ -127,6 +127,16 @@ bool config_cpus_is_ok(uint64_t cpus);
  */
 size_t config_cmdline(struct vm_config *config, const char *const *words, unsigned nr);
 
+/* What is to change of a device while the microVM runs; NULL: stays as it is. */
+struct disk_update {
+	const char *id, *path;
+	const struct token_bucket *bytes, *ops;
+};
+struct net_update {
+	const char *id;
+	const struct token_bucket *rx_bytes, *rx_ops, *tx_bytes, *tx_ops;
+};
+
 /* The words that name the root disk to the kernel, or "". */
 #define CONFIG_ROOT_SIZE 128u
 void config_root(const struct vm_config *config, char words[CONFIG_ROOT_SIZE]);

@@ -106,6 +106,18 @@ enum net_count {
 enum block_latency { BLOCK_READ, BLOCK_WRITE, BLOCK_LATENCIES };
 enum net_latency { NET_TAP_WRITE, NET_LATENCIES };
 
+static inline void latency_add(struct latency *l, uint64_t us)
+{
+	unsigned i = 0;
+
+	while (i < LATENCY_BUCKETS - 1 && us > 1ull << i)
+		i++;
+	l->buckets[i]++;
+	l->sum_us += us;
+	l->min_us = l->min_us == 0 || us < l->min_us ? us : l->min_us;
+	l->max_us = us > l->max_us ? us : l->max_us;
+}
+
 /* One device's; of a disk the first enumerations, of an interface the second. */
 struct device_counters {
 	uint64_t counts[NET_COUNTS];

@@ -93,6 +93,8 @@ static void complete(struct blk_request *r, int status)
 
 	r->is_in_flight = false;
 	b->nr_in_flight--;
+	b->counters.counts[BLOCK_EXECUTE_FAILS] += status == S_IOERR;
+	b->counters.counts[BLOCK_INVALID_REQS_COUNT] += status == S_UNSUPP;
 	b->has_progress = true;
 	loop_at_turn_end(b->dev.loop, &b->turn);
 	if (!b->is_stopping) {
@@ -113,6 +115,24 @@ static void warn(struct blk *b, const struct disk_io *io, int err)
 	     io->what == DISK_READ ? "reading" : "writing");
 }
 
+static void count(const struct blk_request *r)
+{
+	struct device_counters *c = &r->blk->counters;
+	const uint64_t us = (now_ns() - r->begun_ns) / 1000;
+
+	if (r->charge == 0) {
+		c->counts[BLOCK_FLUSH_COUNT] += r->io.what == DISK_FLUSH;
+	} else if (r->io.what == DISK_READ) {
+		c->counts[BLOCK_READ_COUNT]++;
+		c->counts[BLOCK_READ_BYTES] += r->charge;
+		latency_add(&c->latency[BLOCK_READ], us);
+	} else {
+		c->counts[BLOCK_WRITE_COUNT]++;
+		c->counts[BLOCK_WRITE_BYTES] += r->charge;
+		latency_add(&c->latency[BLOCK_WRITE], us);
+	}
+}
+
 static void on_done(struct disk_io *io, int err)
 {
 	struct blk_request *r = container_of(io, struct blk_request, io);
@@ -127,6 +147,8 @@ static void on_done(struct disk_io *io, int err)
 	}
 	if (err)
 		warn(b, io, err);
+	else
+		count(r);
 	complete(r, !err ? S_OK : err == -EOPNOTSUPP ? S_UNSUPP : S_IOERR);
 }
 
@@ -277,6 +299,7 @@ static bool is_allowed(struct blk *b, struct blk_request *r)
 	if (wait == 0)
 		return true;
 	b->held = r;
+	b->counters.counts[BLOCK_RATE_LIMITER_THROTTLED_EVENTS]++;
 	if (!b->is_timing) {
 		b->is_timing = true;
 		loop_timeout_ns(b->dev.loop, &b->timer_op, &b->timer, wait);
@@ -300,6 +323,7 @@ static void handle(struct blk *b, unsigned queue)
 	r->head = c->head;
 	r->is_in_flight = true;
 	r->io.done = on_done;
+	r->begun_ns = now_ns();
 	b->nr_in_flight++;
 	status = parse(b, r, c);
 	if (status != IN_PROGRESS)
@@ -323,6 +347,7 @@ static void blk_kick(struct virtio_device *dev, unsigned queue)
 {
 	struct blk *b = container_of(dev, struct blk, dev);
 
+	b->counters.counts[BLOCK_QUEUE_EVENT_COUNT]++;
 	queue_disable_notifications(&dev->queues[queue]);
 	b->is_polled[queue] = true;
 	take(b, queue);
@@ -367,6 +392,7 @@ static void on_timer(struct op *op, int res)
 	struct blk_request *r = b->held;
 
 	(void)res; /* -ETIME */
+	b->counters.counts[BLOCK_RATE_LIMITER_EVENT_COUNT]++;
 	b->is_timing = false;
 	b->held = NULL;
 	if (!r || !is_allowed(b, r))
@@ -465,14 +491,32 @@ int blk_attach(struct blk *b, struct loop *loop)
 	return disk_attach(&b->disk, loop);
 }
 
+/* 5.2.5.2: the driver is told of a new capacity, also where it is the old one. */
+static void tell_capacity(struct blk *b)
+{
+	const uint64_t capacity = b->disk.size / DISK_SECTOR;
+
+	virtio_config_set(&b->dev, offsetof(struct config, capacity), &capacity, sizeof(capacity));
+}
+
 void blk_resize(struct blk *b)
 {
-	uint64_t capacity;
+	if (disk_resize(&b->disk))
+		tell_capacity(b);
+}
 
-	if (!disk_resize(&b->disk))
-		return;
-	capacity = b->disk.size / DISK_SECTOR;
-	virtio_config_set(&b->dev, offsetof(struct config, capacity), &capacity, sizeof(capacity));
+int blk_update(struct blk *b, const char *path, const struct token_bucket *for_bytes,
+	       const struct token_bucket *for_ops)
+{
+	const int err = path ? disk_replace(&b->disk, path) : 0;
+
+	b->counters.counts[err ? BLOCK_UPDATE_FAILS : BLOCK_UPDATE_COUNT]++;
+	if (err)
+		return err;
+	limit_set(&b->limit, for_bytes, for_ops, now_ns());
+	if (path)
+		tell_capacity(b);
+	return 0;
 }
 
 /* What is in flight still uses all of it: then it goes with the process. */

@@ -9,6 +9,7 @@
 #define VIRTIO_BLK_H
 
 #include "../api/config.h"
+#include "../api/counters.h"
 #include "disk.h"
 #include "limit.h"
 #include "mmio.h"
@@ -21,6 +22,7 @@ struct blk_request {
 	uint8_t *status;  /* in guest memory */
 	uint32_t written; /* for the device area: the writable part's bytes */
 	uint64_t charge;  /* bytes for the rate limit */
+	uint64_t begun_ns;
 	struct iovec iov[QUEUE_MAX];
 };
 
@@ -45,6 +47,7 @@ struct blk {
 	struct op timer_op;
 	struct __kernel_timespec timer;
 	struct queue_chain chain; /* the one just popped */
+	struct device_counters counters;
 };
 
 /* Opens the disk. 0 or -errno, logged. `config` is borrowed. */
@@ -58,6 +61,14 @@ int blk_attach(struct blk *blk, struct loop *loop);
 
 /* The image may have another size now: tells the guest. On the loop's thread. */
 void blk_resize(struct blk *blk);
+
+/*
+ * While it runs, on the loop's thread: another image in the place of this one, or the same, which
+ * has grown (`path`, or NULL; borrowed), and other limits, where they are given. What is in flight
+ * ends on the old image. 0 or -errno, logged; then nothing has changed.
+ */
+int blk_update(struct blk *blk, const char *path, const struct token_bucket *for_bytes,
+	       const struct token_bucket *for_ops);
 
 /* At the end, when the loop runs no more, or where the device was not made in the end. Not opened:
  * nothing. */

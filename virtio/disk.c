@@ -657,6 +657,86 @@ int disk_attach(struct disk *d, struct loop *loop)
 	return err ? fail(err, "%s: registering it", d->config->path) : 0;
 }
 
+/* The lock first, by itself: the ring may hold the file for a while yet. */
+static void release(struct disk_file *file)
+{
+	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	if (file->fd >= 0) {
+		fcntl(file->fd, F_OFD_SETLK, &lock);
+		close(file->fd);
+	}
+	if (file->direct_fd >= 0)
+		close(file->direct_fd);
+	file->fd = file->direct_fd = -1;
+}
+
+static bool is_same_file(int a, int b)
+{
+	struct stat sa, sb;
+
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+	       sa.st_ino == sb.st_ino && sa.st_rdev == sb.st_rdev;
+}
+
+/* Opens `path` as the disk's image is open, and locks it, unless it is that image. */
+static int open_other(struct disk *d, const char *path, struct disk_file *file,
+		      struct overlay_base *size)
+{
+	const bool is_writer = !d->config->is_read_only;
+	const int flags = is_writer ? O_RDWR : O_RDONLY;
+	int err = disk_open_file(path, flags, &file->fd, size);
+
+	if (err)
+		return err;
+	if (size->size < DISK_SECTOR)
+		return fail(0, "%s: is empty", path);
+	if (is_same_file(file->fd, d->base.fd))
+		return 0;
+	err = disk_lock(file->fd, path, is_writer);
+	return !err && d->config->is_direct ? open_direct(file, path, flags) : err;
+}
+
+/* The new descriptors in the ring's places of the old ones. */
+static int put_in_place(struct disk *d, const struct disk_file *file)
+{
+	int err = loop_file_replace(d->loop, d->base.index, file->fd);
+
+	if (!err && file->direct_fd >= 0)
+		err = loop_file_replace(d->loop, d->base.direct_index, file->direct_fd);
+	if (err) /* as it was: these descriptors were taken before */
+		loop_file_replace(d->loop, d->base.index, d->base.fd);
+	return err;
+}
+
+int disk_replace(struct disk *d, const char *path)
+{
+	struct disk_file file = { .fd = -1, .direct_fd = -1 }, old = d->base;
+	struct overlay_base size = { 0 };
+	int err;
+
+	if (d->has_layer)
+		return fail(0, "%s: a disk with a layer keeps its image", path);
+	err = open_other(d, path, &file, &size);
+	if (!err && is_same_file(file.fd, d->base.fd)) {
+		close(file.fd); /* without a lock of its own */
+		disk_resize(d);
+		return 0;
+	}
+	if (!err)
+		err = put_in_place(d, &file);
+	if (err) {
+		release(&file);
+		return err;
+	}
+	d->base.fd = file.fd;
+	d->base.direct_fd = file.direct_fd;
+	d->size = size.size & ~(uint64_t)(DISK_SECTOR - 1);
+	name_serial(d);
+	release(&old);
+	return 0;
+}
+
 bool disk_resize(struct disk *d)
 {
 	struct overlay_base now = { 0 };
@@ -687,20 +767,6 @@ static void save_bitmap(struct disk *d)
 		ok = pwrite(d->layer.fd, block, OVERLAY_BLOCK, (off_t)at) == (ssize_t)OVERLAY_BLOCK;
 	if (!ok || fdatasync(d->layer.fd))
 		fail(-errno, "%s: what was not flushed is lost", d->config->overlay);
-}
-
-/* The lock first, by itself: the ring may hold the file for a while yet. */
-static void release(struct disk_file *file)
-{
-	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
-
-	if (file->fd >= 0) {
-		fcntl(file->fd, F_OFD_SETLK, &lock);
-		close(file->fd);
-	}
-	if (file->direct_fd >= 0)
-		close(file->direct_fd);
-	file->fd = file->direct_fd = -1;
 }
 
 void disk_close(struct disk *d, bool is_idle)

@@ -112,6 +112,13 @@ void disk_resume(struct disk *disk);
 bool disk_resize(struct disk *disk);
 
 /*
+ * Another image in the place of the present one, under the same rules; the same one, grown or not,
+ * is looked at again. Not with a layer. What is in flight ends where it began. 0 or -errno, logged;
+ * then nothing has changed.
+ */
+int disk_replace(struct disk *disk, const char *path);
+
+/*
  * When the loop runs no more: the layer's bitmap goes to its file. Blocks. The locks are given up
  * where nothing is in flight (is_idle); else they go with the ring, once it is done.
  */

@@ -81,6 +81,15 @@ void limit_init(struct limit *limit, const struct rate_limit *config, uint64_t n
 	bucket_init(&limit->ops, &config->ops, now_ns);
 }
 
+void limit_set(struct limit *limit, const struct token_bucket *bytes,
+	       const struct token_bucket *ops, uint64_t now_ns)
+{
+	if (bytes)
+		bucket_init(&limit->bytes, bytes, now_ns);
+	if (ops)
+		bucket_init(&limit->ops, ops, now_ns);
+}
+
 bool limit_is_off(const struct limit *limit)
 {
 	return is_off(&limit->bytes) && is_off(&limit->ops);

@@ -27,6 +27,10 @@ struct limit {
 /* Both buckets full. Times are in nanoseconds of any clock that only goes forward. */
 void limit_init(struct limit *limit, const struct rate_limit *config, uint64_t now_ns);
 
+/* New buckets, full, for those that are given; NULL: goes on as it is. Size or time 0: no limit. */
+void limit_set(struct limit *limit, const struct token_bucket *bytes,
+	       const struct token_bucket *ops, uint64_t now_ns);
+
 /* Whether there is no limit, so that no time need be asked for. */
 bool limit_is_off(const struct limit *limit);
 

@@ -842,6 +842,48 @@ void net_listen(struct net *n)
 		n->link->ops->listen(n->link);
 }
 
+void net_update(struct net *n, const struct net_update *u)
+{
+	limit_set(&n->rx_limit, u->rx_bytes, u->rx_ops, now_ns());
+	limit_set(&n->tx_limit, u->tx_bytes, u->tx_ops, now_ns());
+}
+
+void net_count(const struct net *n, struct device_counters *to)
+{
+	const struct net_counters *c = &n->counters;
+
+	*to = (struct device_counters){ .counts = {
+						[NET_NO_RX_AVAIL_BUFFER] = c->no_rx_avail_buffer,
+						[NET_NO_TX_AVAIL_BUFFER] = c->no_tx_avail_buffer,
+						[NET_RX_QUEUE_EVENT_COUNT] =
+							c->rx_queue_event_count,
+						[NET_RX_EVENT_RATE_LIMITER_COUNT] =
+							c->rx_event_rate_limiter_count,
+						[NET_RX_RATE_LIMITER_THROTTLED] =
+							c->rx_rate_limiter_throttled,
+						[NET_RX_TAP_EVENT_COUNT] = c->rx_tap_event_count,
+						[NET_RX_BYTES_COUNT] = c->rx_bytes_count,
+						[NET_RX_PACKETS_COUNT] = c->rx_packets_count,
+						[NET_RX_FAILS] = c->rx_fails,
+						[NET_RX_COUNT] = c->rx_count,
+						[NET_TAP_READ_FAILS] = c->tap_read_fails,
+						[NET_TAP_WRITE_FAILS] = c->tap_write_fails,
+						[NET_TX_BYTES_COUNT] = c->tx_bytes_count,
+						[NET_TX_MALFORMED_FRAMES] = c->tx_malformed_frames,
+						[NET_TX_FAILS] = c->tx_fails,
+						[NET_TX_COUNT] = c->tx_count,
+						[NET_TX_PACKETS_COUNT] = c->tx_packets_count,
+						[NET_TX_QUEUE_EVENT_COUNT] =
+							c->tx_queue_event_count,
+						[NET_TX_RATE_LIMITER_EVENT_COUNT] =
+							c->tx_rate_limiter_event_count,
+						[NET_TX_RATE_LIMITER_THROTTLED] =
+							c->tx_rate_limiter_throttled,
+						[NET_TX_SPOOFED_MAC_COUNT] =
+							c->tx_spoofed_mac_count,
+					} };
+}
+
 void net_close(struct net *n)
 {
 	if (n->link)

@@ -9,6 +9,7 @@
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
+#include "../api/counters.h"
 #include "limit.h"
 #include "link.h"
 #include "mmio.h"
@@ -108,6 +109,12 @@ int net_attach(struct net *net, struct loop *loop);
 
 /* Begins to hear driver and link. Once nothing can be refused any more. */
 void net_listen(struct net *net);
+
+/* While it runs, on the loop's thread: other limits, where they are given. */
+void net_update(struct net *net, const struct net_update *update);
+
+/* What was counted since the start, by the metrics' names. */
+void net_count(const struct net *net, struct device_counters *counters);
 
 /* At the end, when the loop runs no more; not opened: nothing. */
 void net_close(struct net *net);

@@ -321,8 +321,29 @@ static void on_count(void *arg, struct counters *counters)
 	vm_count(arg, counters);
 }
 
+static int on_disk_update(void *arg, const struct disk_update *update)
+{
+	return vm_update_disk(arg, update);
+}
+
+static int on_net_update(void *arg, const struct net_update *update)
+{
+	return vm_update_net(arg, update);
+}
+
+static void on_count_devices(void *arg, struct devices_counters *counters)
+{
+	vm_count_devices(arg, counters);
+}
+
 static const struct api_ops ops = {
-	.start = on_start, .pause = on_pause, .resume = on_resume, .count = on_count
+	.start = on_start,
+	.pause = on_pause,
+	.resume = on_resume,
+	.disk_update = on_disk_update,
+	.net_update = on_net_update,
+	.count = on_count,
+	.count_devices = on_count_devices,
 };
 
 static void on_changed(struct api *changed)

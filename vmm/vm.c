@@ -28,6 +28,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -553,6 +554,47 @@ void vm_count(struct vm *v, struct counters *c)
 			c->phase_us[i] = (uint64_t)(ms_between(PHASE_START, phases[i]) * 1000);
 			c->phase_cpu_us[i] = timeline_at(phases[i]).cpu_ns / 1000;
 		}
+}
+
+static struct blk *find_disk(struct vm *v, const char *id)
+{
+	for (unsigned i = 0; i < v->config->nr_disks; i++)
+		if (!strcmp(v->config->disks[i].id, id))
+			return &v->disks[i];
+	return NULL;
+}
+
+static struct net *find_net(struct vm *v, const char *id)
+{
+	for (unsigned i = 0; i < v->config->nr_nets; i++)
+		if (!strcmp(v->config->nets[i].id, id))
+			return &v->nets[i];
+	return NULL;
+}
+
+int vm_update_disk(struct vm *v, const struct disk_update *u)
+{
+	struct blk *b = find_disk(v, u->id);
+
+	return b ? blk_update(b, u->path, u->bytes, u->ops) : fail(-ENOENT, "disk %s", u->id);
+}
+
+int vm_update_net(struct vm *v, const struct net_update *u)
+{
+	struct net *n = find_net(v, u->id);
+
+	if (!n)
+		return fail(-ENOENT, "interface %s", u->id);
+	net_update(n, u);
+	return 0;
+}
+
+void vm_count_devices(const struct vm *v, struct devices_counters *counters)
+{
+	for (unsigned i = 0; i < v->config->nr_disks; i++)
+		counters->disks[i] = v->disks[i].counters;
+	for (unsigned i = 0; i < v->config->nr_nets; i++)
+		net_count(&v->nets[i], &counters->nets[i]);
 }
 
 int vm_run(const struct vm_config *config)

@@ -38,6 +38,13 @@ int vm_exit_code(const struct vm *vm);
 const char *vm_exit_words(const struct vm *vm);
 bool vm_is_rebooted(const struct vm *vm);
 
+/* While it runs: what is given changes. 0 or -errno, logged; then nothing has changed. */
+int vm_update_disk(struct vm *vm, const struct disk_update *update);
+int vm_update_net(struct vm *vm, const struct net_update *update);
+
+/* Fills in the devices' counters, in the order of the configuration. */
+void vm_count_devices(const struct vm *vm, struct devices_counters *counters);
+
 /* Fills in the monitor's counters. */
 void vm_count(struct vm *vm, struct counters *counters);
 

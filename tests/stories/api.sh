@@ -371,17 +371,47 @@ ends_with 3
 shows "Hello from ring 3"
 says "Successfully started microvm that was configured from one single json"
 
-story "drives that this mayfly has no device for are not passed over in silence"
-serve
-ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\"}"
-ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/text\"}"
+story "drives are the guest's disks, and the metrics count what it does with them"
+truncate -s 8M "$T/disk"
+serve --metrics-path "$T/metrics.disk"
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/blk.elf\",\"boot_args\":\"sectors=16384\"}"
+ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/disk\",\"cache_type\":\"Writeback\"}"
 is_done
 ask PUT /actions '{"action_type":"InstanceStart"}'
-refused "Start microvm error: this mayfly has no disks and networks yet"
+is_done
+ended
+ends_with 0
+holds [ "$(grep -c FAILED "$T/serial")" -eq 0 ]
+holds grep -qE '"block_a":\{.*"flush_count":[1-9].*"read_count":[1-9].*"write_count":[1-9]' "$T/metrics.disk"
+
+story "a drive of a running microVM gets another image, and gives the old one back"
+truncate -s 1M "$T/one" "$T/two"
+is_free() {
+	"$MAYFLY" run --kernel "$GUESTS/hello.elf" --disk "$1" > /dev/null 2>&1
+}
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
+ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/one\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+is_done
+holds eval '! is_free "$T/one"'
+ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/nowhere\"}"
+refused "Drive config error: $T/nowhere: No such file or directory (os error 2)"
+ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/two\",\"rate_limiter\":{\"ops\":{\"size\":10,\"refill_time\":100}}}"
+is_done
+holds is_free "$T/one"
+holds eval '! is_free "$T/two"'
+truncate -s 2M "$T/two"
+ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/two\"}"
+is_done
+ask GET /vm/config
+shows "\"path_on_host\":\"$T/two\""
+shows '"ops":{"size":10,'
 stop
 
 story "a start that failed leaves nothing behind: the next one succeeds"
 serve
+ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":true,\"path_on_host\":\"$T/one\"}"
 for i in 1 2 3 4 5 6 7 8; do
 	ask PUT /serial '{"serial_out_path":"/no/where"}'
 	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\",\"boot_args\":\"exit=9\"}"

@@ -99,6 +99,13 @@ int loop_file(struct loop *loop, int fd)
 	return (int)nr_fds++;
 }
 
+int loop_file_replace(struct loop *loop, int file, int fd)
+{
+	(void)loop;
+	fds[file] = fd;
+	return 0;
+}
+
 void loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
 		uint64_t offset)
 {
@@ -728,6 +735,44 @@ static void shrunk(void **state)
 }
 
 /* A reset: what waits ends at once, what is under way when it comes back, nothing goes on. */
+/* What the API does: the new image is read, the old one another's to lock, and a bad one changes
+ * nothing. */
+static void replaced(void **state)
+{
+	char other[160], none[160];
+	int fd;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	snprintf(none, sizeof(none), "%s.none", base_path);
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(ftruncate(fd, 50 * DISK_SECTOR), 0);
+	assert_int_not_equal(disk_replace(&disk, none), 0);
+	assert_int_equal(disk_lock(fd, other, true), 0);
+	assert_int_not_equal(disk_replace(&disk, other), 0); /* in use */
+	read_all();
+	close(fd);
+	assert_int_equal(disk_replace(&disk, other), 0);
+	assert_int_equal(disk.size, 50 * DISK_SECTOR);
+	for (unsigned i = 0; i < 50; i++) /* zeros */
+		sectors[i].zero = sectors[i].completed = sectors[i].submitted = 1;
+	for (unsigned at = 0; at < 48; at += 8)
+		assert_int_equal(once(DISK_READ, at, 8), 0);
+	fd = open(base_path, O_RDWR);
+	assert_int_equal(disk_lock(fd, base_path, true), 0);
+	close(fd);
+	assert_int_equal(truncate(other, 60 * DISK_SECTOR), 0);
+	assert_int_equal(disk_replace(&disk, other), 0); /* the same, grown */
+	assert_int_equal(disk.size, 60 * DISK_SECTOR);
+	close_disk();
+	unlink(other);
+
+	make(layer_path, false, DISK_CACHE_WRITEBACK);
+	assert_int_not_equal(disk_replace(&disk, base_path), 0);
+	close_disk();
+}
+
 static void stopped(void **state)
 {
 	(void)state;
@@ -875,6 +920,7 @@ int main(void)
 		{ "an error is one request's", errors, NULL, NULL, NULL },
 		{ "a flush that failed is made up for", failed_flush, NULL, NULL, NULL },
 		{ "an image that shrinks is an error and a new size", shrunk, NULL, NULL, NULL },
+		{ "another image in the place of the first", replaced, NULL, NULL, NULL },
 		{ "stopping ends every request", stopped, NULL, NULL, NULL },
 		{ "a damaged header is refused", hostile_headers, NULL, NULL, NULL },
 		{ "any bitmap is legal", hostile_bitmap, NULL, NULL, NULL },
