@@ -27,7 +27,7 @@ include tests/unit/unit.mk
 include tests/guest/guest.mk
 include bench/bench.mk
 
-.PHONY: all run test tests-built bench kernel rootfs check format install clean help deps run-deps
+.PHONY: all run test soak tests-built bench kernel rootfs check format install clean help deps run-deps
 all: $(BUILD)/mayfly ## build build/mayfly
 
 # Debian packages, and what for. `make run` needs the first group only.
@@ -73,6 +73,9 @@ test: deps ## install what is missing, build, and run all tests
 	@$(MAKE) --no-print-directory tests-built
 	@rootfs/kernel > /dev/null
 	@tests/run
+
+soak: tests-built ## the long tests: a disk's monitor killed 50 times under a writing Linux guest
+	@tests/run soak
 
 tests-built: all guests $(BUILD)/tests/mayfly-san $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
 

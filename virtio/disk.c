@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -538,6 +539,24 @@ static int open_unnamed(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* That there is a new file of this name is on the disk too: what is flushed into it will count. */
+static int sync_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[PATH_MAX];
+	int fd, err = 0;
+
+	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path + 1) : 1,
+		 slash ? path : ".");
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 static int open_layer(struct disk *d, const struct overlay_base *base)
 {
 	const char *path = d->config->overlay;
@@ -550,6 +569,8 @@ static int open_layer(struct disk *d, const struct overlay_base *base)
 		return err;
 	if (layer.size == 0)
 		err = overlay_empty(d->layer.fd, base);
+	if (!err && layer.size == 0)
+		err = sync_folder(path);
 	if (err)
 		return fail(err, "%s: making a layer", path);
 	err = overlay_open(&d->overlay, d->layer.fd, path, base);

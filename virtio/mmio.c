@@ -521,6 +521,12 @@ static int listen_to(struct virtio_device *dev, unsigned queue, int fd)
 	return 0;
 }
 
+static int no_file(const struct virtio_device *dev, int err)
+{
+	return fail(err, "%s: registering an eventfd for each queue ('ulimit -n' limits how many)",
+		    dev->name);
+}
+
 int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd,
 		const int *kick_fds)
 {
@@ -533,9 +539,9 @@ int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wa
 	dev->notify_turn.end = notify;
 	dev->wake_file = loop_file(loop, wake_fd);
 	if (dev->wake_file < 0)
-		return fail(dev->wake_file, "registering an eventfd");
+		return no_file(dev, dev->wake_file);
 	loop_read(loop, &dev->wake_op, dev->wake_file, &dev->wake_count, sizeof(dev->wake_count));
 	for (unsigned i = 0; i < dev->nr_queues && !err; i++)
 		err = listen_to(dev, i, kick_fds[i]);
-	return err ? fail(err, "registering an eventfd") : 0;
+	return err ? no_file(dev, err) : 0;
 }

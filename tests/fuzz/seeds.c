@@ -136,14 +136,52 @@ static void seed_net(void)
 	seed("peer", peer, sizeof(peer));
 }
 
+/* One read and one write on a disk, with and without a layer; see struct head in tests/fuzz/blk.c.
+ */
+static void seed_blk(void)
+{
+	struct {
+		uint8_t features, shift, has_layer, unused;
+		uint16_t desc, driver, device, more[3];
+		uint8_t steps[64][4];
+		struct {
+			uint64_t addr;
+			uint32_t len;
+			uint16_t flags, next;
+		} ring[8];
+		uint16_t driver_area[32];
+		struct {
+			uint32_t type, reserved;
+			uint64_t sector;
+		} headers[2];
+	} d = {
+		.features = 0x30,
+		.shift = 3,
+		.driver = 128,
+		.device = 1024,
+		.more = { 2048, 2304, 2560 },
+		.steps = { { 1 }, { 3, 1 }, { 5 }, { 3, 2 }, { 5 }, { 7, 8 } },
+		.ring = { { 192, 16, 1, 1 },
+			  { 4096, 512, 3, 2 },
+			  { 700, 1, 2, 0 },
+			  { 208, 16, 1, 4 },
+			  { 4096, 1024, 1, 5 },
+			  { 701, 1, 2, 0 } },
+		.driver_area = { 0, 2, 0, 3 },
+		.headers = { { 0, 0, 5 }, { 1, 0, 9 } },
+	};
+
+	seed("plain", &d, sizeof(d));
+	d.has_layer = 1;
+	seed("layer", &d, sizeof(d));
+}
+
 static const struct {
 	const char *name;
 	void (*write)(void);
 } fuzzers[] = {
-	{ "image", seed_image },
-	{ "serial", seed_serial },
-	{ "queue", seed_queue },
-	{ "net", seed_net },
+	{ "image", seed_image }, { "serial", seed_serial }, { "queue", seed_queue },
+	{ "net", seed_net },	 { "blk", seed_blk },
 };
 
 int main(int argc, char **argv)

@@ -59,4 +59,19 @@ ends_with 121 # it has no init
 shows "root=/dev/vda ro"
 shows "VFS: Mounted root (ext4 filesystem) readonly on device 254:0"
 
+story "Linux: Debian's stock kernel finds two disks, whose driver mayfly's init loads, writes one and reads it again past its cache"
+truncate -s 16M "$T/raw"
+# shellcheck disable=SC2016
+mayfly run --timeout 200s --kernel "$MAYFLY_STOCK/vmlinux" --initrd "$MAYFLY_INITRD" --cpus 2 --disk "$T/raw" --disk "$IMAGE,ro" \
+	-- sh -c 'set -e
+	cat /sys/block/vda/size /sys/block/vdb/ro
+	seq 1 1000000 | dd of=/dev/vda bs=64k conv=fsync 2> /dev/null
+	echo 3 > /proc/sys/vm/drop_caches
+	seq 1 1000000 | cmp -n 6888896 - /dev/vda && echo same'
+ends_with 0
+prints "32768
+1
+same"
+seq 1 1000000 | cmp -s -n 6888896 - "$T/raw" || is_wrong "the image holds something else"
+
 the_end

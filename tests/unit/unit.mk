@@ -45,14 +45,19 @@ $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
 $(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
 $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c vmm/mem.c vmm/log.c,-luring -lpthread))
 $(eval $(call unit,disk,virtio/disk.c virtio/overlay.c vmm/log.c))
+$(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/overlay.c vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,limit,virtio/limit.c))
 $(eval $(call unit,frame,virtio/frame.c))
 $(eval $(call unit,tap,virtio/tap.c vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
+BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/overlay.c virtio/limit.c \
+	vmm/mem.c vmm/log.c
+$(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
 $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
 $(eval $(call fuzz,net,$(NET_SOURCES)))
 $(eval $(call fuzz,queue,virtio/queue.c vmm/mem.c vmm/log.c))
+$(eval $(call fuzz,blk,$(BLK_SOURCES)))
 
 $(BUILD)/tests/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -67,8 +72,7 @@ $(BUILD)/tests/obj-san/%.o: %.c
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(FUZZ_CC) $(UNIT_CFLAGS) -Wno-gnu-variable-sized-type-not-at-end $(UNIT_SAN) -fsanitize=fuzzer-no-link \
-		-c -o $@ $<
+	@$(FUZZ_CC) $(UNIT_CFLAGS) -Wno-gnu-variable-sized-type-not-at-end $(UNIT_SAN) -fsanitize=fuzzer-no-link -c -o $@ $<
 
 $(UNIT_TESTS:%=$(BUILD)/tests/unit/%):
 	@mkdir -p $(@D)
