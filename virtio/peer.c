@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define STALL_NS    50000000u
+#define STALL_NS    200000000u
 #define SEND_BUFFER (4 << 20) /* the host's net.core.wmem_max may make less of it */
 
 static void peer_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
@@ -310,7 +310,7 @@ static int open_all(struct peer *p)
 		return fail(0, "peer=%s: the path is too long for sockets in it", p->path);
 	if (mkdir(p->path, 0700) && errno != EEXIST)
 		return fail(-errno, "peer=%s: making the folder", p->path);
-	p->watch_fd = inotify_init1(IN_CLOEXEC);
+	p->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (p->watch_fd < 0)
 		return fail(-errno, "inotify_init1; sysctl fs.inotify.max_user_instances");
 	if (inotify_add_watch(p->watch_fd, p->path, IN_MOVED_TO | IN_ONLYDIR) < 0)
