@@ -26,6 +26,7 @@ LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-
 include tests/unit/unit.mk
 include tests/guest/guest.mk
 include bench/bench.mk
+include kmod/kmod.mk
 
 .PHONY: all run test tests-built bench kernel rootfs check format install clean help deps run-deps
 all: $(BUILD)/mayfly ## build build/mayfly
@@ -43,6 +44,8 @@ DEPS += clang libclang-rt-14-dev                            # make fuzz
 DEPS += clang-format clang-tidy cppcheck                    # make check
 DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs        # make rootfs
 DEPS += gnuplot-nox                                         # plots of the benchmarks
+# make kmod: headers of the very kernel that rootfs/stock fetches. Asked for only when needed.
+KMOD_DEPS = $(or $(HEADERS_PACKAGE),linux-headers-cloud-amd64)
 
 # install,PACKAGES: those of them that are not there; and cJSON, of which Debian has no static library.
 define install
@@ -60,7 +63,7 @@ define install
 endef
 
 deps: ## install the Debian packages that are missing
-	$(call install,$(DEPS))
+	$(call install,$(DEPS) $(KMOD_DEPS))
 
 run-deps:
 	$(call install,$(RUN_DEPS))
