@@ -14,7 +14,7 @@
 
 /* ---- page walk (SDM, Paging) */
 
-enum { WALK_WRITE = 1, WALK_USER = 2 };
+enum { WALK_WRITE = 1, WALK_USER = 2, WALK_CHECKED = 4 /* rights, by the CPU */ };
 
 /* Page-fault error code. */
 #define PF_PRESENT 1u
@@ -49,6 +49,8 @@ static bool is_allowed(u64 rights, u32 want)
 {
 	const bool is_user = want & WALK_USER;
 
+	if (want & WALK_CHECKED)
+		return true;
 	if (is_user && !(rights & PTE_USER))
 		return false;
 	if (want & WALK_WRITE && !(rights & PTE_WRITABLE))
@@ -284,13 +286,13 @@ static int fetch(struct vcpu *v, struct insn *i, u64 rip)
 	const u64 base = i->is_64 ? 0 : state_seg_base(SEG_CS), linear = base + rip;
 	const unsigned first = min_t(unsigned, INSN_MAX, PAGE_SIZE - offset_in_page(linear));
 	u32 error;
-	int r = copy_linear(v, linear, i->bytes, first, WALK_USER * (state_cpl() == 3), &error);
+	int r = copy_linear(v, linear, i->bytes, first, WALK_CHECKED, &error);
 
 	if (r != RESUME)
 		return r;
 	i->n = first;
 	if (first < INSN_MAX && copy_linear(v, linear + first, i->bytes + first, INSN_MAX - first,
-					    WALK_USER * (state_cpl() == 3), &error) == RESUME)
+					    WALK_CHECKED, &error) == RESUME)
 		i->n = INSN_MAX;
 	return RESUME;
 }
@@ -451,12 +453,10 @@ int exit_mmio(struct vcpu *v)
 	if (r < 0)
 		return r;
 	a->split = min_t(unsigned, a->size, PAGE_SIZE - offset_in_page(linear));
-	/* The CPU has checked the rights; tables that changed since make it look again. */
-	r = walk(v, linear, 0, &a->gpa[0], &error);
+	/* Tables that changed since the exit make the CPU look again. */
+	r = walk(v, linear, WALK_CHECKED, &a->gpa[0], &error);
 	if (r == RESUME && a->split < a->size)
-		r = walk(v, linear + a->split, 0, &a->gpa[1], &error);
-	if (r == EXIT && error & PF_PRESENT)
-		return exit_internal_error(v, KVM_INTERNAL_ERROR_EMULATION);
+		r = walk(v, linear + a->split, WALK_CHECKED, &a->gpa[1], &error);
 	if (r != RESUME)
 		return r == EXIT ? RESUME : r;
 	return mmio_next(v);
