@@ -27,6 +27,7 @@ include tests/unit/unit.mk
 include tests/guest/guest.mk
 include bench/bench.mk
 include kmod/kmod.mk
+include tests/kmod/kmod.mk
 
 .PHONY: all run test tests-built bench kernel rootfs check format install clean help deps run-deps
 all: $(BUILD)/mayfly ## build build/mayfly

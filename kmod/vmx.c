@@ -8,6 +8,7 @@
 
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
+#include <linux/namei.h>
 #include <linux/platform_device.h>
 #include <linux/reboot.h>
 #include <asm/intel_pt.h>
@@ -303,15 +304,12 @@ int vmx_get(void)
 	/* CPUs neither come nor go meanwhile; what the hotplug callbacks do fits to `users`. */
 	cpus_read_lock();
 	mutex_lock(&users_lock);
-	if (users++ == 0) {
+	if (users++ == 0)
 		on_each_cpu(turn_on, &err, 1);
-		if (err) {
-			vmx_off_everywhere();
-			users--;
-			pr_err_ratelimited("%s\n", why_not(err));
-		} else {
-			cpu_emergency_register_virt_callback(vmxoff);
-		}
+	if (err) {
+		vmx_off_everywhere();
+		users--;
+		pr_err_ratelimited("%s\n", why_not(err));
 	}
 	mutex_unlock(&users_lock);
 	cpus_read_unlock();
@@ -322,10 +320,8 @@ void vmx_put(void)
 {
 	cpus_read_lock();
 	mutex_lock(&users_lock);
-	if (--users == 0) {
-		cpu_emergency_unregister_virt_callback(vmxoff);
+	if (--users == 0)
 		vmx_off_everywhere();
-	}
 	mutex_unlock(&users_lock);
 	cpus_read_unlock();
 }
@@ -408,6 +404,21 @@ static int alloc_regions(void)
 	return 0;
 }
 
+/*
+ * Linux has one place for whoever ends virtualization in a panic or kexec, and KVM takes it while it
+ * is loaded. Two cannot share it; with a kernel whose KVM is built in, neither can we.
+ */
+static int refuse_beside_kvm(void)
+{
+	struct path path;
+
+	if (kern_path("/sys/module/kvm_intel", 0, &path))
+		return 0;
+	path_put(&path);
+	pr_err("kvm_intel is loaded: 'rmmod kvm_intel' first\n");
+	return -EBUSY;
+}
+
 static int watch_sleep(void)
 {
 	int err = platform_driver_register(&driver);
@@ -425,6 +436,8 @@ int vmx_init(u32 slice)
 	int err = check_cpu(slice);
 
 	if (!err)
+		err = refuse_beside_kvm();
+	if (!err)
 		err = alloc_regions();
 	if (err)
 		goto err_regions;
@@ -438,6 +451,7 @@ int vmx_init(u32 slice)
 	err = watch_sleep();
 	if (err)
 		goto err_reboot;
+	cpu_emergency_register_virt_callback(vmxoff);
 	return 0;
 
 err_reboot:
@@ -451,6 +465,7 @@ err_regions:
 
 void vmx_fini(void)
 {
+	cpu_emergency_unregister_virt_callback(vmxoff);
 	platform_device_unregister(device);
 	platform_driver_unregister(&driver);
 	unregister_reboot_notifier(&reboot_block);
