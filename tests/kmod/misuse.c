@@ -259,7 +259,7 @@ static void interrupts(void)
 	close(file);
 }
 
-static void set(uint64_t *where, uint64_t value, struct kvm_sregs *s)
+static void set(__u64 *where, uint64_t value, struct kvm_sregs *s)
 {
 	const uint64_t before = *where;
 
