@@ -452,9 +452,9 @@ static int fuzz(unsigned long calls, uint64_t seed)
 	pthread_t thread;
 
 	test("random calls from two threads come back");
+	machine_init(&m);
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
-	machine_init(&m);
 	for (size_t i = 0; i < DATA_SIZE; i++)
 		m.data[i] = (uint8_t)random_number(&f[0]);
 	for (size_t i = CODE_GPA; i < 0x4000; i++)
