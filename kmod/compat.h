@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Every difference between the kernels that mayfly.ko is built for: 6.1 (Debian 12, the one that is
- * tested), 6.6 and 6.12 (not tested yet). Nothing else in kmod/ asks for a version.
+ * Every difference between the kernels that mayfly.ko is built for. Nothing else in kmod/ asks for
+ * a version. README.md says which kernels are tested.
  */
 #ifndef KMOD_COMPAT_H
 #define KMOD_COMPAT_H
@@ -24,7 +24,12 @@
 
 #ifndef __ASSEMBLY__
 #include <linux/eventfd.h>
-#include <linux/hrtimer.h>
+#include <linux/kvm.h>
+#include <linux/rcupdate.h>
+#include <linux/smp.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#include <trace/events/ipi.h> /* smp_send_reschedule() traces */
+#endif
 
 static inline void eventfd_kick(struct eventfd_ctx *ctx)
 {
@@ -32,6 +37,24 @@ static inline void eventfd_kick(struct eventfd_ctx *ctx)
 	eventfd_signal(ctx, 1);
 #else
 	eventfd_signal(ctx);
+#endif
+}
+
+static inline bool run_wants_exit(const struct kvm_run *run)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+	return READ_ONCE(run->immediate_exit);
+#else
+	return READ_ONCE(run->immediate_exit__unsafe);
+#endif
+}
+
+static inline void rcu_note_guest(void)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	rcu_virt_note_context_switch(raw_smp_processor_id());
+#else
+	rcu_virt_note_context_switch();
 #endif
 }
 #endif

@@ -167,8 +167,8 @@ static void fill(struct kvm_cpuid_entry2 *e, unsigned leaf, u32 index)
 }
 
 /*
- * KVM's name: without it Linux gives up the x2APIC where no interrupt remapping is. No feature of
- * KVM's is offered but the one that says that port 0x80 need not be written for a delay.
+ * KVM's name: without it Linux gives up the x2APIC where no interrupt remapping is. Of KVM's
+ * features there are the clock, and that port 0x80 need not be written for a delay.
  */
 static u32 fill_hypervisor(struct kvm_cpuid_entry2 *e)
 {
@@ -177,7 +177,9 @@ static u32 fill_hypervisor(struct kvm_cpuid_entry2 *e)
 	memcpy(&e[0].ecx, "VMKV", 4);
 	memcpy(&e[0].edx, "M\0\0\0", 4);
 	e[1] = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF + 1,
-					  .eax = 1u << KVM_FEATURE_NOP_IO_DELAY };
+					  .eax = 1u << KVM_FEATURE_NOP_IO_DELAY |
+						 1u << KVM_FEATURE_CLOCKSOURCE2 |
+						 1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT };
 	return 2;
 }
 

@@ -30,6 +30,8 @@ static void raise_info(struct vcpu *v, u32 info, u32 error)
 {
 	v->fault_info = VALID | info;
 	v->fault_error = error;
+	/* Only INT1 has a length (SDM, Event Injection). */
+	v->fault_length = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
 }
 
 void raise(struct vcpu *v, u8 vector)

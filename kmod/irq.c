@@ -165,26 +165,22 @@ static int irqfd_deassign(struct vm *vm, const struct eventfd_ctx *eventfd, u32 
 int irq_irqfd(struct vm *vm, const struct kvm_irqfd *args)
 {
 	struct eventfd_ctx *eventfd;
-	struct fd f;
+	struct file *file;
 	int err;
 
 	if (args->flags & ~KVM_IRQFD_FLAG_DEASSIGN || args->gsi >= GSI_MAX || !vm->is_split)
 		return -EINVAL;
-	f = fdget(args->fd);
-	if (!f.file)
-		return -EBADF;
-	eventfd = eventfd_ctx_fileget(f.file);
-	if (IS_ERR(eventfd)) {
-		err = PTR_ERR(eventfd);
-	} else if (args->flags & KVM_IRQFD_FLAG_DEASSIGN) {
+	file = eventfd_fget(args->fd);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	eventfd = eventfd_ctx_fileget(file);
+	if (args->flags & KVM_IRQFD_FLAG_DEASSIGN)
 		err = irqfd_deassign(vm, eventfd, args->gsi);
+	else
+		err = irqfd_assign(vm, file, eventfd, args->gsi);
+	if (err || args->flags & KVM_IRQFD_FLAG_DEASSIGN)
 		eventfd_ctx_put(eventfd);
-	} else {
-		err = irqfd_assign(vm, f.file, eventfd, args->gsi);
-		if (err)
-			eventfd_ctx_put(eventfd);
-	}
-	fdput(f);
+	fput(file);
 	return err;
 }
 

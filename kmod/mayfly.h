@@ -153,7 +153,7 @@ struct vcpu {
 	bool halted_if;
 	wait_queue_head_t wait;
 	u32 again_info, again_error, again_length; /* the event that an exit interrupted */
-	u32 fault_info, fault_error;		   /* the exception to raise */
+	u32 fault_info, fault_error, fault_length; /* the exception to raise */
 
 	int (*complete)(struct vcpu *v);
 	struct access access;
@@ -259,6 +259,10 @@ int cpuid_supported(struct kvm_cpuid2 __user *arg);
 int cpuid_set(struct vcpu *v, struct kvm_cpuid2 __user *arg);
 void cpuid_guest(struct vcpu *v, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
 u64 cpuid_xcr0(void); /* bits that a guest may have */
+
+/* clock.c */
+bool clock_set_system(struct vcpu *v, u64 value);
+bool clock_set_wall(struct vcpu *v, u64 value);
 
 /* lapic.c */
 #define LAPIC_GPA 0xfee00000ul

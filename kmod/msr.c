@@ -6,6 +6,7 @@
  */
 #include "mayfly.h"
 
+#include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 #include <asm/mtrr.h>
 
@@ -58,8 +59,6 @@ static const struct {
 	{ MSR_IA32_MCG_CAP, 0, false }, /* no banks of machine checks */
 	{ MSR_IA32_PERF_STATUS, 0, false },
 	{ MSR_IA32_DEBUGCTLMSR, 0, true },
-	{ MSR_IA32_LASTBRANCHFROMIP, 0, false },
-	{ MSR_IA32_LASTBRANCHTOIP, 0, false },
 };
 
 static bool is_canonical(u64 address)
@@ -184,6 +183,10 @@ bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 	case MSR_IA32_MCG_STATUS:
 		v->mcg_status = value;
 		return true;
+	case MSR_KVM_SYSTEM_TIME_NEW:
+		return clock_set_system(v, value);
+	case MSR_KVM_WALL_CLOCK_NEW:
+		return clock_set_wall(v, value);
 	}
 	for (i = 0; i < ARRAY_SIZE(constants); i++)
 		if (constants[i].index == index)

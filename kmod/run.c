@@ -6,6 +6,7 @@
  * IPI after it, which then ends the turn: nothing is missed. Read exits.c next.
  */
 #include "mayfly.h"
+#include "compat.h"
 
 #include <linux/context_tracking.h>
 #include <linux/hw_breakpoint.h>
@@ -79,7 +80,7 @@ static void inject_next(struct vcpu *v)
 	if (v->fault_info & VALID && v->again_info & VALID)
 		put_back(v);
 	if (v->fault_info & VALID)
-		inject(v->fault_info, v->fault_error, 0);
+		inject(v->fault_info, v->fault_error, v->fault_length);
 	else if (v->again_info & VALID)
 		inject(v->again_info, v->again_error, v->again_length);
 	else
@@ -241,7 +242,7 @@ static int enter(struct vcpu *v)
 	load_debug(v);
 	vtime_account_guest_enter();
 	if (!context_tracking_guest_enter())
-		rcu_virt_note_context_switch(raw_smp_processor_id());
+		rcu_note_guest();
 	swap_xcr0(v, true);
 	failed = cross(v);
 	swap_xcr0(v, false);
@@ -330,7 +331,7 @@ static int loop(struct vcpu *v)
 		v->complete = NULL;
 		result = complete(v);
 	}
-	if (result == RESUME && READ_ONCE(v->run->immediate_exit))
+	if (result == RESUME && run_wants_exit(v->run))
 		return -EINTR;
 	while (result == RESUME) {
 		if (signal_pending(current))

@@ -5,6 +5,7 @@
  * to the VM and no more.
  */
 #include "mayfly.h"
+#include "compat.h"
 
 #include <linux/anon_inodes.h>
 #include <linux/file.h>

@@ -213,6 +213,8 @@ static int check_cpu(u32 slice)
 	}
 	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL)
 		return refuse("Intel's name, by which it is known to obey the SDM");
+	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC))
+		return refuse("a TSC of constant pace");
 	err = choose_controls();
 	if (!err)
 		err = check_ept();
@@ -405,8 +407,8 @@ static int alloc_regions(void)
 }
 
 /*
- * Linux has one place for whoever ends virtualization in a panic or kexec, and KVM takes it while it
- * is loaded. Two cannot share it; with a kernel whose KVM is built in, neither can we.
+ * Linux has one place for whoever ends virtualization in a panic or kexec, and KVM takes it while
+ * it is loaded. Two cannot share it; with a kernel whose KVM is built in, neither can we.
  */
 static int refuse_beside_kvm(void)
 {

@@ -122,10 +122,12 @@ done
 holds [ "$(references)" -eq 0 ]
 
 for cpus in 1 2; do
-	story "the tuned kernel runs a job on $cpus CPUs"
-	on_mayfly --cpus $cpus --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" -- sh -c 'nproc; exit 7'
+	story "the tuned kernel runs a job on $cpus CPUs, and knows the year"
+	on_mayfly --cpus $cpus --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" -- \
+		sh -c 'nproc; date +%Y; exit 7'
 	ends_with 7
-	prints $cpus
+	prints "$cpus
+$(date +%Y)"
 done
 
 story "after all that the kernel has no complaint, and the module goes"
