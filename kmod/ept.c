@@ -50,7 +50,7 @@ static struct slot *slot_at(struct vm *vm, u64 gpa)
 {
 	unsigned i;
 
-	for (i = 0; i < SLOTS_MAX; i++) {
+	for (i = 0; i < vm->nr_slots; i++) {
 		struct slot *s = &vm->slots[i];
 
 		if (gpa >= s->gpa && gpa - s->gpa < s->size)
@@ -101,7 +101,7 @@ static bool zap_host(struct vm *vm, unsigned long start, unsigned long end, bool
 	bool any = false;
 	unsigned i;
 
-	for (i = 0; i < SLOTS_MAX; i++) {
+	for (i = 0; i < vm->nr_slots; i++) {
 		const struct slot s = vm->slots[i];
 		const unsigned long from = max(start, s.hva), to = min(end, s.hva + s.size);
 
@@ -465,6 +465,7 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 			    .size = r->memory_size,
 			    .hva = r->userspace_addr,
 			    .id = r->slot };
+	vm->nr_slots = max_t(unsigned, vm->nr_slots, s - vm->slots + 1);
 	vm->seq++;
 	if (old.size)
 		zap(vm, old.gpa, old.gpa + old.size, false);

@@ -193,10 +193,10 @@ static int exit_cr(struct vcpu *v)
 		ok = state_set_cr4(v, value);
 	} else if (access == 0 && cr == 8) {
 		ok = value <= 15;
-		v->lapic.tpr = ok ? value << 4 : v->lapic.tpr;
+		v->lapic.reg[REG_TPR] = ok ? value << 4 : v->lapic.reg[REG_TPR];
 	} else if (access == 1 && cr == 8) {
 		ok = true;
-		reg_write(v, reg, v->lapic.tpr >> 4);
+		reg_write(v, reg, v->lapic.reg[REG_TPR] >> 4);
 	} else {
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
 	}

@@ -119,7 +119,9 @@ static bool has_irqfd(const struct vm *vm, const struct eventfd_ctx *eventfd)
 {
 	const struct irqfd *irqfd;
 
-	list_for_each_entry(irqfd, &vm->irqfds, list) if (irqfd->eventfd == eventfd) return true;
+	list_for_each_entry(irqfd, &vm->irqfds, list)
+		if (irqfd->eventfd == eventfd)
+			return true;
 	return false;
 }
 
@@ -151,8 +153,7 @@ static int irqfd_deassign(struct vm *vm, const struct eventfd_ctx *eventfd, u32 
 {
 	struct irqfd *irqfd, *next;
 
-	list_for_each_entry_safe(irqfd, next, &vm->irqfds, list)
-	{
+	list_for_each_entry_safe(irqfd, next, &vm->irqfds, list) {
 		if (irqfd->eventfd == eventfd && irqfd->gsi == gsi) {
 			irqfd_free(irqfd);
 			vm->nr_irqfds--;
@@ -197,8 +198,7 @@ bool irq_kick(struct vm *vm, bool is_port, u64 address, unsigned length, u64 val
 	bool is_kick = false;
 
 	read_lock(&vm->io_lock);
-	list_for_each_entry(io, &vm->ioeventfds, list)
-	{
+	list_for_each_entry(io, &vm->ioeventfds, list) {
 		if (fits(io, is_port, address, length, value)) {
 			eventfd_kick(io->eventfd);
 			is_kick = true;
@@ -237,7 +237,9 @@ static int ioeventfd_assign(struct vm *vm, const struct ioeventfd *new)
 
 	if (vm->nr_ioeventfds >= IOEVENTFDS_MAX)
 		return -ENOSPC;
-	list_for_each_entry(io, &vm->ioeventfds, list) if (clash(io, new)) return -EEXIST;
+	list_for_each_entry(io, &vm->ioeventfds, list)
+		if (clash(io, new))
+			return -EEXIST;
 	copy = kmemdup(new, sizeof(*new), GFP_KERNEL_ACCOUNT);
 	if (!copy)
 		return -ENOMEM;
@@ -252,8 +254,7 @@ static int ioeventfd_deassign(struct vm *vm, const struct ioeventfd *old)
 {
 	struct ioeventfd *io;
 
-	list_for_each_entry(io, &vm->ioeventfds, list)
-	{
+	list_for_each_entry(io, &vm->ioeventfds, list) {
 		if (io->eventfd != old->eventfd || io->is_port != old->is_port ||
 		    io->address != old->address || io->length != old->length ||
 		    io->has_match != old->has_match || io->match != old->match)
@@ -297,9 +298,9 @@ void irq_fini(struct vm *vm)
 	struct irqfd *irqfd, *next_irqfd;
 	struct ioeventfd *io, *next_io;
 
-	list_for_each_entry_safe(irqfd, next_irqfd, &vm->irqfds, list) irqfd_free(irqfd);
-	list_for_each_entry_safe(io, next_io, &vm->ioeventfds, list)
-	{
+	list_for_each_entry_safe(irqfd, next_irqfd, &vm->irqfds, list)
+		irqfd_free(irqfd);
+	list_for_each_entry_safe(io, next_io, &vm->ioeventfds, list) {
 		list_del(&io->list);
 		eventfd_ctx_put(io->eventfd);
 		kfree(io);

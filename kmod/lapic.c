@@ -16,7 +16,6 @@
 /* Registers by number: the MSR less 0x800, the xAPIC's offset by 16. */
 #define REG_ID	     0x02
 #define REG_VERSION  0x03
-#define REG_TPR	     0x08
 #define REG_PPR	     0x0a
 #define REG_EOI	     0x0b
 #define REG_LDR	     0x0d
@@ -34,33 +33,22 @@
 #define REG_DIVIDE   0x3e
 #define REG_SELF_IPI 0x3f
 
+#define REGISTERS 0x40
+
 #define VERSION		0x50014u /* version 0x14, six entries of the vector table */
 #define SVR_ENABLED	(1u << 8)
-#define SVR_VALID	0x1ffu
+#define LVT_PENDING	(1u << 12)
 #define LVT_MASKED	(1u << 16)
 #define LVT_PERIODIC	(1u << 17)
 #define LVT_DEADLINE	(1u << 18)
 #define ICR_LOGICAL	(1u << 11)
 #define ICR_ASSERT	(1u << 14)
 #define ICR_LEVEL	(1u << 15)
-#define ICR_VALID	0xccfffu
 #define ESR_SEND_VECTOR (1u << 5)
 #define BROADCAST	0xffffffffu
 #define PERIOD_MIN	200000 /* ns: a guest does not keep a host CPU busy with its timer */
 
-enum { LVT_CMCI, LVT_TIMER, LVT_THERMAL, LVT_PMC, LVT_LINT0, LVT_LINT1, LVT_ERROR };
 enum mode { FIXED, LOWEST, SMI, RESERVED, NMI, INIT, STARTUP, EXTINT };
-
-/* What each entry of the vector table can hold (SDM, Local Vector Table). */
-static const u32 lvt_valid[] = {
-	[LVT_CMCI] = 0x107ff,  [LVT_TIMER] = 0x700ff, [LVT_THERMAL] = 0x107ff, [LVT_PMC] = 0x107ff,
-	[LVT_LINT0] = 0x1a7ff, [LVT_LINT1] = 0x1a7ff, [LVT_ERROR] = 0x100ff
-};
-
-static int lvt_of(unsigned reg)
-{
-	return reg == REG_CMCI ? LVT_CMCI : (int)reg - REG_TIMER + LVT_TIMER;
-}
 
 static int highest(const unsigned long *bits)
 {
@@ -80,7 +68,7 @@ static u32 ppr(const struct vcpu *v)
 	const int isr = highest(v->lapic.isr);
 	const u32 in_service = isr > 0 ? isr & 0xf0 : 0;
 
-	return (v->lapic.tpr & 0xf0) >= in_service ? v->lapic.tpr : in_service;
+	return (v->lapic.reg[REG_TPR] & 0xf0) >= in_service ? v->lapic.reg[REG_TPR] : in_service;
 }
 
 int lapic_pending(struct vcpu *v)
@@ -117,7 +105,7 @@ static void deliver(struct vcpu *v, enum mode mode, u8 vector)
 	switch (mode) {
 	case FIXED:
 	case LOWEST:
-		if (vector < 16 || !(READ_ONCE(v->lapic.svr) & SVR_ENABLED))
+		if (vector < 16 || !(READ_ONCE(v->lapic.reg[REG_SVR]) & SVR_ENABLED))
 			return;
 		set_bit(vector, v->lapic.irr);
 		break;
@@ -156,7 +144,8 @@ static void deliver_lowest(struct vm *vm, u32 dest, bool is_logical, u8 vector)
 	for (i = 0; i < VCPUS_MAX; i++) {
 		struct vcpu *v = smp_load_acquire(&vm->vcpus[(turn + i) % VCPUS_MAX]);
 
-		if (v && is_meant(v, dest, is_logical) && READ_ONCE(v->lapic.svr) & SVR_ENABLED) {
+		if (v && is_meant(v, dest, is_logical) &&
+		    READ_ONCE(v->lapic.reg[REG_SVR]) & SVR_ENABLED) {
 			deliver(v, FIXED, vector);
 			return;
 		}
@@ -199,7 +188,7 @@ static void send(struct vcpu *v, u32 low, u32 dest)
 	if (mode == INIT && (low & (ICR_LEVEL | ICR_ASSERT)) == ICR_LEVEL)
 		return; /* the end of an INIT: of no effect since the Pentium 4 */
 	if ((mode == FIXED || mode == LOWEST) && vector < 16)
-		v->lapic.esr |= ESR_SEND_VECTOR;
+		v->lapic.reg[REG_ESR] |= ESR_SEND_VECTOR;
 	else if (shorthand == 1)
 		deliver(v, mode, vector);
 	else if (shorthand)
@@ -228,7 +217,7 @@ static u64 ns_until(const struct vcpu *v, u64 deadline)
 
 static void fire(struct vcpu *v)
 {
-	const u32 lvt = READ_ONCE(v->lapic.lvt[LVT_TIMER]);
+	const u32 lvt = READ_ONCE(v->lapic.reg[REG_TIMER]);
 
 	if (!(lvt & LVT_MASKED))
 		deliver(v, FIXED, lvt & 0xff);
@@ -236,7 +225,7 @@ static void fire(struct vcpu *v)
 
 static bool is_deadline(const struct lapic *l)
 {
-	return (l->lvt[LVT_TIMER] & (LVT_DEADLINE | LVT_PERIODIC)) == LVT_DEADLINE;
+	return (l->reg[REG_TIMER] & (LVT_DEADLINE | LVT_PERIODIC)) == LVT_DEADLINE;
 }
 
 /* In an interrupt. Whoever changes the timer has cancelled it before. */
@@ -292,18 +281,20 @@ static void set_deadline(struct vcpu *v, u64 deadline)
 /* The bus clock has 1 GHz, so that a count is a nanosecond, divided as DIVIDE says. */
 static unsigned divisor_shift(const struct lapic *l)
 {
-	return (((l->divide & 3) | (l->divide >> 1 & 4)) + 1) & 7;
+	return (((l->reg[REG_DIVIDE] & 3) | (l->reg[REG_DIVIDE] >> 1 & 4)) + 1) & 7;
 }
 
 static void start_count(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
-	const u64 ns = (u64)l->initial << divisor_shift(l);
+	const u64 ns = (u64)l->reg[REG_INITIAL] << divisor_shift(l);
 
-	stop_timer(l);
-	if (!ns || is_deadline(l))
+	if (is_deadline(l))
 		return;
-	if (l->lvt[LVT_TIMER] & LVT_PERIODIC)
+	stop_timer(l);
+	if (!ns)
+		return;
+	if (l->reg[REG_TIMER] & LVT_PERIODIC)
 		l->period = ns_to_ktime(max_t(u64, ns, PERIOD_MIN));
 	l->ends = ktime_add_ns(ktime_get(), ns);
 	hrtimer_start(&l->timer, l->ends, HRTIMER_MODE_ABS);
@@ -313,37 +304,31 @@ static u32 current_count(const struct lapic *l)
 {
 	const s64 left = ktime_to_ns(ktime_sub(READ_ONCE(l->ends), ktime_get()));
 
-	return l->initial && l->ends && left > 0 ? (u32)(left >> divisor_shift(l)) : 0;
+	return l->reg[REG_INITIAL] && l->ends && left > 0 ? (u32)(left >> divisor_shift(l)) : 0;
 }
 
-static bool write_lvt(struct vcpu *v, int lvt, u64 value)
+static void write_lvt(struct vcpu *v, unsigned reg, u32 value)
 {
-	struct lapic *l = &v->lapic;
-	const u32 old = l->lvt[lvt], modes = LVT_DEADLINE | LVT_PERIODIC;
+	const u32 old = v->lapic.reg[reg], modes = LVT_DEADLINE | LVT_PERIODIC;
 
-	if (value & ~(u64)(lvt_valid[lvt] | 1u << 12)) /* delivery status is read-only */
-		return false;
-	value &= lvt_valid[lvt];
-	if (!(l->svr & SVR_ENABLED))
+	if (!(v->lapic.reg[REG_SVR] & SVR_ENABLED))
 		value |= LVT_MASKED;
 	/* Leaving or entering the deadline mode disarms the timer (SDM, TSC-Deadline Mode). */
-	if (lvt == LVT_TIMER && (old ^ value) & LVT_DEADLINE)
-		stop_timer(l);
-	WRITE_ONCE(l->lvt[lvt], value);
-	if (lvt == LVT_TIMER && (old ^ value) & modes && !is_deadline(l))
+	if (reg == REG_TIMER && (old ^ value) & LVT_DEADLINE)
+		stop_timer(&v->lapic);
+	WRITE_ONCE(v->lapic.reg[reg], value);
+	if (reg == REG_TIMER && (old ^ value) & modes)
 		start_count(v);
-	return true;
 }
 
 static void write_svr(struct lapic *l, u32 value)
 {
-	unsigned i;
+	unsigned reg;
 
-	WRITE_ONCE(l->svr, value);
-	if (value & SVR_ENABLED)
-		return;
-	for (i = 0; i < ARRAY_SIZE(l->lvt); i++)
-		WRITE_ONCE(l->lvt[i], l->lvt[i] | LVT_MASKED);
+	WRITE_ONCE(l->reg[REG_SVR], value);
+	for (reg = REG_CMCI; reg <= REG_ERROR && !(value & SVR_ENABLED); reg++)
+		if (reg != REG_ICR && reg != REG_ICR + 1)
+			WRITE_ONCE(l->reg[reg], l->reg[reg] | LVT_MASKED);
 }
 
 static u32 read_bits(const unsigned long *bits, unsigned word)
@@ -351,116 +336,91 @@ static u32 read_bits(const unsigned long *bits, unsigned word)
 	return READ_ONCE(bits[word / 2]) >> (word % 2 ? 32 : 0);
 }
 
-static bool read_register(struct vcpu *v, unsigned reg, u64 *value)
+/* What a register holds, and what can be written to it; in neither: no such register (#GP). */
+static const struct {
+	bool is_readable, is_writable;
+	u32 valid; /* bits that a write may set */
+} registers[REGISTERS] = {
+	[REG_ID] = { true },
+	[REG_VERSION] = { true },
+	[REG_TPR] = { true, true, 0xff },
+	[REG_PPR] = { true },
+	[REG_EOI] = { false, true, 0 },
+	[REG_LDR] = { true },
+	[REG_SVR] = { true, true, 0x1ff },
+	[REG_ISR... REG_IRR + 7] = { true },
+	[REG_ESR] = { true, true, 0 },
+	[REG_CMCI] = { true, true, 0x117ff },
+	[REG_ICR] = { true, true, 0xccfff },
+	[REG_TIMER] = { true, true, 0x710ff },
+	[REG_TIMER + 1 ... REG_TIMER + 2] = { true, true, 0x117ff }, /* thermal, counters */
+	[REG_TIMER + 3 ... REG_ERROR - 1] = { true, true, 0x1b7ff }, /* LINT0, LINT1 */
+	[REG_ERROR] = { true, true, 0x110ff },
+	[REG_INITIAL] = { true, true, 0xffffffff },
+	[REG_CURRENT] = { true },
+	[REG_DIVIDE] = { true, true, 0xb },
+	[REG_SELF_IPI] = { false, true, 0xff },
+};
+
+static u64 read_register(const struct vcpu *v, unsigned reg)
 {
 	const struct lapic *l = &v->lapic;
 
 	switch (reg) {
 	case REG_ID:
-		*value = v->id;
-		return true;
+		return v->id;
 	case REG_VERSION:
-		*value = VERSION;
-		return true;
-	case REG_TPR:
-		*value = l->tpr;
-		return true;
+		return VERSION;
 	case REG_PPR:
-		*value = ppr(v);
-		return true;
+		return ppr(v);
 	case REG_LDR:
-		*value = ldr(v);
-		return true;
-	case REG_SVR:
-		*value = l->svr;
-		return true;
+		return ldr(v);
 	case REG_ISR ... REG_ISR + 7:
-		*value = read_bits(l->isr, reg - REG_ISR);
-		return true;
-	case REG_TMR ... REG_TMR + 7:
-		*value = 0;
-		return true;
+		return read_bits(l->isr, reg - REG_ISR);
 	case REG_IRR ... REG_IRR + 7:
-		*value = read_bits(l->irr, reg - REG_IRR);
-		return true;
-	case REG_ESR:
-		*value = l->esr;
-		return true;
+		return read_bits(l->irr, reg - REG_IRR);
 	case REG_ICR:
-		*value = (u64)l->icr_high << 32 | l->icr_low;
-		return true;
-	case REG_CMCI:
-	case REG_TIMER ... REG_ERROR:
-		*value = l->lvt[lvt_of(reg)];
-		return true;
-	case REG_INITIAL:
-		*value = l->initial;
-		return true;
+		return (u64)l->icr_high << 32 | l->reg[REG_ICR];
 	case REG_CURRENT:
-		*value = is_deadline(l) ? 0 : current_count(l);
-		return true;
-	case REG_DIVIDE:
-		*value = l->divide;
-		return true;
+		return is_deadline(l) ? 0 : current_count(l);
 	default:
-		return false;
+		return l->reg[reg];
 	}
 }
 
-/* A reserved bit, a read-only register or none: #GP, as for any MSR. */
-static bool write_register(struct vcpu *v, unsigned reg, u64 value)
+static void write_register(struct vcpu *v, unsigned reg, u64 value)
 {
 	struct lapic *l = &v->lapic;
 
-	if (value >> 32 && reg != REG_ICR)
-		return false;
 	switch (reg) {
-	case REG_TPR:
-		l->tpr = value;
-		return value <= 0xff;
 	case REG_EOI:
-		if (value)
-			return false;
 		eoi(v);
-		return true;
+		break;
 	case REG_SVR:
-		if (value & ~(u64)SVR_VALID)
-			return false;
 		write_svr(l, value);
-		return true;
-	case REG_ESR:
-		l->esr = 0;
-		return !value;
+		break;
 	case REG_ICR:
-		if ((u32)value & ~ICR_VALID)
-			return false;
-		l->icr_low = value;
 		l->icr_high = value >> 32;
-		send(v, l->icr_low, l->icr_high);
-		return true;
+		l->reg[REG_ICR] = value;
+		send(v, value, value >> 32);
+		break;
 	case REG_CMCI:
 	case REG_TIMER ... REG_ERROR:
-		return write_lvt(v, lvt_of(reg), value);
+		write_lvt(v, reg, value & ~LVT_PENDING);
+		break;
 	case REG_INITIAL:
-		if (is_deadline(l))
-			return true;
-		l->initial = value;
-		start_count(v);
-		return true;
 	case REG_DIVIDE:
-		if (value & ~0xbull)
-			return false;
-		l->divide = value;
-		if (l->initial && !is_deadline(l))
-			start_count(v);
-		return true;
+		if (reg == REG_INITIAL && is_deadline(l))
+			break;
+		l->reg[reg] = value;
+		start_count(v);
+		break;
 	case REG_SELF_IPI:
-		if (value > 0xff)
-			return false;
 		deliver(v, FIXED, value);
-		return true;
+		break;
 	default:
-		return false;
+		l->reg[reg] = value;
+		break;
 	}
 }
 
@@ -471,20 +431,32 @@ static bool is_x2apic(const struct lapic *l)
 
 bool lapic_read(struct vcpu *v, u32 msr, u64 *value)
 {
+	const unsigned reg = msr - APIC_BASE_MSR;
+
 	if (msr == MSR_IA32_TSC_DEADLINE) {
 		*value = READ_ONCE(v->lapic.deadline);
 		return true;
 	}
-	return is_x2apic(&v->lapic) && read_register(v, msr - APIC_BASE_MSR, value);
+	if (!is_x2apic(&v->lapic) || reg >= REGISTERS || !registers[reg].is_readable)
+		return false;
+	*value = read_register(v, reg);
+	return true;
 }
 
 bool lapic_write(struct vcpu *v, u32 msr, u64 value)
 {
+	const unsigned reg = msr - APIC_BASE_MSR;
+
 	if (msr == MSR_IA32_TSC_DEADLINE) {
 		set_deadline(v, value);
 		return true;
 	}
-	return is_x2apic(&v->lapic) && write_register(v, msr - APIC_BASE_MSR, value);
+	if (!is_x2apic(&v->lapic) || reg >= REGISTERS || !registers[reg].is_writable)
+		return false;
+	if ((u32)value & ~registers[reg].valid || (value >> 32 && reg != REG_ICR))
+		return false;
+	write_register(v, reg, value);
+	return true;
 }
 
 /*
@@ -515,10 +487,8 @@ void lapic_reset(struct vcpu *v)
 	unsigned i;
 
 	stop_timer(l);
-	l->tpr = l->esr = l->icr_low = l->icr_high = l->divide = l->initial = 0;
-	WRITE_ONCE(l->svr, 0xff);
-	for (i = 0; i < ARRAY_SIZE(l->lvt); i++)
-		l->lvt[i] = LVT_MASKED;
+	memset(l->reg, 0, sizeof(l->reg));
+	write_svr(l, 0xff);
 	for (i = 0; i < BITS_TO_LONGS(256); i++)
 		WRITE_ONCE(l->irr[i], 0);
 	bitmap_zero(l->isr, 256);

@@ -74,6 +74,7 @@ struct vm {
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock; /* slots and the EPT */
 	struct slot slots[SLOTS_MAX];
+	unsigned nr_slots; /* places that were ever used, from the first on */
 	u64 *root;
 	unsigned long seq; /* of invalidations; changes before a page may be used otherwise */
 	unsigned nr_invalidating;
@@ -93,12 +94,10 @@ struct vm {
 };
 
 struct lapic {
-	u64 base; /* IA32_APIC_BASE */
-	u32 tpr, svr, esr, icr_low, icr_high;
-	u32 lvt[7];	      /* CMCI, timer, thermal, PMC, LINT0, LINT1, error */
-	u32 divide, initial;  /* one-shot and periodic */
-	u64 deadline;	      /* in guest TSC ticks; 0: none */
-	ktime_t period, ends; /* of the running one-shot or period */
+	u64 base;		 /* IA32_APIC_BASE */
+	u32 reg[0x40], icr_high; /* those with a value of their own, by number */
+	u64 deadline;		 /* in guest TSC ticks; 0: none */
+	ktime_t period, ends;	 /* of the running one-shot or period */
 	struct hrtimer timer;
 	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
 	DECLARE_BITMAP(isr, 256);
@@ -266,6 +265,7 @@ bool clock_set_wall(struct vcpu *v, u64 value);
 
 /* lapic.c */
 #define LAPIC_GPA 0xfee00000ul
+#define REG_TPR	  0x08 /* CR8 is its upper half */
 void lapic_init(struct vcpu *v);
 void lapic_fini(struct vcpu *v);
 void lapic_reset(struct vcpu *v);

@@ -355,7 +355,7 @@ static void show(struct vcpu *v, int result)
 		run->exit_reason = KVM_EXIT_INTR;
 	run->if_flag = !!(vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF);
 	run->ready_for_interrupt_injection = 1;
-	run->cr8 = v->lapic.tpr >> 4;
+	run->cr8 = v->lapic.reg[REG_TPR] >> 4;
 	run->apic_base = v->lapic.base;
 }
 

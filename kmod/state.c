@@ -333,7 +333,7 @@ void state_get_sregs(struct vcpu *v, struct kvm_sregs *s)
 	s->cr2 = v->cr2;
 	s->cr3 = vmcs_read(GUEST_CR3);
 	s->cr4 = state_cr4(v);
-	s->cr8 = v->lapic.tpr >> 4;
+	s->cr8 = v->lapic.reg[REG_TPR] >> 4;
 	s->efer = vmcs_read(GUEST_IA32_EFER);
 	s->apic_base = v->lapic.base;
 	if (again & INTR_INFO_VALID_MASK &&
@@ -375,7 +375,7 @@ int state_set_sregs(struct vcpu *v, const struct kvm_sregs *given)
 	vmcs_write(GUEST_IDTR_BASE, s.idt.base);
 	vmcs_write(GUEST_IDTR_LIMIT, s.idt.limit);
 	v->cr2 = s.cr2;
-	v->lapic.tpr = s.cr8 << 4;
+	v->lapic.reg[REG_TPR] = s.cr8 << 4;
 	vmcs_write(GUEST_CR3, s.cr3);
 	put_efer(s.efer);
 	put_cr0(s.cr0 | X86_CR0_ET);

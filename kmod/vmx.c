@@ -110,6 +110,7 @@ static const struct {
 	(X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | \
 	 X86_CR4_MCE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_UMIP |   \
 	 X86_CR4_FSGSBASE | X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP)
+#define CR4_FRED    (1ull << 32)
 /* OSXSAVE shows in CPUID, and a machine check while the real CR4.MCE is clear stops the CPU. */
 #define CR4_WATCHED (X86_CR4_OSXSAVE | X86_CR4_MCE)
 
@@ -213,6 +214,11 @@ static int check_cpu(u32 slice)
 	}
 	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL)
 		return refuse("Intel's name, by which it is known to obey the SDM");
+	/* An NMI exit is passed on by INT 2, which such a kernel does not take for one. */
+	if (native_read_cr4() & CR4_FRED) {
+		pr_err("this kernel takes interrupts by FRED: boot it with fred=off\n");
+		return -ENODEV;
+	}
 	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC))
 		return refuse("a TSC of constant pace");
 	err = choose_controls();
@@ -387,15 +393,15 @@ static void free_regions(void)
 {
 	unsigned cpu;
 
-	for_each_possible_cpu(cpu) free_page((unsigned long)per_cpu(vmxon_region, cpu));
+	for_each_possible_cpu(cpu)
+		free_page((unsigned long)per_cpu(vmxon_region, cpu));
 }
 
 static int alloc_regions(void)
 {
 	unsigned cpu;
 
-	for_each_possible_cpu(cpu)
-	{
+	for_each_possible_cpu(cpu) {
 		u32 *region = (u32 *)get_zeroed_page(GFP_KERNEL);
 
 		per_cpu(vmxon_region, cpu) = region;

@@ -228,6 +228,45 @@ static void interrupts(void)
 	close(fd);
 }
 
+/* Vector 1: DR6 to port 31, breakpoints off, DR6 clear; iret. */
+static const char on_debug[] = "\x0f\x21\xf0\xe6\x31\x66\x31\xc0\x0f\x23\xf8\x0f\x23\xf0\xcf";
+
+/* mov eax,ADDRESS; mov dr0,eax; mov eax,DR7; mov dr7,eax; mov [10],al; out 30,al */
+static void watch(uint32_t address, uint32_t dr7)
+{
+	char code[] = "\x66\xb8....\x0f\x23\xc0\x66\xb8....\x0f\x23\xf8\xa2\x10\x00\xe6\x30";
+
+	memcpy(code + 2, &address, 4);
+	memcpy(code + 11, &dr7, 4);
+	CODE(&m, code, DATA_GPA);
+}
+
+static void debug(void)
+{
+	memcpy(m.low + 0x1900, on_debug, sizeof(on_debug));
+	m.low[4] = 0x00;
+	m.low[5] = 0x19;
+
+	test("a breakpoint on an instruction is #DB before it");
+	watch(CODE_GPA + 18, 2);
+	m.data[0x10] = 0;
+	IS(machine_out(&m, 0x31) & 0x4f, 1);
+	IS(m.data[0x10], 0);
+	IS(machine_out(&m, 0x30), 0);
+
+	test("a breakpoint on a write is #DB after it");
+	watch(DATA_GPA + 0x10, 2 | 1 << 16);
+	m.data[0x10] = 0;
+	IS(machine_out(&m, 0x31) & 0x4f, 1);
+	IS(m.data[0x10], 2);
+	IS(machine_out(&m, 0x30), 0);
+
+	test("INT1 is #DB after it");
+	CODE(&m, "\xf1\xb0\x66\xe6\x30", DATA_GPA);
+	IS(machine_out(&m, 0x31) & 0x4f, 0);
+	IS(machine_out(&m, 0x30), 0x66);
+}
+
 static void on_alarm(int signo)
 {
 	(void)signo;
@@ -301,6 +340,7 @@ int main(int argc, char **argv)
 	slots();
 	kicks();
 	interrupts();
+	debug();
 	machine_fini(&m);
 	machine_init(&m);
 	states();
