@@ -250,20 +250,20 @@ static void debug(void)
 	test("a breakpoint on an instruction is #DB before it");
 	watch(CODE_GPA + 18, 2);
 	m.data[0x10] = 0;
-	IS(machine_out(&m, 0x31) & 0x4f, 1);
+	IS(machine_out(&m, 0x31) & 0xf, 1);
 	IS(m.data[0x10], 0);
 	IS(machine_out(&m, 0x30), 0);
 
 	test("a breakpoint on a write is #DB after it");
 	watch(DATA_GPA + 0x10, 2 | 1 << 16);
 	m.data[0x10] = 0;
-	IS(machine_out(&m, 0x31) & 0x4f, 1);
+	IS(machine_out(&m, 0x31) & 0xf, 1);
 	IS(m.data[0x10], 2);
 	IS(machine_out(&m, 0x30), 0);
 
 	test("INT1 is #DB after it");
 	CODE(&m, "\xf1\xb0\x66\xe6\x30", DATA_GPA);
-	IS(machine_out(&m, 0x31) & 0x4f, 0);
+	IS(machine_out(&m, 0x31) & 0xf, 0);
 	IS(machine_out(&m, 0x30), 0x66);
 }
 
