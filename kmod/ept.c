@@ -467,8 +467,9 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 			    .id = r->slot };
 	vm->nr_slots = max_t(unsigned, vm->nr_slots, s - vm->slots + 1);
 	vm->seq++;
+	/* Whoever comes in between finds the new slot, and what is zapped of that faults again. */
 	if (old.size)
-		zap(vm, old.gpa, old.gpa + old.size, false);
+		zap(vm, old.gpa, old.gpa + old.size, true);
 	spin_unlock(&vm->mmu_lock);
 	if (old.size)
 		vmcs_flush_guest(vm);

@@ -130,7 +130,7 @@ struct vcpu {
 	int cpu, last_cpu;
 	u32 cpu_controls;
 	unsigned long host_cr3, host_cr4;
-	u64 host_perf;
+	u64 host_perf, host_debugctl;
 	u64 host_msr[SW_MSRS], guest_msr[SW_MSRS];
 	u64 host_fs_base;
 	u16 host_fs, host_gs;

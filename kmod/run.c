@@ -154,9 +154,11 @@ static void load_debug(const struct vcpu *v)
 	set_debugreg(v->dr6, 6);
 }
 
-/* An exit leaves DR7 without any breakpoint. */
-static void restore_debug(void)
+/* An exit leaves DR7 without any breakpoint, and DEBUGCTL 0. */
+static void restore_debug(const struct vcpu *v)
 {
+	if (v->host_debugctl)
+		wrmsrl(MSR_IA32_DEBUGCTLMSR, v->host_debugctl);
 	if (hw_breakpoint_active())
 		hw_breakpoint_restore();
 }
@@ -248,7 +250,7 @@ static int enter(struct vcpu *v)
 	swap_xcr0(v, false);
 	context_tracking_guest_exit();
 	WRITE_ONCE(v->in_guest, false);
-	restore_debug();
+	restore_debug(v);
 	return failed ? -ENOEXEC : 0;
 }
 

@@ -174,6 +174,7 @@ static void load_vmcs(struct vcpu *v)
 	savesegment(gs, v->host_gs);
 	rdmsrl(MSR_FS_BASE, v->host_fs_base);
 	vmcs_write(HOST_FS_BASE, v->host_fs_base);
+	rdmsrl(MSR_IA32_DEBUGCTLMSR, v->host_debugctl);
 	give_guest_msrs(v);
 }
 
