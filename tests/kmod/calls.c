@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #define CODE(m, bytes, ds) machine_code((m), (bytes), sizeof(bytes) - 1, (ds))
 
 static struct machine m;
+static pthread_t main_thread;
 
 static void ports(void)
 {
@@ -325,6 +327,60 @@ static void states(void)
 	HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
 }
 
+/* Takes the guest's memory away and gives it back, in every way that keeps what is in it. */
+static void *disturb(void *arg)
+{
+	volatile bool *done = arg;
+
+	for (int i = 0; i < 150; i++) {
+		pid_t child;
+
+		mprotect(m.data, DATA_SIZE, PROT_READ);
+		mprotect(m.data, DATA_SIZE, PROT_READ | PROT_WRITE);
+		mprotect(m.data, DATA_SIZE, PROT_NONE);
+		mprotect(m.data, DATA_SIZE, PROT_READ | PROT_WRITE);
+		child = fork();
+		if (child == 0)
+			_exit(m.data[0] == 0xff); /* reads its own copy */
+		waitpid(child, NULL, 0);
+	}
+	*done = true;
+	m.run->immediate_exit = 1;
+	pthread_kill(main_thread, SIGALRM);
+	return NULL;
+}
+
+static void memory_under_load(void)
+{
+	volatile bool done = false;
+	const struct sigaction action = { .sa_handler = on_alarm };
+	struct kvm_regs regs;
+	pthread_t thread;
+	int err = 0;
+
+	test("a guest finds what it has written while its memory is protected and forked under it");
+	/* sti (the emulator needs it under KVM); again: inc ax; mov [0],ax; mov [1000],ax; cmp
+	 * [0],ax; jne bad; cmp [1000],ax; jne bad; jmp again; bad: out 66,al */
+	CODE(&m,
+	     "\xfb\x40\xa3\x00\x00\xa3\x00\x10\x39\x06\x00\x00\x75\x08\x39\x06\x00\x10\x75\x02\xeb\xeb"
+	     "\xe6\x66",
+	     DATA_GPA);
+	sigaction(SIGALRM, &action, NULL);
+	main_thread = pthread_self();
+	IS(pthread_create(&thread, NULL, disturb, (void *)&done), 0);
+	/* EFAULT: it was protected just then. */
+	while (!done && (!err || err == -EINTR || err == -EFAULT)) {
+		err = machine_run(&m);
+		if (!err)
+			break;
+	}
+	HOLDS(err == -EINTR || err == -EFAULT);
+	pthread_join(thread, NULL);
+	m.run->immediate_exit = 0;
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	HOLDS(regs.rip >= CODE_GPA && regs.rip < CODE_GPA + 22);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -337,6 +393,7 @@ int main(int argc, char **argv)
 	memory_exits();
 	memory_changes();
 	memory_shared();
+	memory_under_load();
 	slots();
 	kicks();
 	interrupts();
