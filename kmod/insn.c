@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Memory that is no RAM, and ports. The CPU says which page an access has hit, not what was to be
- * read or written, so the instruction is read and decoded: MOV, MOVZX, MOVSX and STOS's kin are
- * what drivers use, and MOV in its forms is all that is here; anything else is an internal error.
- * The guest can change instruction, page tables and registers between the exit and this file:
- * then it gets another access of its own, checked like any other.
+ * read or written, so the instruction is read and decoded: MOV in its forms, MOVZX and MOVSX, which
+ * is what drivers use; anything else is an internal error. The guest can change instruction, page
+ * tables and registers between the exit and this file: then it gets another access of its own,
+ * checked like any other.
  */
 #include "mayfly.h"
 
