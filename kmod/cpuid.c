@@ -11,48 +11,28 @@
 #include <asm/cpufeature.h>
 #include <asm/kvm_para.h>
 
-#define BIT_OF(feature) (1u << ((feature) % 32))
+#define F(name) (1u << X86_FEATURE_##name % 32)
 
 enum output { EAX, EBX, ECX, EDX };
 
 #define HYPERVISOR_LEAF 0x40000000u
-#define LEAF_1_ECX                                                                              \
-	(BIT_OF(X86_FEATURE_XMM3) | BIT_OF(X86_FEATURE_PCLMULQDQ) | BIT_OF(X86_FEATURE_SSSE3) | \
-	 BIT_OF(X86_FEATURE_FMA) | BIT_OF(X86_FEATURE_CX16) | BIT_OF(X86_FEATURE_PCID) |        \
-	 BIT_OF(X86_FEATURE_XMM4_1) | BIT_OF(X86_FEATURE_XMM4_2) | BIT_OF(X86_FEATURE_MOVBE) |  \
-	 BIT_OF(X86_FEATURE_POPCNT) | BIT_OF(X86_FEATURE_AES) | BIT_OF(X86_FEATURE_XSAVE) |     \
-	 BIT_OF(X86_FEATURE_AVX) | BIT_OF(X86_FEATURE_F16C) | BIT_OF(X86_FEATURE_RDRAND))
-#define LEAF_1_EDX                                                                           \
-	(BIT_OF(X86_FEATURE_FPU) | BIT_OF(X86_FEATURE_VME) | BIT_OF(X86_FEATURE_DE) |        \
-	 BIT_OF(X86_FEATURE_PSE) | BIT_OF(X86_FEATURE_TSC) | BIT_OF(X86_FEATURE_MSR) |       \
-	 BIT_OF(X86_FEATURE_PAE) | BIT_OF(X86_FEATURE_MCE) | BIT_OF(X86_FEATURE_CX8) |       \
-	 BIT_OF(X86_FEATURE_APIC) | BIT_OF(X86_FEATURE_SEP) | BIT_OF(X86_FEATURE_MTRR) |     \
-	 BIT_OF(X86_FEATURE_PGE) | BIT_OF(X86_FEATURE_MCA) | BIT_OF(X86_FEATURE_CMOV) |      \
-	 BIT_OF(X86_FEATURE_PAT) | BIT_OF(X86_FEATURE_PSE36) | BIT_OF(X86_FEATURE_CLFLUSH) | \
-	 BIT_OF(X86_FEATURE_MMX) | BIT_OF(X86_FEATURE_FXSR) | BIT_OF(X86_FEATURE_XMM) |      \
-	 BIT_OF(X86_FEATURE_XMM2) | BIT_OF(X86_FEATURE_SELFSNOOP))
-#define LEAF_7_EBX                                                                             \
-	(BIT_OF(X86_FEATURE_FSGSBASE) | BIT_OF(X86_FEATURE_BMI1) | BIT_OF(X86_FEATURE_AVX2) |  \
-	 BIT_OF(X86_FEATURE_SMEP) | BIT_OF(X86_FEATURE_BMI2) | BIT_OF(X86_FEATURE_ERMS) |      \
-	 BIT_OF(X86_FEATURE_INVPCID) | BIT_OF(X86_FEATURE_AVX512F) |                           \
-	 BIT_OF(X86_FEATURE_AVX512DQ) | BIT_OF(X86_FEATURE_RDSEED) | BIT_OF(X86_FEATURE_ADX) | \
-	 BIT_OF(X86_FEATURE_SMAP) | BIT_OF(X86_FEATURE_AVX512IFMA) |                           \
-	 BIT_OF(X86_FEATURE_CLFLUSHOPT) | BIT_OF(X86_FEATURE_CLWB) |                           \
-	 BIT_OF(X86_FEATURE_AVX512CD) | BIT_OF(X86_FEATURE_SHA_NI) |                           \
-	 BIT_OF(X86_FEATURE_AVX512BW) | BIT_OF(X86_FEATURE_AVX512VL))
-#define LEAF_7_ECX                                                                                \
-	(BIT_OF(X86_FEATURE_AVX512VBMI) | BIT_OF(X86_FEATURE_UMIP) |                              \
-	 BIT_OF(X86_FEATURE_AVX512_VBMI2) | BIT_OF(X86_FEATURE_GFNI) | BIT_OF(X86_FEATURE_VAES) | \
-	 BIT_OF(X86_FEATURE_VPCLMULQDQ) | BIT_OF(X86_FEATURE_AVX512_VNNI) |                       \
-	 BIT_OF(X86_FEATURE_AVX512_BITALG) | BIT_OF(X86_FEATURE_AVX512_VPOPCNTDQ) |               \
-	 BIT_OF(X86_FEATURE_RDPID))
-#define LEAF_7_EDX \
-	(BIT_OF(X86_FEATURE_FSRM) | BIT_OF(X86_FEATURE_MD_CLEAR) | BIT_OF(X86_FEATURE_SERIALIZE))
-#define LEAF_81_ECX \
-	(BIT_OF(X86_FEATURE_LAHF_LM) | BIT_OF(X86_FEATURE_ABM) | BIT_OF(X86_FEATURE_3DNOWPREFETCH))
-#define LEAF_81_EDX                                                                           \
-	(BIT_OF(X86_FEATURE_SYSCALL) | BIT_OF(X86_FEATURE_NX) | BIT_OF(X86_FEATURE_GBPAGES) | \
-	 BIT_OF(X86_FEATURE_RDTSCP) | BIT_OF(X86_FEATURE_LM))
+#define LEAF_1_ECX                                                                                \
+	(F(XMM3) | F(PCLMULQDQ) | F(SSSE3) | F(FMA) | F(CX16) | F(PCID) | F(XMM4_1) | F(XMM4_2) | \
+	 F(MOVBE) | F(POPCNT) | F(AES) | F(XSAVE) | F(AVX) | F(F16C) | F(RDRAND))
+#define LEAF_1_EDX                                                                                 \
+	(F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(MCE) | F(CX8) | F(APIC) | \
+	 F(SEP) | F(MTRR) | F(PGE) | F(MCA) | F(CMOV) | F(PAT) | F(PSE36) | F(CLFLUSH) | F(MMX) |  \
+	 F(FXSR) | F(XMM) | F(XMM2) | F(SELFSNOOP))
+#define LEAF_7_EBX                                                                                 \
+	(F(FSGSBASE) | F(BMI1) | F(AVX2) | F(SMEP) | F(BMI2) | F(ERMS) | F(INVPCID) | F(AVX512F) | \
+	 F(AVX512DQ) | F(RDSEED) | F(ADX) | F(SMAP) | F(AVX512IFMA) | F(CLFLUSHOPT) | F(CLWB) |    \
+	 F(AVX512CD) | F(SHA_NI) | F(AVX512BW) | F(AVX512VL))
+#define LEAF_7_ECX                                                                       \
+	(F(AVX512VBMI) | F(UMIP) | F(AVX512_VBMI2) | F(GFNI) | F(VAES) | F(VPCLMULQDQ) | \
+	 F(AVX512_VNNI) | F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) | F(RDPID))
+#define LEAF_7_EDX	(F(FSRM) | F(MD_CLEAR) | F(SERIALIZE))
+#define LEAF_81_ECX	(F(LAHF_LM) | F(ABM) | F(3DNOWPREFETCH))
+#define LEAF_81_EDX	(F(SYSCALL) | F(NX) | F(GBPAGES) | F(RDTSCP) | F(LM))
 #define ALL		0xffffffffu
 #define SUBLEAVES(last) (last), KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 
@@ -83,18 +63,13 @@ static const struct {
 	enum output output;
 	u32 bits;
 } need_xsave[] = {
-	{ 0x1, ECX,
-	  BIT_OF(X86_FEATURE_XSAVE) | BIT_OF(X86_FEATURE_AVX) | BIT_OF(X86_FEATURE_FMA) |
-		  BIT_OF(X86_FEATURE_F16C) },
+	{ 0x1, ECX, F(XSAVE) | F(AVX) | F(FMA) | F(F16C) },
 	{ 0x7, EBX,
-	  BIT_OF(X86_FEATURE_AVX2) | BIT_OF(X86_FEATURE_AVX512F) | BIT_OF(X86_FEATURE_AVX512DQ) |
-		  BIT_OF(X86_FEATURE_AVX512IFMA) | BIT_OF(X86_FEATURE_AVX512CD) |
-		  BIT_OF(X86_FEATURE_AVX512BW) | BIT_OF(X86_FEATURE_AVX512VL) },
+	  F(AVX2) | F(AVX512F) | F(AVX512DQ) | F(AVX512IFMA) | F(AVX512CD) | F(AVX512BW) |
+		  F(AVX512VL) },
 	{ 0x7, ECX,
-	  BIT_OF(X86_FEATURE_AVX512VBMI) | BIT_OF(X86_FEATURE_AVX512_VBMI2) |
-		  BIT_OF(X86_FEATURE_VAES) | BIT_OF(X86_FEATURE_VPCLMULQDQ) |
-		  BIT_OF(X86_FEATURE_AVX512_VNNI) | BIT_OF(X86_FEATURE_AVX512_BITALG) |
-		  BIT_OF(X86_FEATURE_AVX512_VPOPCNTDQ) },
+	  F(AVX512VBMI) | F(AVX512_VBMI2) | F(VAES) | F(VPCLMULQDQ) | F(AVX512_VNNI) |
+		  F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) },
 };
 
 u64 cpuid_xcr0(void)
@@ -131,13 +106,13 @@ static void take_out(struct kvm_cpuid_entry2 *e)
 		if (e->function == need_xsave[i].function)
 			*out[need_xsave[i].output] &= ~need_xsave[i].bits;
 	if (e->function == 0x7 && !(vmx.cpu2 & SECONDARY_EXEC_ENABLE_INVPCID))
-		e->ebx &= ~BIT_OF(X86_FEATURE_INVPCID);
+		e->ebx &= ~F(INVPCID);
 	if (vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP)
 		return;
 	if (e->function == 0x7)
-		e->ecx &= ~BIT_OF(X86_FEATURE_RDPID);
+		e->ecx &= ~F(RDPID);
 	if (e->function == 0x80000001)
-		e->edx &= ~BIT_OF(X86_FEATURE_RDTSCP);
+		e->edx &= ~F(RDTSCP);
 }
 
 static void fill(struct kvm_cpuid_entry2 *e, unsigned leaf, u32 index)
@@ -155,8 +130,7 @@ static void fill(struct kvm_cpuid_entry2 *e, unsigned leaf, u32 index)
 	if (e->function == 0)
 		e->eax = min(e->eax, 0x16u);
 	if (e->function == 1)
-		e->ecx |= BIT_OF(X86_FEATURE_X2APIC) | BIT_OF(X86_FEATURE_TSC_DEADLINE_TIMER) |
-			  BIT_OF(X86_FEATURE_HYPERVISOR);
+		e->ecx |= F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR);
 	if (e->function == 0xd)
 		xsave_leaf(e);
 	if (e->function == 0x80000000)
@@ -275,10 +249,10 @@ void cpuid_guest(struct vcpu *v, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
 	*ecx = e->ecx;
 	*edx = e->edx;
 	if (function == 1) {
-		*ecx &= ~BIT_OF(X86_FEATURE_OSXSAVE);
-		*ecx |= v->has_osxsave ? BIT_OF(X86_FEATURE_OSXSAVE) : 0;
+		*ecx &= ~F(OSXSAVE);
+		*ecx |= v->has_osxsave ? F(OSXSAVE) : 0;
 		if (!(v->lapic.base & MSR_IA32_APICBASE_ENABLE))
-			*edx &= ~BIT_OF(X86_FEATURE_APIC);
+			*edx &= ~F(APIC);
 	}
 	if (function == 0xd && index == 0 && v->xcr0)
 		*ebx = v->xsave_size;

@@ -147,27 +147,11 @@ static int exit_hlt(struct vcpu *v)
 	return skip(v);
 }
 
-/* Caches are coherent, and the guest owns none. */
-static int exit_skip(struct vcpu *v)
-{
-	return skip(v);
-}
-
 /* No hypercall is offered: -KVM_ENOSYS. */
 static int exit_vmcall(struct vcpu *v)
 {
 	v->regs[RAX] = -1000ll;
 	return skip(v);
-}
-
-static int exit_undefined(struct vcpu *v)
-{
-	return raise_ud(v);
-}
-
-static int exit_rdpmc(struct vcpu *v)
-{
-	return raise_gp(v);
 }
 
 static int exit_pause(struct vcpu *v)
@@ -308,34 +292,26 @@ static int (*const handlers[])(struct vcpu *v) = {
 	[EXIT_REASON_NMI_WINDOW] = exit_again,
 	[EXIT_REASON_CPUID] = exit_cpuid,
 	[EXIT_REASON_HLT] = exit_hlt,
-	[EXIT_REASON_INVD] = exit_skip,
-	[EXIT_REASON_RDPMC] = exit_rdpmc,
+	[EXIT_REASON_INVD] = skip, /* caches are coherent, and the guest owns none */
+	[EXIT_REASON_RDPMC] = raise_gp,
 	[EXIT_REASON_VMCALL] = exit_vmcall,
-	[EXIT_REASON_VMCLEAR] = exit_undefined,
-	[EXIT_REASON_VMLAUNCH] = exit_undefined,
-	[EXIT_REASON_VMPTRLD] = exit_undefined,
-	[EXIT_REASON_VMPTRST] = exit_undefined,
-	[EXIT_REASON_VMREAD] = exit_undefined,
-	[EXIT_REASON_VMRESUME] = exit_undefined,
-	[EXIT_REASON_VMWRITE] = exit_undefined,
-	[EXIT_REASON_VMOFF] = exit_undefined,
-	[EXIT_REASON_VMON] = exit_undefined,
+	[EXIT_REASON_VMCLEAR... EXIT_REASON_VMON] = raise_ud,
 	[EXIT_REASON_CR_ACCESS] = exit_cr,
 	[EXIT_REASON_DR_ACCESS] = exit_dr,
 	[EXIT_REASON_IO_INSTRUCTION] = exit_io,
 	[EXIT_REASON_MSR_READ] = exit_rdmsr,
 	[EXIT_REASON_MSR_WRITE] = exit_wrmsr,
-	[EXIT_REASON_MWAIT_INSTRUCTION] = exit_undefined,
-	[EXIT_REASON_MONITOR_INSTRUCTION] = exit_undefined,
+	[EXIT_REASON_MWAIT_INSTRUCTION] = raise_ud,
+	[EXIT_REASON_MONITOR_INSTRUCTION] = raise_ud,
 	[EXIT_REASON_PAUSE_INSTRUCTION] = exit_pause,
 	[EXIT_REASON_EPT_VIOLATION] = exit_ept,
-	[EXIT_REASON_INVEPT] = exit_undefined,
+	[EXIT_REASON_INVEPT] = raise_ud,
 	[EXIT_REASON_PREEMPTION_TIMER] = exit_again,
-	[EXIT_REASON_INVVPID] = exit_undefined,
-	[EXIT_REASON_WBINVD] = exit_skip,
+	[EXIT_REASON_INVVPID] = raise_ud,
+	[EXIT_REASON_WBINVD] = skip,
 	[EXIT_REASON_XSETBV] = exit_xsetbv,
-	[EXIT_REASON_VMFUNC] = exit_undefined,
-	[EXIT_REASON_ENCLS] = exit_undefined,
+	[EXIT_REASON_VMFUNC] = raise_ud,
+	[EXIT_REASON_ENCLS] = raise_ud,
 };
 
 int exit_handle(struct vcpu *v)
