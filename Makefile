@@ -26,6 +26,8 @@ LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-
 include tests/unit/unit.mk
 include tests/guest/guest.mk
 include bench/bench.mk
+include kmod/kmod.mk
+include tests/kmod/kmod.mk
 
 .PHONY: all run test soak tests-built bench kernel rootfs check format install clean help deps run-deps
 all: $(BUILD)/mayfly ## build build/mayfly
@@ -43,6 +45,8 @@ DEPS += clang libclang-rt-14-dev                            # make fuzz
 DEPS += clang-format clang-tidy cppcheck                    # make check
 DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs        # make rootfs
 DEPS += gnuplot-nox                                         # plots of the benchmarks
+# make kmod: headers of the very kernel that rootfs/stock fetches. Asked for only when needed.
+KMOD_DEPS = $(or $(HEADERS_PACKAGE),linux-headers-cloud-amd64)
 
 # install,PACKAGES: those of them that are not there; and cJSON, of which Debian has no static library.
 define install
@@ -60,7 +64,7 @@ define install
 endef
 
 deps: ## install the Debian packages that are missing
-	$(call install,$(DEPS))
+	$(call install,$(DEPS) $(KMOD_DEPS))
 
 run-deps:
 	$(call install,$(RUN_DEPS))
@@ -77,7 +81,8 @@ test: deps ## install what is missing, build, and run all tests
 soak: tests-built ## the long tests: a disk's monitor killed 50 times under a writing Linux guest
 	@tests/run soak
 
-tests-built: all guests $(BUILD)/tests/mayfly-san $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+tests-built: all guests $(BUILD)/tests/mayfly-san $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
 
 kernel: ## build the tuned guest kernel (5 minutes on two cores, once)
 	@rootfs/kernel

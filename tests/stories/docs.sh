@@ -78,6 +78,17 @@ awk '/^    [A-Z]/ { asked = $1 !~ /^(InstanceInfo|Version|VmConfig|Id):/ }
 	inside && asked && /^        [a-z_]+: / { sub(/:$/, "", $1); print $1 }' api/openapi.yaml > "$T/named"
 same "$T/fields" "$T/named" "api/bodies.c and api/openapi.yaml"
 
+calls() { grep -oE 'KVM_(GET|SET|CREATE|CHECK|ENABLE|RUN|IRQFD|IOEVENTFD)[A-Z0-9_]*' "$@" | grep -v _FLAG_ | sort -u; }
+
+story "kmod/README.md promises the calls that vmm/hv.c makes, no more, and the module has them"
+calls vmm/hv.c > "$T/used"
+sed -n '/^| call/,/^$/p' kmod/README.md | cut -d'|' -f2 > "$T/column"
+calls "$T/column" > "$T/out"
+sed -n 's/^[[:space:]]*case \(KVM_[A-Z0-9_]*\):.*/\1/p' kmod/main.c kmod/vm.c kmod/vcpu.c | sort -u > "$T/have"
+holds [ "$(wc -l < "$T/used")" -gt 15 ]
+holds cmp -s "$T/used" "$T/out"
+holds cmp -s "$T/used" "$T/have"
+
 story "no file names a path of one machine"
 git grep -nIE '(^|[^a-zA-Z])/(root|home)/' -- . ':!tests/stories/docs.sh' ':!rootfs/initrd' > "$T/out"
 holds [ ! -s "$T/out" ]

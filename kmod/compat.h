@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every difference between the kernels that mayfly.ko is built for. Nothing else in kmod/ asks for
+ * a version. README.md says which kernels are tested.
+ */
+#ifndef KMOD_COMPAT_H
+#define KMOD_COMPAT_H
+
+#include <linux/version.h>
+#include <asm/nospec-branch.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "mayfly.ko needs Linux 6.1 or newer"
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+#error "Linux 6.19 and newer keep what mayfly.ko needs for KVM's own modules: see kmod/README.md"
+#endif
+
+/* VERW before an entry got a feature bit of its own in 2025 (VMSCAPE, TSA); before, it was shared.
+ */
+#if defined(__ASSEMBLY__) && !defined(VM_CLEAR_CPU_BUFFERS)
+#define VM_CLEAR_CPU_BUFFERS CLEAR_CPU_BUFFERS
+#endif
+
+#ifndef __ASSEMBLY__
+#include <linux/eventfd.h>
+#include <linux/kvm.h>
+#include <linux/rcupdate.h>
+#include <linux/smp.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#include <trace/events/ipi.h> /* smp_send_reschedule() traces */
+#endif
+
+static inline void eventfd_kick(struct eventfd_ctx *ctx)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	eventfd_signal(ctx, 1);
+#else
+	eventfd_signal(ctx);
+#endif
+}
+
+static inline bool run_wants_exit(const struct kvm_run *run)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+	return READ_ONCE(run->immediate_exit);
+#else
+	return READ_ONCE(run->immediate_exit__unsafe);
+#endif
+}
+
+static inline void rcu_note_guest(void)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	rcu_virt_note_context_switch(raw_smp_processor_id());
+#else
+	rcu_virt_note_context_switch();
+#endif
+}
+#endif
+
+#endif

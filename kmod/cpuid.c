@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * CPUID: what a guest may be told, as the host's leaves under a table of masks, and the answers to
+ * the guest from the table that user space made of it. A feature is in the masks when nothing else
+ * in the module has to know of it, or when the module does.
+ */
+#include "mayfly.h"
+
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <asm/cpufeature.h>
+#include <asm/kvm_para.h>
+
+#define F(name) (1u << X86_FEATURE_##name % 32)
+
+enum output { EAX, EBX, ECX, EDX };
+
+#define HYPERVISOR_LEAF 0x40000000u
+#define LEAF_1_ECX                                                                                \
+	(F(XMM3) | F(PCLMULQDQ) | F(SSSE3) | F(FMA) | F(CX16) | F(PCID) | F(XMM4_1) | F(XMM4_2) | \
+	 F(MOVBE) | F(POPCNT) | F(AES) | F(XSAVE) | F(AVX) | F(F16C) | F(RDRAND))
+#define LEAF_1_EDX                                                                                 \
+	(F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(MCE) | F(CX8) | F(APIC) | \
+	 F(SEP) | F(MTRR) | F(PGE) | F(MCA) | F(CMOV) | F(PAT) | F(PSE36) | F(CLFLUSH) | F(MMX) |  \
+	 F(FXSR) | F(XMM) | F(XMM2) | F(SELFSNOOP))
+#define LEAF_7_EBX                                                                                 \
+	(F(FSGSBASE) | F(BMI1) | F(AVX2) | F(SMEP) | F(BMI2) | F(ERMS) | F(INVPCID) | F(AVX512F) | \
+	 F(AVX512DQ) | F(RDSEED) | F(ADX) | F(SMAP) | F(AVX512IFMA) | F(CLFLUSHOPT) | F(CLWB) |    \
+	 F(AVX512CD) | F(SHA_NI) | F(AVX512BW) | F(AVX512VL))
+#define LEAF_7_ECX                                                                       \
+	(F(AVX512VBMI) | F(UMIP) | F(AVX512_VBMI2) | F(GFNI) | F(VAES) | F(VPCLMULQDQ) | \
+	 F(AVX512_VNNI) | F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) | F(RDPID))
+#define LEAF_7_EDX	(F(FSRM) | F(MD_CLEAR) | F(SERIALIZE))
+#define LEAF_81_ECX	(F(LAHF_LM) | F(ABM) | F(3DNOWPREFETCH))
+#define LEAF_81_EDX	(F(SYSCALL) | F(NX) | F(GBPAGES) | F(RDTSCP) | F(LM))
+#define ALL		0xffffffffu
+#define SUBLEAVES(last) (last), KVM_CPUID_FLAG_SIGNIFCANT_INDEX
+
+/* What is shown of each leaf of the host's; leaves that are not here are empty. */
+static const struct {
+	u32 function, last_index, flags;
+	u32 mask[4];
+} leaves[] = {
+	{ 0x0, 0, 0, { ALL, ALL, ALL, ALL } },
+	{ 0x1, 0, 0, { ALL, 0xff00, LEAF_1_ECX, LEAF_1_EDX } }, /* EBX: the CLFLUSH line */
+	{ 0x2, 0, 0, { ALL, ALL, ALL, ALL } },			/* caches */
+	{ 0x4, SUBLEAVES(8), { ALL, ALL, ALL, ALL } },
+	{ 0x7, SUBLEAVES(0), { 0, LEAF_7_EBX, LEAF_7_ECX, LEAF_7_EDX } },
+	{ 0xd, SUBLEAVES(9), { ALL, ALL, ALL, ALL } }, /* see xsave_leaf() */
+	{ 0x80000000, 0, 0, { ALL, 0, 0, 0 } },
+	{ 0x80000001, 0, 0, { 0, 0, LEAF_81_ECX, LEAF_81_EDX } },
+	{ 0x80000002, 0, 0, { ALL, ALL, ALL, ALL } }, /* the CPU's name */
+	{ 0x80000003, 0, 0, { ALL, ALL, ALL, ALL } },
+	{ 0x80000004, 0, 0, { ALL, ALL, ALL, ALL } },
+	{ 0x80000006, 0, 0, { 0, 0, ALL, 0 } },	    /* second-level cache */
+	{ 0x80000007, 0, 0, { 0, 0, 0, 1u << 8 } }, /* the TSC never changes its pace */
+	{ 0x80000008, 0, 0, { 0xffff, 0, 0, 0 } },  /* address bits */
+};
+
+/* A feature that needs what this host's CPU, or its Linux, has not switched on. */
+static const struct {
+	u32 function;
+	enum output output;
+	u32 bits;
+} need_xsave[] = {
+	{ 0x1, ECX, F(XSAVE) | F(AVX) | F(FMA) | F(F16C) },
+	{ 0x7, EBX,
+	  F(AVX2) | F(AVX512F) | F(AVX512DQ) | F(AVX512IFMA) | F(AVX512CD) | F(AVX512BW) |
+		  F(AVX512VL) },
+	{ 0x7, ECX,
+	  F(AVX512VBMI) | F(AVX512_VBMI2) | F(VAES) | F(VPCLMULQDQ) | F(AVX512_VNNI) |
+		  F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) },
+};
+
+u64 cpuid_xcr0(void)
+{
+	const u64 known =
+		XFEATURE_MASK_FP | XFEATURE_MASK_SSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512;
+
+	return vmx.host_xcr0 & known;
+}
+
+/* Of the state components those that a guest may have; XSAVEOPT, XSAVEC and XGETBV(1), no XSAVES.
+ */
+static void xsave_leaf(struct kvm_cpuid_entry2 *e)
+{
+	const u64 xcr0 = cpuid_xcr0();
+
+	if (!xcr0 || (e->index > 1 && !(xcr0 >> e->index & 1))) {
+		e->eax = e->ebx = e->ecx = e->edx = 0;
+	} else if (e->index == 0) {
+		e->eax = xcr0;
+		e->edx = xcr0 >> 32;
+	} else if (e->index == 1) {
+		e->eax &= 7;
+		e->ebx = e->ecx = e->edx = 0;
+	}
+}
+
+static void take_out(struct kvm_cpuid_entry2 *e)
+{
+	u32 *const out[] = { &e->eax, &e->ebx, &e->ecx, &e->edx };
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(need_xsave) && !boot_cpu_has(X86_FEATURE_XSAVE); i++)
+		if (e->function == need_xsave[i].function)
+			*out[need_xsave[i].output] &= ~need_xsave[i].bits;
+	if (e->function == 0x7 && !(vmx.cpu2 & SECONDARY_EXEC_ENABLE_INVPCID))
+		e->ebx &= ~F(INVPCID);
+	if (vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP)
+		return;
+	if (e->function == 0x7)
+		e->ecx &= ~F(RDPID);
+	if (e->function == 0x80000001)
+		e->edx &= ~F(RDTSCP);
+}
+
+static void fill(struct kvm_cpuid_entry2 *e, unsigned leaf, u32 index)
+{
+	const u32 *mask = leaves[leaf].mask;
+
+	*e = (struct kvm_cpuid_entry2){ .function = leaves[leaf].function,
+					.index = index,
+					.flags = leaves[leaf].flags };
+	cpuid_count(e->function, index, &e->eax, &e->ebx, &e->ecx, &e->edx);
+	e->eax &= mask[EAX];
+	e->ebx &= mask[EBX];
+	e->ecx &= mask[ECX];
+	e->edx &= mask[EDX];
+	if (e->function == 0)
+		e->eax = min(e->eax, 0x16u);
+	if (e->function == 1)
+		e->ecx |= F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR);
+	if (e->function == 0xd)
+		xsave_leaf(e);
+	if (e->function == 0x80000000)
+		e->eax = min(e->eax, 0x80000008u);
+	if (e->function == 0x80000008)
+		e->eax = (e->eax & 0xff00) | min(e->eax & 0xff, GPA_BITS);
+	take_out(e);
+}
+
+/*
+ * KVM's name: without it Linux gives up the x2APIC where no interrupt remapping is. Of KVM's
+ * features there are the clock, and that port 0x80 need not be written for a delay.
+ */
+static u32 fill_hypervisor(struct kvm_cpuid_entry2 *e)
+{
+	e[0] = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF, .eax = HYPERVISOR_LEAF + 1 };
+	memcpy(&e[0].ebx, "KVMK", 4);
+	memcpy(&e[0].ecx, "VMKV", 4);
+	memcpy(&e[0].edx, "M\0\0\0", 4);
+	e[1] = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF + 1,
+					  .eax = 1u << KVM_FEATURE_NOP_IO_DELAY |
+						 1u << KVM_FEATURE_CLOCKSOURCE2 |
+						 1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT };
+	return 2;
+}
+
+static u32 fill_all(struct kvm_cpuid_entry2 *e)
+{
+	u32 nr = 0, index;
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(leaves); i++) {
+		if (cpuid_eax(leaves[i].function & 0x80000000) < leaves[i].function)
+			continue;
+		for (index = 0; index <= leaves[i].last_index; index++)
+			fill(&e[nr++], i, index);
+	}
+	return nr + fill_hypervisor(&e[nr]);
+}
+
+int cpuid_supported(struct kvm_cpuid2 __user *arg)
+{
+	struct kvm_cpuid_entry2 *entries;
+	u32 room, nr;
+	int err = 0;
+
+	if (get_user(room, &arg->nent))
+		return -EFAULT;
+	entries = kcalloc(CPUID_MAX, sizeof(*entries), GFP_KERNEL_ACCOUNT);
+	if (!entries)
+		return -ENOMEM;
+	nr = fill_all(entries);
+	if (nr > room)
+		err = -E2BIG;
+	else if (copy_to_user(arg->entries, entries, nr * sizeof(*entries)) ||
+		 put_user(nr, &arg->nent))
+		err = -EFAULT;
+	kfree(entries);
+	return err;
+}
+
+int cpuid_set(struct vcpu *v, struct kvm_cpuid2 __user *arg)
+{
+	struct kvm_cpuid_entry2 *entries;
+	u32 nr;
+
+	if (get_user(nr, &arg->nent))
+		return -EFAULT;
+	if (nr > CPUID_MAX)
+		return -E2BIG;
+	entries = kvmalloc_array(nr ? nr : 1, sizeof(*entries), GFP_KERNEL_ACCOUNT);
+	if (!entries)
+		return -ENOMEM;
+	if (copy_from_user(entries, arg->entries, nr * sizeof(*entries))) {
+		kvfree(entries);
+		return -EFAULT;
+	}
+	kvfree(v->cpuid);
+	v->cpuid = entries;
+	v->nr_cpuid = nr;
+	return 0;
+}
+
+static const struct kvm_cpuid_entry2 *find(const struct vcpu *v, u32 function, u32 index)
+{
+	u32 i;
+
+	for (i = 0; i < v->nr_cpuid; i++) {
+		const struct kvm_cpuid_entry2 *e = &v->cpuid[i];
+
+		if (e->function == function &&
+		    (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || e->index == index))
+			return e;
+	}
+	return NULL;
+}
+
+/* The guest's answer; what depends on its own registers is filled in here. */
+void cpuid_guest(struct vcpu *v, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+{
+	const u32 function = *eax, index = *ecx;
+	const struct kvm_cpuid_entry2 *e = find(v, function, index);
+
+	*eax = *ebx = *ecx = *edx = 0;
+	if (!e) {
+		/* Unknown subleaves of the topology still say who asks (SDM, CPUID). */
+		if (function == 0xb || function == 0x1f) {
+			e = find(v, function, 0);
+			*ecx = index & 0xff;
+			*edx = e ? e->edx : 0;
+		}
+		return;
+	}
+	*eax = e->eax;
+	*ebx = e->ebx;
+	*ecx = e->ecx;
+	*edx = e->edx;
+	if (function == 1) {
+		*ecx &= ~F(OSXSAVE);
+		*ecx |= v->has_osxsave ? F(OSXSAVE) : 0;
+		if (!(v->lapic.base & MSR_IA32_APICBASE_ENABLE))
+			*edx &= ~F(APIC);
+	}
+	if (function == 0xd && index == 0 && v->xcr0)
+		*ebx = v->xsave_size;
+}

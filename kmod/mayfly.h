@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * All of mayfly.ko's objects and who owns them. /dev/mayfly makes a VM, a VM makes vCPUs; both are
+ * file descriptors, and all memory is freed by one function when the last of them is closed
+ * (vm_put). A VM belongs to the process that made it. Locks, outer first: vcpu->lock (one ioctl on
+ * a vCPU at a time), vm->lock (one change of the VM at a time), vm->irq_lock (spinning, interrupts
+ * off), vm->mmu_lock (spinning). "SDM" is Intel's Software Developer's Manual, volume 3.
+ */
+#ifndef KMOD_MAYFLY_H
+#define KMOD_MAYFLY_H
+
+#define pr_fmt(fmt) "mayfly: " fmt
+
+#include <linux/cpumask.h>
+#include <linux/hrtimer.h>
+#include <linux/kref.h>
+#include <linux/kvm.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/preempt.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <asm/asm.h>
+#include <asm/fpu/types.h>
+#include <asm/vmx.h>
+
+#define VCPUS_MAX      32u
+#define SLOTS_MAX      64u
+#define GSI_MAX	       64u
+#define IRQFDS_MAX     64u
+#define IOEVENTFDS_MAX 256u
+#define CPUID_MAX      256u
+#define GPA_BITS       46u /* of a guest-physical address, at most: EPT has four levels */
+#define RUN_PAGES      2u  /* struct kvm_run, and a page of port data */
+
+/* What a handler of an exit answers: RESUME the guest, EXIT to user space, or -errno. */
+#define RESUME 1
+#define EXIT   0
+
+enum reg { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R15 = 15 };
+enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEGS };
+
+/* MSRs that the guest has while a vCPU is loaded, exchanged by hand: no VMCS field holds them. */
+enum { SW_STAR, SW_LSTAR, SW_CSTAR, SW_FMASK, SW_KERNEL_GS, SW_TSC_AUX, SW_MSRS };
+
+/* Bits of vcpu->events, set by anyone, taken by the vCPU. */
+enum { EVENT_NMI, EVENT_INIT, EVENT_SIPI };
+
+struct slot {
+	u64 gpa, size; /* size 0: a free place */
+	unsigned long hva;
+	u32 id;
+};
+
+struct irqfd;
+struct ioeventfd;
+struct vcpu;
+
+struct route {
+	bool is_used;
+	u32 address, data; /* the MSI */
+};
+
+struct vm {
+	struct kref refs;
+	struct mm_struct *mm;
+	struct mutex lock;
+	bool is_split; /* KVM_CAP_SPLIT_IRQCHIP is on: vCPUs may be made */
+	u64 id;	       /* never used twice */
+	u64 tsc_offset;
+
+	struct mmu_notifier notifier;
+	spinlock_t mmu_lock; /* slots and the EPT */
+	struct slot slots[SLOTS_MAX];
+	unsigned nr_slots; /* places that were ever used, from the first on */
+	u64 *root;
+	unsigned long seq; /* of invalidations; changes before a page may be used otherwise */
+	unsigned nr_invalidating;
+	unsigned long invalid_start, invalid_end; /* host addresses */
+	cpumask_var_t cpus;			  /* that may hold translations of this VM */
+
+	struct vcpu *vcpus[VCPUS_MAX]; /* by APIC ID; set once, freed with the VM */
+	atomic_t lowest_turn;
+
+	spinlock_t irq_lock; /* routes */
+	struct route routes[GSI_MAX];
+	struct list_head irqfds; /* vm->lock */
+	unsigned nr_irqfds;
+	rwlock_t io_lock; /* ioeventfds, against vCPUs */
+	struct list_head ioeventfds;
+	unsigned nr_ioeventfds;
+};
+
+struct lapic {
+	u64 base;		 /* IA32_APIC_BASE */
+	u32 reg[0x40], icr_high; /* those with a value of their own, by number */
+	u64 deadline;		 /* in guest TSC ticks; 0: none */
+	ktime_t period, ends;	 /* of the running one-shot or period */
+	struct hrtimer timer;
+	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
+	DECLARE_BITMAP(isr, 256);
+};
+
+/* A port or memory access that user space has yet to answer. */
+struct access {
+	u8 data[8];
+	u64 gpa[2]; /* of the first byte, and of the first one on the next page */
+	u8 size, at, split, part;
+	u8 reg, reg_size, length;
+	bool write, is_signed, high_byte;
+	/* string I/O */
+	u64 linear;
+	u32 count;
+	u8 address_size;
+	bool is_rep, is_down;
+};
+
+struct vcpu {
+	u64 regs[16]; /* by number; RSP lives in the VMCS. First: enter.S counts on it */
+	struct vm *vm;
+	u32 id;
+	struct mutex lock;
+	struct kvm_run *run; /* user space writes it at any time */
+
+	void *vmcs;
+	u16 vpid;
+	bool is_loaded, is_launched;
+	int cpu, last_cpu;
+	u32 cpu_controls;
+	unsigned long host_cr3, host_cr4;
+	u64 host_perf, host_debugctl;
+	u64 host_msr[SW_MSRS], guest_msr[SW_MSRS];
+	u64 host_fs_base;
+	u16 host_fs, host_gs;
+	struct preempt_notifier preempt;
+	struct fpu_guest fpu;
+
+	u64 xcr0;
+	u32 xsave_size;
+	bool has_osxsave;
+	u64 tsc_offset, misc_enable, mtrr_def_type, mcg_status;
+	u64 cr2, dr[4], dr6;
+	u32 exit_reason;
+	u64 qualification;
+
+	u32 mp_state;
+	unsigned long events;
+	u8 sipi_vector;
+	bool in_guest; /* an IPI ends its turn */
+	bool halted_if;
+	wait_queue_head_t wait;
+	u32 again_info, again_error, again_length; /* the event that an exit interrupted */
+	u32 fault_info, fault_error, fault_length; /* the exception to raise */
+
+	int (*complete)(struct vcpu *v);
+	struct access access;
+	struct lapic lapic;
+	struct kvm_cpuid_entry2 *cpuid;
+	u32 nr_cpuid;
+};
+
+/* vmx.c: the CPUs. Capabilities are set once, at load. */
+struct vmx_caps {
+	u32 revision;
+	u32 pin, cpu, cpu2, exit, entry;
+	u32 slice;	/* ticks of the preemption timer between forced exits; 0: none */
+	u64 cr4_guest;	/* bits of CR4 that a guest may set */
+	u64 cr4_owned;	/* ...and without an exit */
+	u64 host_xcr0;	/* 0: no XSAVE */
+	bool has_perf;	/* the performance counters are switched off in a guest */
+	bool multihit;	/* large pages are mapped without execute */
+	bool flush_l1d; /* before each entry */
+};
+extern struct vmx_caps vmx;
+DECLARE_PER_CPU(bool, vmx_is_on);
+int vmx_init(u32 slice);
+void vmx_fini(void);
+int vmx_get(void); /* VMX on, on all CPUs, until the last vmx_put() */
+void vmx_put(void);
+void vmx_off_everywhere(void);
+
+/* vmcs.c: a vCPU on a CPU. */
+int vmcs_init(struct vcpu *v);
+void vmcs_fini(struct vcpu *v);
+void vmcs_load(struct vcpu *v); /* the task has it until vmcs_put(), wherever it runs */
+void vmcs_put(struct vcpu *v);
+extern struct preempt_ops vmcs_preempt_ops;
+void vmcs_flush_linear(struct vcpu *v);
+void vmcs_flush_guest(struct vm *vm); /* waits until no CPU uses an old translation */
+
+/* enter.S */
+int vmx_enter(u64 *regs, bool is_launched);
+extern char vmx_exit_point[];
+
+/* ept.c */
+int ept_init(struct vm *vm);
+void ept_fini(struct vm *vm);
+int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
+int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec); /* RESUME, EXIT: no RAM, -errno */
+/* Copies within guest RAM; fails with -ENXIO where there is none. */
+int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n);
+int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n);
+bool guest_is_ram(struct vm *vm, u64 gpa);
+
+/* main.c, vm.c, vcpu.c */
+int check_extension(unsigned long cap);
+int vm_create(void);
+void vm_put(struct vm *vm);
+int vcpu_create(struct vm *vm, u32 id);
+void vcpu_free(struct vcpu *v);
+void vcpu_kick(struct vcpu *v);
+
+/* run.c, exits.c */
+int run_vcpu(struct vcpu *v);
+int exit_handle(struct vcpu *v);
+void raise(struct vcpu *v, u8 vector);
+void raise_error(struct vcpu *v, u8 vector, u32 error);
+int raise_gp(struct vcpu *v); /* #GP(0); RESUME */
+int skip(struct vcpu *v);     /* past the instruction that exited; RESUME */
+int skip_bytes(struct vcpu *v, unsigned n);
+int exit_internal_error(struct vcpu *v, u32 suberror);
+u64 reg_read(struct vcpu *v, unsigned reg);
+void reg_write(struct vcpu *v, unsigned reg, u64 value);
+
+/* insn.c */
+int exit_mmio(struct vcpu *v);
+int exit_io(struct vcpu *v);
+
+/* state.c: registers. The VMCS is loaded. */
+void state_reset(struct vcpu *v, bool is_init);
+void state_sipi(struct vcpu *v, u8 vector);
+void state_get_regs(struct vcpu *v, struct kvm_regs *regs);
+void state_set_regs(struct vcpu *v, const struct kvm_regs *regs);
+void state_get_sregs(struct vcpu *v, struct kvm_sregs *sregs);
+int state_set_sregs(struct vcpu *v, const struct kvm_sregs *sregs);
+bool state_set_cr0(struct vcpu *v, u64 value); /* false: #GP */
+bool state_set_cr4(struct vcpu *v, u64 value);
+bool state_set_xcr0(struct vcpu *v, u64 value);
+u64 state_cr0(struct vcpu *v);
+u64 state_cr4(struct vcpu *v);
+bool state_is_long(struct vcpu *v);
+u64 state_seg_base(enum seg seg);
+unsigned state_cpl(void);
+void state_load_pdptrs(struct vcpu *v);
+
+/* msr.c */
+int msr_init(void);
+void msr_fini(void);
+extern void *msr_bitmap;
+bool msr_read(struct vcpu *v, u32 index, u64 *value); /* false: #GP */
+bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host);
+extern const u32 msr_switched[SW_MSRS];
+
+/* cpuid.c */
+int cpuid_supported(struct kvm_cpuid2 __user *arg);
+int cpuid_set(struct vcpu *v, struct kvm_cpuid2 __user *arg);
+void cpuid_guest(struct vcpu *v, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
+u64 cpuid_xcr0(void); /* bits that a guest may have */
+
+/* clock.c */
+bool clock_set_system(struct vcpu *v, u64 value);
+bool clock_set_wall(struct vcpu *v, u64 value);
+
+/* lapic.c */
+#define LAPIC_GPA 0xfee00000ul
+#define REG_TPR	  0x08 /* CR8 is its upper half */
+void lapic_init(struct vcpu *v);
+void lapic_fini(struct vcpu *v);
+void lapic_reset(struct vcpu *v);
+bool lapic_read(struct vcpu *v, u32 msr, u64 *value);
+bool lapic_write(struct vcpu *v, u32 msr, u64 value);
+bool lapic_set_base(struct vcpu *v, u64 value, bool by_host);
+int lapic_pending(struct vcpu *v); /* the vector to deliver now, or -1 */
+void lapic_accept(struct vcpu *v, int vector);
+void lapic_unaccept(struct vcpu *v, int vector);
+void lapic_deliver_msi(struct vm *vm, u32 address, u32 data);
+
+/* irq.c */
+int irq_set_routes(struct vm *vm, const struct kvm_irq_routing __user *arg);
+int irq_irqfd(struct vm *vm, const struct kvm_irqfd *args);
+int irq_ioeventfd(struct vm *vm, const struct kvm_ioeventfd *args);
+bool irq_kick(struct vm *vm, bool is_port, u64 address, unsigned length, u64 value);
+void irq_fini(struct vm *vm);
+
+/*
+ * The VMX instructions. All have a way out where VMX has been switched off behind our back (an
+ * emergency reboot does so): a read is 0, a write is lost, and the entry that follows fails.
+ */
+static __always_inline u64 vmcs_read(unsigned long field)
+{
+	unsigned long value = 0;
+
+	asm volatile("1: vmread %[field], %[value]\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : [value] "+r"(value)
+		     : [field] "r"(field)
+		     : "cc");
+	return value;
+}
+
+static __always_inline bool vmcs_write(unsigned long field, unsigned long value)
+{
+	bool ok = false;
+
+	asm volatile("1: vmwrite %[value], %[field]\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : [ok] "+q"(ok)
+		     : [field] "r"(field), [value] "r"(value)
+		     : "cc", "memory");
+	return ok;
+}
+
+#endif

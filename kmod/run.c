@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM_RUN: the loop around the guest. Each turn first does what others have asked for (signals,
+ * INIT, SIPI), waits where the vCPU is halted, and else enters the guest once. Interrupts are off
+ * from the last look at what is pending to the exit, and whoever sets something pending sends an
+ * IPI after it, which then ends the turn: nothing is missed. Read exits.c next.
+ */
+#include "mayfly.h"
+#include "compat.h"
+
+#include <linux/context_tracking.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/sched/signal.h>
+#include <linux/vtime.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/xcr.h>
+#include <asm/nospec-branch.h>
+#include <asm/perf_event.h>
+#include <asm/tlbflush.h>
+
+#define VALID	   INTR_INFO_VALID_MASK
+#define TYPE	   INTR_INFO_INTR_TYPE_MASK
+#define VECTOR	   INTR_INFO_VECTOR_MASK
+#define ERROR_CODE INTR_INFO_DELIVER_CODE_MASK
+
+static void set_window(struct vcpu *v, u32 bit, bool on)
+{
+	const u32 controls = on ? v->cpu_controls | bit : v->cpu_controls & ~bit;
+
+	if (controls == v->cpu_controls)
+		return;
+	v->cpu_controls = controls;
+	vmcs_write(CPU_BASED_VM_EXEC_CONTROL, controls);
+}
+
+/* An exception goes before what was being delivered: that waits, or happens again by itself. */
+static void put_back(struct vcpu *v)
+{
+	const u32 info = v->again_info;
+
+	v->again_info = 0;
+	if ((info & TYPE) == INTR_TYPE_EXT_INTR)
+		lapic_unaccept(v, info & VECTOR);
+	else if ((info & TYPE) == INTR_TYPE_NMI_INTR)
+		set_bit(EVENT_NMI, &v->events);
+}
+
+static void inject(u32 info, u32 error, u32 length)
+{
+	if (info & ERROR_CODE)
+		vmcs_write(VM_ENTRY_EXCEPTION_ERROR_CODE, error);
+	vmcs_write(VM_ENTRY_INSTRUCTION_LEN, length);
+	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, info);
+}
+
+static bool can_interrupt(void)
+{
+	const u32 shadow = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS;
+
+	return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF &&
+	       !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & shadow);
+}
+
+static bool can_nmi(void)
+{
+	return !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
+		 (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS | GUEST_INTR_STATE_NMI));
+}
+
+/*
+ * What the guest sees first when it runs on: one event at most, and a window for the next (SDM,
+ * Event Injection). Interrupts off.
+ */
+static void inject_next(struct vcpu *v)
+{
+	int vector;
+	bool busy = true;
+
+	if (v->fault_info & VALID && v->again_info & VALID)
+		put_back(v);
+	if (v->fault_info & VALID)
+		inject(v->fault_info, v->fault_error, v->fault_length);
+	else if (v->again_info & VALID)
+		inject(v->again_info, v->again_error, v->again_length);
+	else
+		busy = false;
+	if (!busy && test_bit(EVENT_NMI, &v->events) && can_nmi()) {
+		clear_bit(EVENT_NMI, &v->events);
+		inject(VALID | INTR_TYPE_NMI_INTR | NMI_VECTOR, 0, 0);
+		busy = true;
+	}
+	set_window(v, CPU_BASED_NMI_WINDOW_EXITING, test_bit(EVENT_NMI, &v->events));
+	vector = lapic_pending(v);
+	if (vector >= 0 && !busy && can_interrupt()) {
+		lapic_accept(v, vector);
+		inject(VALID | INTR_TYPE_EXT_INTR | vector, 0, 0);
+		vector = lapic_pending(v);
+	}
+	set_window(v, CPU_BASED_INTR_WINDOW_EXITING, vector >= 0);
+}
+
+/* After the exit: what the entry should have injected and the exit cut short (SDM, IDT-vectoring).
+ */
+static void note_interrupted(struct vcpu *v)
+{
+	const u32 info = vmcs_read(IDT_VECTORING_INFO_FIELD);
+	u32 shadow;
+
+	v->fault_info = v->again_info = 0;
+	if (!(info & VALID))
+		return;
+	v->again_info = info & (VALID | ERROR_CODE | TYPE | VECTOR);
+	v->again_error = info & ERROR_CODE ? vmcs_read(IDT_VECTORING_ERROR_CODE) : 0;
+	v->again_length = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
+	if ((info & TYPE) == INTR_TYPE_NMI_INTR) {
+		/* Not delivered, so it does not block itself. */
+		shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+		vmcs_write(GUEST_INTERRUPTIBILITY_INFO, shadow & ~GUEST_INTR_STATE_NMI);
+	}
+}
+
+/* Host registers that change under a loaded vCPU. Interrupts off. */
+static void refresh_host(struct vcpu *v)
+{
+	const unsigned long cr3 = __native_read_cr3(), cr4 = native_read_cr4();
+	u64 perf;
+
+	if (cr3 != v->host_cr3) {
+		vmcs_write(HOST_CR3, cr3);
+		v->host_cr3 = cr3;
+	}
+	if (cr4 != v->host_cr4) {
+		vmcs_write(HOST_CR4, cr4);
+		v->host_cr4 = cr4;
+	}
+	if (!vmx.has_perf)
+		return;
+	rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, perf);
+	if (perf != v->host_perf) {
+		vmcs_write(HOST_IA32_PERF_GLOBAL_CTRL, perf);
+		v->host_perf = perf;
+	}
+}
+
+static void load_debug(const struct vcpu *v)
+{
+	if (!(vmcs_read(GUEST_DR7) & 0xff))
+		return;
+	set_debugreg(v->dr[0], 0);
+	set_debugreg(v->dr[1], 1);
+	set_debugreg(v->dr[2], 2);
+	set_debugreg(v->dr[3], 3);
+	set_debugreg(v->dr6, 6);
+}
+
+/* An exit leaves DR7 without any breakpoint, and DEBUGCTL 0. */
+static void restore_debug(const struct vcpu *v)
+{
+	if (v->host_debugctl)
+		wrmsrl(MSR_IA32_DEBUGCTLMSR, v->host_debugctl);
+	if (hw_breakpoint_active())
+		hw_breakpoint_restore();
+}
+
+/* The guest's XCR0 matters only where it can use XSAVE. */
+static void swap_xcr0(const struct vcpu *v, bool to_guest)
+{
+	if (v->has_osxsave && v->xcr0 != vmx.host_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, to_guest ? v->xcr0 : vmx.host_xcr0);
+}
+
+/* Interrupts off; the state of the guest and of the host are in place. The result of vmx_enter().
+ */
+static int cross(struct vcpu *v)
+{
+	int failed;
+
+	if (vmx.flush_l1d)
+		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+	if (v->cr2 != native_read_cr2())
+		native_write_cr2(v->cr2);
+	failed = vmx_enter(v->regs, v->is_launched);
+	/* With IBRS in use, a write ends what the guest has taught the predictor. */
+	if (cpu_feature_enabled(X86_FEATURE_KERNEL_IBRS))
+		wrmsrl(MSR_IA32_SPEC_CTRL, spec_ctrl_current());
+	v->cr2 = native_read_cr2();
+	/* Before this task is in user mode again, its branches are not the guest's (VMSCAPE). */
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+	return failed;
+}
+
+/* Interrupts off: through the IDT, which also ends the blocking of NMIs (SDM, NMI exits). */
+static void host_exceptions(struct vcpu *v)
+{
+	u32 info;
+
+	if ((u16)v->exit_reason == EXIT_REASON_MCE_DURING_VMENTRY)
+		asm volatile("int $18");
+	if (v->exit_reason != EXIT_REASON_EXCEPTION_NMI)
+		return;
+	info = vmcs_read(VM_EXIT_INTR_INFO);
+	if ((info & TYPE) == INTR_TYPE_NMI_INTR)
+		asm volatile("int $2");
+	else if ((info & VECTOR) == MC_VECTOR)
+		asm volatile("int $18");
+}
+
+static int fail_entry(struct vcpu *v, u64 reason)
+{
+	v->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+	v->run->fail_entry.hardware_entry_failure_reason = reason;
+	v->run->fail_entry.cpu = READ_ONCE(v->cpu);
+	return EXIT;
+}
+
+static bool must_not_enter(const struct vcpu *v)
+{
+	const unsigned long stops = BIT(EVENT_INIT) | BIT(EVENT_SIPI);
+
+	return signal_pending(current) || need_resched() || READ_ONCE(v->events) & stops;
+}
+
+/* Interrupts off. 1: did not enter, 0: the guest ran, -EIO: it could not. */
+static int enter(struct vcpu *v)
+{
+	int failed;
+
+	WRITE_ONCE(v->in_guest, true);
+	smp_mb(); /* vcpu_kick(): set, then look; here: look after this */
+	if (must_not_enter(v)) {
+		WRITE_ONCE(v->in_guest, false);
+		return 1;
+	}
+	if (!v->is_loaded) {
+		WRITE_ONCE(v->in_guest, false);
+		return -EIO; /* VMX was switched off: a reboot is on its way */
+	}
+	inject_next(v);
+	refresh_host(v);
+	if (test_thread_flag(TIF_NEED_FPU_LOAD))
+		switch_fpu_return();
+	load_debug(v);
+	vtime_account_guest_enter();
+	if (!context_tracking_guest_enter())
+		rcu_note_guest();
+	swap_xcr0(v, true);
+	failed = cross(v);
+	swap_xcr0(v, false);
+	context_tracking_guest_exit();
+	WRITE_ONCE(v->in_guest, false);
+	restore_debug(v);
+	return failed ? -ENOEXEC : 0;
+}
+
+/* Once into the guest and back, and what the exit asks for. */
+static int turn(struct vcpu *v)
+{
+	int result;
+
+	preempt_disable();
+	local_irq_disable();
+	result = enter(v);
+	if (result == 0) {
+		v->is_launched = true;
+		v->exit_reason = vmcs_read(VM_EXIT_REASON);
+		v->qualification = vmcs_read(EXIT_QUALIFICATION);
+		vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
+		host_exceptions(v);
+	}
+	/* The interrupt that ended the turn is taken here, and counted as the guest's time. */
+	local_irq_enable();
+	local_irq_disable();
+	if (result <= 0 && result != -EIO)
+		vtime_account_guest_exit();
+	local_irq_enable();
+	preempt_enable();
+	if (result == 1)
+		return RESUME;
+	if (result == -ENOEXEC)
+		return fail_entry(v, vmcs_read(VM_INSTRUCTION_ERROR));
+	if (result)
+		return result;
+	if (v->exit_reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
+		return fail_entry(v, v->exit_reason);
+	note_interrupted(v);
+	return exit_handle(v);
+}
+
+/* INIT and SIPI (SDM, MP Initialization). */
+static void take_events(struct vcpu *v)
+{
+	if (test_and_clear_bit(EVENT_INIT, &v->events)) {
+		state_reset(v, true);
+		clear_bit(EVENT_NMI, &v->events);
+		v->mp_state = v->id ? KVM_MP_STATE_INIT_RECEIVED : KVM_MP_STATE_RUNNABLE;
+	}
+	if (test_and_clear_bit(EVENT_SIPI, &v->events) &&
+	    v->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
+		state_sipi(v, READ_ONCE(v->sipi_vector));
+		v->mp_state = KVM_MP_STATE_RUNNABLE;
+	}
+}
+
+static bool can_go_on(struct vcpu *v)
+{
+	if (READ_ONCE(v->events) & (BIT(EVENT_INIT) | BIT(EVENT_SIPI)))
+		return true;
+	if (v->mp_state != KVM_MP_STATE_HALTED)
+		return false;
+	return test_bit(EVENT_NMI, &v->events) || (v->halted_if && lapic_pending(v) >= 0);
+}
+
+/* Halted, or not started yet. 0, or -EINTR for a signal. */
+static int wait_for_event(struct vcpu *v)
+{
+	v->halted_if = vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF;
+	if (wait_event_interruptible(v->wait, can_go_on(v)))
+		return -EINTR;
+	if (v->mp_state == KVM_MP_STATE_HALTED)
+		v->mp_state = KVM_MP_STATE_RUNNABLE;
+	return 0;
+}
+
+static int loop(struct vcpu *v)
+{
+	int result = RESUME;
+
+	if (v->complete) {
+		int (*complete)(struct vcpu * v) = v->complete;
+
+		v->complete = NULL;
+		result = complete(v);
+	}
+	if (result == RESUME && run_wants_exit(v->run))
+		return -EINTR;
+	while (result == RESUME) {
+		if (signal_pending(current))
+			return -EINTR;
+		take_events(v);
+		if (v->mp_state != KVM_MP_STATE_RUNNABLE)
+			result = wait_for_event(v) ?: RESUME;
+		else
+			result = turn(v);
+		cond_resched();
+	}
+	return result;
+}
+
+/* What KVM shows in the run page after each exit. */
+static void show(struct vcpu *v, int result)
+{
+	struct kvm_run *run = v->run;
+
+	if (result == -EINTR)
+		run->exit_reason = KVM_EXIT_INTR;
+	run->if_flag = !!(vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF);
+	run->ready_for_interrupt_injection = 1;
+	run->cr8 = v->lapic.reg[REG_TPR] >> 4;
+	run->apic_base = v->lapic.base;
+}
+
+int run_vcpu(struct vcpu *v)
+{
+	int result;
+
+	vmcs_load(v);
+	fpu_swap_kvm_fpstate(&v->fpu, true);
+	result = v->is_loaded ? loop(v) : -EIO;
+	show(v, result);
+	fpu_swap_kvm_fpstate(&v->fpu, false);
+	vmcs_put(v);
+	return result;
+}

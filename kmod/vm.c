@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A VM: a file descriptor whose calls change what all its vCPUs share. It belongs to the process
+ * that made it, and every call from another address space is refused. vm_free() is the only
+ * teardown, also of a VM that was made in part.
+ */
+#include "mayfly.h"
+
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <asm/tsc.h>
+
+static atomic64_t last_id = ATOMIC64_INIT(0);
+
+static void vm_free(struct kref *refs)
+{
+	struct vm *vm = container_of(refs, struct vm, refs);
+	unsigned i;
+
+	irq_fini(vm); /* first: nobody delivers interrupts to vCPUs any more */
+	for (i = 0; i < VCPUS_MAX; i++)
+		if (vm->vcpus[i])
+			vcpu_free(vm->vcpus[i]);
+	ept_fini(vm);
+	mmdrop(vm->mm);
+	kfree(vm);
+	vmx_put();
+}
+
+void vm_put(struct vm *vm)
+{
+	kref_put(&vm->refs, vm_free);
+}
+
+static int enable_cap(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	if (cap->flags || cap->cap != KVM_CAP_SPLIT_IRQCHIP)
+		return -EINVAL;
+	if (cap->args[0] > GSI_MAX)
+		return -EINVAL;
+	if (vm->is_split)
+		return -EEXIST;
+	vm->is_split = true;
+	return 0;
+}
+
+static int create_vcpu(struct vm *vm, unsigned long id)
+{
+	if (id >= VCPUS_MAX || !vm->is_split)
+		return -EINVAL;
+	if (vm->vcpus[id])
+		return -EEXIST;
+	return vcpu_create(vm, id);
+}
+
+/* The calls whose argument points to a structure: copied in whole, then checked. */
+union vm_argument {
+	struct kvm_userspace_memory_region region;
+	struct kvm_enable_cap cap;
+	struct kvm_irqfd irqfd;
+	struct kvm_ioeventfd ioeventfd;
+};
+
+static int call_with(struct vm *vm, unsigned request, const union vm_argument *a)
+{
+	switch (request) {
+	case KVM_SET_USER_MEMORY_REGION:
+		return ept_set_region(vm, &a->region);
+	case KVM_ENABLE_CAP:
+		return enable_cap(vm, &a->cap);
+	case KVM_IRQFD:
+		return irq_irqfd(vm, &a->irqfd);
+	case KVM_IOEVENTFD:
+		return irq_ioeventfd(vm, &a->ioeventfd);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int call(struct vm *vm, unsigned request, unsigned long arg)
+{
+	union vm_argument a;
+
+	switch (request) {
+	case KVM_CHECK_EXTENSION:
+		return check_extension(arg);
+	case KVM_SET_TSS_ADDR:
+		return 0; /* real mode needs no task state: unrestricted guest */
+	case KVM_CREATE_VCPU:
+		return create_vcpu(vm, arg);
+	case KVM_SET_GSI_ROUTING:
+		return irq_set_routes(vm, (void __user *)arg);
+	case KVM_SET_USER_MEMORY_REGION:
+	case KVM_ENABLE_CAP:
+	case KVM_IRQFD:
+	case KVM_IOEVENTFD:
+		if (copy_from_user(&a, (void __user *)arg, _IOC_SIZE(request)))
+			return -EFAULT;
+		return call_with(vm, request, &a);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static long vm_ioctl(struct file *file, unsigned request, unsigned long arg)
+{
+	struct vm *vm = file->private_data;
+	long result;
+
+	if (current->mm != vm->mm)
+		return -EIO;
+	if (mutex_lock_killable(&vm->lock))
+		return -EINTR;
+	result = call(vm, request, arg);
+	mutex_unlock(&vm->lock);
+	return result;
+}
+
+static int vm_release(struct inode *inode, struct file *file)
+{
+	vm_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations vm_ops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = vm_ioctl,
+	.release = vm_release,
+	.llseek = noop_llseek,
+};
+
+static struct vm *vm_new(void)
+{
+	struct vm *vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	int err;
+
+	if (!vm)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&vm->refs);
+	mutex_init(&vm->lock);
+	spin_lock_init(&vm->irq_lock);
+	rwlock_init(&vm->io_lock);
+	INIT_LIST_HEAD(&vm->irqfds);
+	INIT_LIST_HEAD(&vm->ioeventfds);
+	vm->id = atomic64_inc_return(&last_id);
+	vm->tsc_offset = -rdtsc_ordered();
+	vm->mm = current->mm;
+	mmgrab(vm->mm);
+	err = ept_init(vm);
+	if (err) {
+		mmdrop(vm->mm);
+		kfree(vm);
+		return ERR_PTR(err);
+	}
+	return vm;
+}
+
+int vm_create(void)
+{
+	struct vm *vm;
+	int fd, err = vmx_get();
+
+	if (err)
+		return err;
+	vm = vm_new();
+	if (IS_ERR(vm)) {
+		vmx_put();
+		return PTR_ERR(vm);
+	}
+	fd = anon_inode_getfd("mayfly-vm", &vm_ops, vm, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		vm_put(vm);
+	return fd;
+}

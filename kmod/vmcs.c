@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A vCPU on a CPU. vmcs_load() makes its VMCS current and gives the guest its MSRs; from then to
+ * vmcs_put() the preempt notifier does the same whenever the task leaves a CPU or comes to one, so
+ * that in between VMREAD always means this vCPU. The VMCS is cleared each time it leaves: no other
+ * CPU ever has to be asked for it (SDM, Virtual-Machine Control Structures). Read run.c next.
+ */
+#include "mayfly.h"
+
+#include <linux/idr.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/debugreg.h>
+#include <asm/desc.h>
+#include <asm/mmu_context.h>
+#include <asm/nospec-branch.h>
+#include <asm/tlbflush.h>
+
+static DEFINE_IDA(vpids);
+static DEFINE_PER_CPU(u64, last_vm); /* whose branches this CPU has learnt */
+
+#define PAUSE_GAP    128 /* cycles between two PAUSEs of one loop */
+#define PAUSE_WINDOW 4096
+
+static bool vmptrld(void *vmcs)
+{
+	const u64 address = __pa(vmcs);
+	bool ok = false;
+
+	asm volatile("1: vmptrld %[address]\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : [ok] "+q"(ok)
+		     : [address] "m"(address)
+		     : "cc", "memory");
+	return ok;
+}
+
+static void vmclear(void *vmcs)
+{
+	const u64 address = __pa(vmcs);
+
+	asm volatile("1: vmclear %[address]\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     :
+		     : [address] "m"(address)
+		     : "cc", "memory");
+}
+
+static u64 ept_pointer(const struct vm *vm)
+{
+	return __pa(vm->root) | VMX_EPTP_PWL_4 | VMX_EPTP_MT_WB;
+}
+
+static void invept(u64 pointer)
+{
+	const struct {
+		u64 pointer, zero;
+	} what = { .pointer = pointer };
+
+	asm volatile("1: invept %[what], %[single]\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     :
+		     : [what] "m"(what), [single] "r"((unsigned long)VMX_EPT_EXTENT_CONTEXT)
+		     : "cc", "memory");
+}
+
+static void invvpid(u16 vpid)
+{
+	const struct {
+		u64 vpid, linear;
+	} what = { .vpid = vpid };
+
+	asm volatile("1: invvpid %[what], %[single]\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     :
+		     : [what] "m"(what), [single] "r"((unsigned long)VMX_VPID_EXTENT_SINGLE_CONTEXT)
+		     : "cc", "memory");
+}
+
+void vmcs_flush_linear(struct vcpu *v)
+{
+	preempt_disable();
+	if (v->is_loaded)
+		invvpid(v->vpid);
+	preempt_enable();
+}
+
+static void flush_guest(void *arg)
+{
+	const struct vm *vm = arg;
+
+	if (__this_cpu_read(vmx_is_on))
+		invept(ept_pointer(vm));
+}
+
+/* The interrupt also takes each CPU out of the guest. */
+void vmcs_flush_guest(struct vm *vm)
+{
+	/* After the zap, before the mask is read; load_vmcs() has the other side. */
+	smp_mb();
+	on_each_cpu_mask(vm->cpus, flush_guest, vm, true);
+}
+
+/* What the host has once for each CPU. */
+static void write_host_cpu(int cpu)
+{
+	struct desc_ptr idt;
+	u64 value;
+
+	store_idt(&idt);
+	vmcs_write(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
+	vmcs_write(HOST_GDTR_BASE, (unsigned long)get_cpu_gdt_ro(cpu));
+	vmcs_write(HOST_IDTR_BASE, idt.address);
+	rdmsrl(MSR_GS_BASE, value);
+	vmcs_write(HOST_GS_BASE, value);
+	rdmsrl(MSR_IA32_SYSENTER_ESP, value);
+	vmcs_write(HOST_IA32_SYSENTER_ESP, value);
+}
+
+static bool has_msr(unsigned i)
+{
+	return i != SW_TSC_AUX || vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP;
+}
+
+static void give_guest_msrs(struct vcpu *v)
+{
+	unsigned i;
+
+	for (i = 0; i < SW_MSRS; i++) {
+		if (!has_msr(i))
+			continue;
+		rdmsrl(msr_switched[i], v->host_msr[i]);
+		if (v->guest_msr[i] != v->host_msr[i])
+			wrmsrl(msr_switched[i], v->guest_msr[i]);
+	}
+}
+
+/* The guest has them without exits, so they are read back. */
+static void take_guest_msrs(struct vcpu *v)
+{
+	unsigned i;
+
+	for (i = 0; i < SW_MSRS; i++) {
+		if (!has_msr(i))
+			continue;
+		rdmsrl(msr_switched[i], v->guest_msr[i]);
+		if (v->guest_msr[i] != v->host_msr[i])
+			wrmsrl(msr_switched[i], v->host_msr[i]);
+	}
+}
+
+/* Preemption off. */
+static void load_vmcs(struct vcpu *v)
+{
+	const int cpu = smp_processor_id();
+	const u64 eptp = ept_pointer(v->vm);
+
+	v->is_launched = false;
+	v->is_loaded = __this_cpu_read(vmx_is_on) && vmptrld(v->vmcs);
+	if (!v->is_loaded)
+		return;
+	WRITE_ONCE(v->cpu, cpu);
+	if (v->last_cpu != cpu) {
+		write_host_cpu(cpu);
+		invvpid(v->vpid);
+		v->last_cpu = cpu;
+	}
+	if (!cpumask_test_and_set_cpu(cpu, v->vm->cpus)) {
+		/* Before the first translation; vmcs_flush_guest() has the other side. */
+		smp_mb__after_atomic();
+		invept(eptp);
+	}
+	/* One guest does not train the branches of another. */
+	if (__this_cpu_read(last_vm) != v->vm->id) {
+		indirect_branch_prediction_barrier();
+		__this_cpu_write(last_vm, v->vm->id);
+	}
+	savesegment(fs, v->host_fs);
+	savesegment(gs, v->host_gs);
+	rdmsrl(MSR_FS_BASE, v->host_fs_base);
+	vmcs_write(HOST_FS_BASE, v->host_fs_base);
+	rdmsrl(MSR_IA32_DEBUGCTLMSR, v->host_debugctl);
+	give_guest_msrs(v);
+}
+
+/* Exits load null selectors (SDM: host selectors have RPL 0), and limits of 0xffff and 0x67. */
+static void restore_tables(struct vcpu *v)
+{
+	if (v->host_fs) {
+		loadsegment(fs, v->host_fs);
+		wrmsrl(MSR_FS_BASE, v->host_fs_base);
+	}
+	if (v->host_gs) {
+		unsigned long flags;
+		u64 base;
+
+		local_irq_save(flags);
+		rdmsrl(MSR_GS_BASE, base);
+		load_gs_index(v->host_gs);
+		wrmsrl(MSR_GS_BASE, base);
+		wrmsrl(MSR_KERNEL_GS_BASE, v->host_msr[SW_KERNEL_GS]);
+		local_irq_restore(flags);
+	}
+	load_fixmap_gdt(smp_processor_id());
+	invalidate_tss_limit();
+}
+
+static void unload_vmcs(struct vcpu *v)
+{
+	if (!v->is_loaded)
+		return;
+	v->is_loaded = false;
+	take_guest_msrs(v);
+	vmclear(v->vmcs);
+	restore_tables(v);
+	WRITE_ONCE(v->cpu, -1);
+}
+
+static void on_sched_in(struct preempt_notifier *notifier, int cpu)
+{
+	load_vmcs(container_of(notifier, struct vcpu, preempt));
+}
+
+static void on_sched_out(struct preempt_notifier *notifier, struct task_struct *next)
+{
+	unload_vmcs(container_of(notifier, struct vcpu, preempt));
+}
+
+struct preempt_ops vmcs_preempt_ops = { .sched_in = on_sched_in, .sched_out = on_sched_out };
+
+void vmcs_load(struct vcpu *v)
+{
+	preempt_disable();
+	preempt_notifier_register(&v->preempt);
+	load_vmcs(v);
+	preempt_enable();
+}
+
+void vmcs_put(struct vcpu *v)
+{
+	preempt_disable();
+	preempt_notifier_unregister(&v->preempt);
+	unload_vmcs(v);
+	preempt_enable();
+}
+
+/* VM-execution, entry and exit controls, in the order of the SDM's chapter. */
+static bool write_controls(struct vcpu *v)
+{
+	bool ok = true;
+
+	v->cpu_controls = vmx.cpu;
+	ok &= vmcs_write(PIN_BASED_VM_EXEC_CONTROL, vmx.pin);
+	ok &= vmcs_write(CPU_BASED_VM_EXEC_CONTROL, v->cpu_controls);
+	ok &= vmcs_write(SECONDARY_VM_EXEC_CONTROL, vmx.cpu2);
+	/* #DB and #AC can be made to recur for ever without an exit (CVE-2015-8104, -5307). */
+	ok &= vmcs_write(EXCEPTION_BITMAP, 1u << DB_VECTOR | 1u << AC_VECTOR | 1u << MC_VECTOR);
+	ok &= vmcs_write(PAGE_FAULT_ERROR_CODE_MASK, 0);
+	ok &= vmcs_write(PAGE_FAULT_ERROR_CODE_MATCH, 0);
+	ok &= vmcs_write(TSC_OFFSET, v->tsc_offset);
+	ok &= vmcs_write(CR0_GUEST_HOST_MASK, X86_CR0_NE | X86_CR0_CD | X86_CR0_NW);
+	ok &= vmcs_write(CR4_GUEST_HOST_MASK, ~vmx.cr4_owned);
+	ok &= vmcs_write(CR3_TARGET_COUNT, 0);
+	ok &= vmcs_write(MSR_BITMAP, __pa(msr_bitmap));
+	ok &= vmcs_write(EPT_POINTER, ept_pointer(v->vm));
+	ok &= vmcs_write(VIRTUAL_PROCESSOR_ID, v->vpid);
+	if (vmx.cpu2 & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
+		ok &= vmcs_write(PLE_GAP, PAUSE_GAP);
+		ok &= vmcs_write(PLE_WINDOW, PAUSE_WINDOW);
+	}
+	if (vmx.cpu2 & SECONDARY_EXEC_ENCLS_EXITING)
+		ok &= vmcs_write(ENCLS_EXITING_BITMAP, ~0ul);
+	if (vmx.slice)
+		ok &= vmcs_write(VMX_PREEMPTION_TIMER_VALUE, vmx.slice);
+	ok &= vmcs_write(VM_EXIT_CONTROLS, vmx.exit);
+	ok &= vmcs_write(VM_EXIT_MSR_STORE_COUNT, 0);
+	ok &= vmcs_write(VM_EXIT_MSR_LOAD_COUNT, 0);
+	ok &= vmcs_write(VM_ENTRY_CONTROLS, vmx.entry);
+	ok &= vmcs_write(VM_ENTRY_MSR_LOAD_COUNT, 0);
+	ok &= vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
+	ok &= vmcs_write(VMCS_LINK_POINTER, ~0ul);
+	if (vmx.has_perf)
+		ok &= vmcs_write(GUEST_IA32_PERF_GLOBAL_CTRL, 0);
+	return ok;
+}
+
+/* The host's state that is the same on all CPUs and in all tasks. */
+static bool write_host(struct vcpu *v)
+{
+	bool ok = true;
+	u64 value;
+
+	v->host_cr3 = v->host_cr4 = 0; /* written before the first entry */
+	v->host_perf = ~0ull;
+	ok &= vmcs_write(HOST_CR0, native_read_cr0());
+	ok &= vmcs_write(HOST_CS_SELECTOR, __KERNEL_CS);
+	ok &= vmcs_write(HOST_SS_SELECTOR, __KERNEL_DS);
+	ok &= vmcs_write(HOST_DS_SELECTOR, 0);
+	ok &= vmcs_write(HOST_ES_SELECTOR, 0);
+	ok &= vmcs_write(HOST_FS_SELECTOR, 0);
+	ok &= vmcs_write(HOST_GS_SELECTOR, 0);
+	ok &= vmcs_write(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
+	ok &= vmcs_write(HOST_RIP, (unsigned long)vmx_exit_point);
+	rdmsrl(MSR_IA32_SYSENTER_CS, value);
+	ok &= vmcs_write(HOST_IA32_SYSENTER_CS, value);
+	rdmsrl(MSR_IA32_SYSENTER_EIP, value);
+	ok &= vmcs_write(HOST_IA32_SYSENTER_EIP, value);
+	rdmsrl(MSR_EFER, value);
+	ok &= vmcs_write(HOST_IA32_EFER, value);
+	rdmsrl(MSR_IA32_CR_PAT, value);
+	ok &= vmcs_write(HOST_IA32_PAT, value);
+	return ok;
+}
+
+int vmcs_init(struct vcpu *v)
+{
+	int vpid = ida_alloc_range(&vpids, 1, 0xffff, GFP_KERNEL_ACCOUNT);
+	bool ok;
+
+	if (vpid < 0)
+		return vpid;
+	v->vpid = vpid;
+	v->cpu = v->last_cpu = -1;
+	v->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!v->vmcs)
+		return -ENOMEM;
+	*(u32 *)v->vmcs = vmx.revision;
+	preempt_disable();
+	if (__this_cpu_read(vmx_is_on))
+		vmclear(v->vmcs); /* it is not on any CPU, and launches next */
+	preempt_enable();
+	vmcs_load(v);
+	ok = v->is_loaded && write_controls(v) && write_host(v);
+	if (ok)
+		state_reset(v, false);
+	vmcs_put(v);
+	return ok ? 0 : -EIO;
+}
+
+void vmcs_fini(struct vcpu *v)
+{
+	free_page((unsigned long)v->vmcs);
+	if (v->vpid)
+		ida_free(&vpids, v->vpid);
+}

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * `calls DEVICE`: what the calls promise, on /dev/mayfly or /dev/kvm: the same snippets of guest
+ * code, the same exits. Memory that the process changes under a guest; kicks and interrupts that
+ * never come to user space; signals.
+ */
+#include "machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CODE(m, bytes, ds) machine_code((m), (bytes), sizeof(bytes) - 1, (ds))
+
+static struct machine m;
+static pthread_t main_thread;
+
+static void ports(void)
+{
+	struct kvm_regs regs;
+
+	test("port writes and reads exit, one at a time and as strings");
+	/* mov al,42; out 10,al; in al,11; out 12,al; mov cx,5; mov si,0; rep outsb dx=20; hlt */
+	CODE(&m, "\xb0\x42\xe6\x10\xe4\x11\xe6\x12\xb9\x05\x00\xbe\x00\x00\xba\x20\x00\xf3\x6e\xf4",
+	     DATA_GPA);
+	memcpy(m.data, "abcde", 5);
+	IS(machine_out(&m, 0x10), 0x42);
+	HOLDS(machine_exits(&m, KVM_EXIT_IO) && m.run->io.direction == KVM_EXIT_IO_IN);
+	((uint8_t *)m.run)[m.run->io.data_offset] = 0x77;
+	IS(machine_out(&m, 0x12), 0x77);
+	IS(machine_out(&m, 0x20), 'a');
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	HOLDS(!memcmp((uint8_t *)m.run + m.run->io.data_offset, "abcde", m.run->io.count));
+}
+
+static void memory_exits(void)
+{
+	const uint8_t answer = 0x5a;
+
+	test("memory accesses where no slot is exit with place, size and value");
+	/* mov ax,1234; mov [10],ax; mov al,[20]; out 10,al */
+	CODE(&m, "\xb8\x34\x12\xa3\x10\x00\xa0\x20\x00\xe6\x10", HOLE_GPA);
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO));
+	HOLDS(m.run->mmio.phys_addr == HOLE_GPA + 0x10 && m.run->mmio.len == 2 &&
+	      m.run->mmio.is_write && m.run->mmio.data[0] == 0x34 && m.run->mmio.data[1] == 0x12);
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO));
+	HOLDS(m.run->mmio.phys_addr == HOLE_GPA + 0x20 && m.run->mmio.len == 1 &&
+	      !m.run->mmio.is_write);
+	m.run->mmio.data[0] = answer;
+	IS(machine_out(&m, 0x10), answer);
+}
+
+/* Reads the byte at DATA_GPA for ever: mov al,[0]; out 10,al; jmp back */
+static void begin_reading(void)
+{
+	CODE(&m, "\xa0\x00\x00\xe6\x10\xeb\xf9", DATA_GPA);
+}
+
+static void memory_changes(void)
+{
+	pid_t child;
+	int status;
+
+	test("a guest sees what becomes of the process's memory: written, dropped, mapped anew");
+	begin_reading();
+	m.data[0] = 1;
+	IS(machine_out(&m, 0x10), 1);
+	IS(madvise(m.data, DATA_SIZE, MADV_DONTNEED), 0);
+	IS(machine_out(&m, 0x10), 0);
+	m.data[0] = 2;
+	IS(machine_out(&m, 0x10), 2);
+	HOLDS(mmap(m.data, DATA_SIZE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == m.data);
+	m.data[0] = 3;
+	IS(machine_out(&m, 0x10), 3);
+
+	test("a fork's copy-on-write keeps the guest with the parent");
+	child = fork();
+	if (child == 0) {
+		m.data[0] = 99;
+		pause();
+	}
+	m.data[0] = 4;
+	IS(machine_out(&m, 0x10), 4);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	m.data[0] = 5;
+	IS(machine_out(&m, 0x10), 5);
+}
+
+static void memory_shared(void)
+{
+	const int fd = memfd_create("data", MFD_CLOEXEC);
+	uint8_t *file;
+
+	test("a guest that only reads a private file mapping does not copy it");
+	IS(ftruncate(fd, DATA_SIZE), 0);
+	file = mmap(NULL, DATA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	HOLDS(mmap(m.data, DATA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0) ==
+	      m.data);
+	begin_reading();
+	file[0] = 6;
+	IS(machine_out(&m, 0x10), 6);
+	file[0] = 7;
+	IS(machine_out(&m, 0x10), 7);
+
+	test("a guest that writes gets its own copy, and the file keeps its bytes");
+	/* mov byte [0],8; mov al,[0]; out 10,al; hlt */
+	CODE(&m, "\xc6\x06\x00\x00\x08\xa0\x00\x00\xe6\x10\xf4", DATA_GPA);
+	IS(machine_out(&m, 0x10), 8);
+	IS(m.data[0], 8);
+	IS(file[0], 7);
+
+	test("memory that the file no longer has is EFAULT, not the host's trouble");
+	IS(ftruncate(fd, 0), 0);
+	begin_reading();
+	IS(machine_run(&m), -EFAULT);
+	munmap(file, DATA_SIZE);
+	close(fd);
+	HOLDS(mmap(m.data, DATA_SIZE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == m.data);
+}
+
+static void slots(void)
+{
+	struct kvm_userspace_memory_region r = { .slot = 1,
+						 .guest_phys_addr = DATA_GPA,
+						 .userspace_addr = (uintptr_t)m.data };
+
+	test("a slot that goes leaves a hole, and one that comes fills it");
+	begin_reading();
+	m.data[0] = 1;
+	IS(machine_out(&m, 0x10), 1);
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO) && m.run->mmio.phys_addr == DATA_GPA);
+	m.run->mmio.data[0] = 9;
+	IS(machine_out(&m, 0x10), 9);
+	r.memory_size = DATA_SIZE;
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+	IS(machine_out(&m, 0x10), 1);
+}
+
+static uint64_t count(int fd)
+{
+	uint64_t n = 0;
+
+	return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+}
+
+static void kicks(void)
+{
+	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct kvm_ioeventfd io = { .datamatch = 1,
+				    .addr = HOLE_GPA + 0x50,
+				    .len = 1,
+				    .fd = fd,
+				    .flags = KVM_IOEVENTFD_FLAG_DATAMATCH };
+	struct kvm_ioeventfd port = {
+		.addr = 0x30, .len = 1, .fd = fd, .flags = KVM_IOEVENTFD_FLAG_PIO
+	};
+
+	test("writes that match an ioeventfd do not exit, others do");
+	IS(call(m.vm, KVM_IOEVENTFD, &io), 0);
+	IS(call(m.vm, KVM_IOEVENTFD, &port), 0);
+	/* mov al,1; mov [50],al; out 30,al; out 30,al; mov al,2; mov [50],al; */
+	CODE(&m, "\xb0\x01\xa2\x50\x00\xe6\x30\xe6\x30\xb0\x02\xa2\x50\x00\xf4", HOLE_GPA);
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO) && m.run->mmio.data[0] == 2);
+	IS(count(fd), 3);
+	io.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+	port.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+	IS(call(m.vm, KVM_IOEVENTFD, &io), 0);
+	IS(call(m.vm, KVM_IOEVENTFD, &port), 0);
+	close(fd);
+}
+
+/* Vector 0x40: mov al,7; out 20,al; x2APIC EOI by WRMSR; iret. */
+static const char handler[] = "\xb0\x07\xe6\x20"
+			      "\x66\xb9\x0b\x08\x00\x00\x66\x31\xc0\x66\x31\xd2\x0f\x30"
+			      "\xcf";
+/* Software-enable the APIC; sti; hlt for ever. */
+static const char waiter[] = "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
+			     "\xfb\xf4\xeb\xfd";
+
+static void interrupts(void)
+{
+	struct {
+		struct kvm_irq_routing head;
+		struct kvm_irq_routing_entry entry;
+	} routes = { .head.nr = 1,
+		     .entry = { .gsi = 4,
+				.type = KVM_IRQ_ROUTING_MSI,
+				.u.msi = { .address_lo = 0xfee00000, .data = 0x40 } } };
+	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = 4 };
+	const uint64_t one = 1;
+
+	test("an eventfd interrupts the guest, also one that was written before it was known");
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	m.low[0x100] = 0x00; /* the vector's offset; its segment is 0 */
+	m.low[0x101] = 0x18;
+	IS(write(fd, &one, sizeof(one)), sizeof(one));
+	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
+	CODE(&m, waiter, DATA_GPA);
+	/* An APIC that software has not enabled yet takes nothing: so this one may be lost. */
+	IS(write(fd, &one, sizeof(one)), sizeof(one));
+	CODE(&m, waiter, DATA_GPA);
+	if (fork() == 0) {
+		for (int i = 0; i < 100; i++) {
+			usleep(1000);
+			if (write(fd, &one, sizeof(one)) != sizeof(one))
+				_exit(1);
+		}
+		_exit(0);
+	}
+	IS(machine_out(&m, 0x20), 7);
+	IS(machine_out(&m, 0x20), 7);
+	wait(NULL);
+	irqfd.flags = KVM_IRQFD_FLAG_DEASSIGN;
+	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
+	close(fd);
+}
+
+/* Vector 1: DR6 to port 31, breakpoints off, DR6 clear; iret. */
+static const char on_debug[] = "\x0f\x21\xf0\xe6\x31\x66\x31\xc0\x0f\x23\xf8\x0f\x23\xf0\xcf";
+
+/* mov eax,ADDRESS; mov dr0,eax; mov eax,DR7; mov dr7,eax; mov [10],al; out 30,al */
+static void watch(uint32_t address, uint32_t dr7)
+{
+	char code[] = "\x66\xb8....\x0f\x23\xc0\x66\xb8....\x0f\x23\xf8\xa2\x10\x00\xe6\x30";
+
+	memcpy(code + 2, &address, 4);
+	memcpy(code + 11, &dr7, 4);
+	CODE(&m, code, DATA_GPA);
+}
+
+static void debug(void)
+{
+	memcpy(m.low + 0x1900, on_debug, sizeof(on_debug));
+	m.low[4] = 0x00;
+	m.low[5] = 0x19;
+
+	test("a breakpoint on an instruction is #DB before it");
+	watch(CODE_GPA + 18, 2);
+	m.data[0x10] = 0;
+	IS(machine_out(&m, 0x31) & 0xf, 1);
+	IS(m.data[0x10], 0);
+	IS(machine_out(&m, 0x30), 0);
+
+	test("a breakpoint on a write is #DB after it");
+	watch(DATA_GPA + 0x10, 2 | 1 << 16);
+	m.data[0x10] = 0;
+	IS(machine_out(&m, 0x31) & 0xf, 1);
+	IS(m.data[0x10], 2);
+	IS(machine_out(&m, 0x30), 0);
+
+	test("INT1 is #DB after it");
+	CODE(&m, "\xf1\xb0\x66\xe6\x30", DATA_GPA);
+	IS(machine_out(&m, 0x31) & 0xf, 0);
+	IS(machine_out(&m, 0x30), 0x66);
+}
+
+static void on_alarm(int signo)
+{
+	(void)signo;
+}
+
+static void signals(void)
+{
+	const struct itimerval soon = { .it_value.tv_usec = 2000 };
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct kvm_mp_state state;
+
+	sigaction(SIGALRM, &action, NULL);
+	test("a signal ends the turn of a guest that spins with interrupts off");
+	CODE(&m, "\xfa\xeb\xfe", DATA_GPA);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	IS(machine_run(&m), -EINTR);
+	IS(m.run->exit_reason, KVM_EXIT_INTR);
+
+	test("a signal ends the wait of a guest that has halted with interrupts off");
+	CODE(&m, "\xfa\xf4", DATA_GPA);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	IS(machine_run(&m), -EINTR);
+	IS(call(m.cpu, KVM_GET_MP_STATE, &state), 0);
+	IS(state.mp_state, KVM_MP_STATE_HALTED);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	IS(machine_run(&m), -EINTR);
+}
+
+/* The halted state stays with the vCPU, so these get a new machine. */
+static void states(void)
+{
+	struct kvm_regs regs, again;
+	struct kvm_sregs sregs;
+
+	test("immediate_exit comes back before the guest runs");
+	CODE(&m, "\xe6\x10", DATA_GPA);
+	m.run->immediate_exit = 1;
+	IS(machine_run(&m), -EINTR);
+	m.run->immediate_exit = 0;
+	IS(machine_out(&m, 0x10), 0);
+
+	test("registers are read back as they were set");
+	memset(&regs, 0, sizeof(regs));
+	for (size_t i = 0; i < sizeof(regs) / 8; i++)
+		((uint64_t *)&regs)[i] = 0x1111111111111111u * (i + 1);
+	regs.rflags = 0x246;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+	IS(call(m.cpu, KVM_GET_REGS, &again), 0);
+	HOLDS(!memcmp(&regs, &again, sizeof(regs)));
+
+	test("a triple fault is KVM_EXIT_SHUTDOWN");
+	CODE(&m, "\x0f\x0b", DATA_GPA);
+	IS(call(m.cpu, KVM_GET_SREGS, &sregs), 0);
+	sregs.idt.limit = 0;
+	IS(call(m.cpu, KVM_SET_SREGS, &sregs), 0);
+	HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
+}
+
+/* Takes the guest's memory away and gives it back, in every way that keeps what is in it. */
+static void *disturb(void *arg)
+{
+	volatile bool *done = arg;
+
+	for (int i = 0; i < 150; i++) {
+		pid_t child;
+
+		mprotect(m.data, DATA_SIZE, PROT_READ);
+		mprotect(m.data, DATA_SIZE, PROT_READ | PROT_WRITE);
+		mprotect(m.data, DATA_SIZE, PROT_NONE);
+		mprotect(m.data, DATA_SIZE, PROT_READ | PROT_WRITE);
+		child = fork();
+		if (child == 0)
+			_exit(m.data[0] == 0xff); /* reads its own copy */
+		waitpid(child, NULL, 0);
+	}
+	*done = true;
+	m.run->immediate_exit = 1;
+	pthread_kill(main_thread, SIGALRM);
+	return NULL;
+}
+
+static void memory_under_load(void)
+{
+	volatile bool done = false;
+	const struct sigaction action = { .sa_handler = on_alarm };
+	struct kvm_regs regs;
+	pthread_t thread;
+	int err = 0;
+
+	test("a guest finds what it has written while its memory is protected and forked under it");
+	/* sti (the emulator needs it under KVM); again: inc ax; mov [0],ax; mov [1000],ax; cmp
+	 * [0],ax; jne bad; cmp [1000],ax; jne bad; jmp again; bad: out 66,al */
+	CODE(&m,
+	     "\xfb\x40\xa3\x00\x00\xa3\x00\x10\x39\x06\x00\x00\x75\x08\x39\x06\x00\x10\x75\x02\xeb\xeb"
+	     "\xe6\x66",
+	     DATA_GPA);
+	sigaction(SIGALRM, &action, NULL);
+	main_thread = pthread_self();
+	IS(pthread_create(&thread, NULL, disturb, (void *)&done), 0);
+	/* EFAULT: it was protected just then. */
+	while (!done && (!err || err == -EINTR || err == -EFAULT)) {
+		err = machine_run(&m);
+		if (!err)
+			break;
+	}
+	HOLDS(err == -EINTR || err == -EFAULT);
+	pthread_join(thread, NULL);
+	m.run->immediate_exit = 0;
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	HOLDS(regs.rip >= CODE_GPA && regs.rip < CODE_GPA + 22);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: calls DEVICE\n");
+		return 2;
+	}
+	device = argv[1];
+	machine_init(&m);
+	ports();
+	memory_exits();
+	memory_changes();
+	memory_shared();
+	memory_under_load();
+	slots();
+	kicks();
+	interrupts();
+	debug();
+	machine_fini(&m);
+	machine_init(&m);
+	states();
+	machine_fini(&m);
+	machine_init(&m);
+	signals();
+	machine_fini(&m);
+	return tests_end();
+}
