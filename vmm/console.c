@@ -43,6 +43,15 @@ static void finish_drain(struct console *c)
 		drained(c->drained_arg);
 }
 
+/*
+ * Standard output is no registered file: the kernel takes the ring down some time after the process
+ * (35 ms; on 6.1 up to a second), and a pipe's reader would learn of the end only then.
+ */
+static uint8_t out_flags(const struct console *c)
+{
+	return c->config->kind == SERIAL_STDIO ? 0 : IOSQE_FIXED_FILE;
+}
+
 /* How much of n may still be written: files have a cap. */
 static size_t within_cap(const struct console *c, size_t n)
 {
@@ -59,7 +68,7 @@ static size_t within_cap(const struct console *c, size_t n)
  */
 static void submit_limited(struct console *c, struct io_uring_sqe *sqe, struct op *op)
 {
-	sqe->flags |= IOSQE_FIXED_FILE | (can_vanish(c) ? IOSQE_IO_LINK : 0);
+	sqe->flags |= out_flags(c) | (can_vanish(c) ? IOSQE_IO_LINK : 0);
 	loop_prepared(sqe, op);
 	if (!can_vanish(c))
 		return;
@@ -151,7 +160,7 @@ static void reader_stalled(struct console *c)
 	serial_tx_discard(c->serial, true);
 	finish_drain(c);
 	io_uring_prep_poll_add(sqe, c->out, POLLOUT);
-	sqe->flags |= IOSQE_FIXED_FILE;
+	sqe->flags |= out_flags(c);
 	loop_prepared(sqe, &c->writable_op);
 }
 
@@ -413,8 +422,7 @@ static int open_stdio(struct console *c, bool is_job)
 
 	if (isatty(STDIN_FILENO) ? term_is_usable() : !c->config->is_tty_only)
 		c->in = loop_file(c->loop, STDIN_FILENO);
-	c->out = loop_file(c->loop, STDOUT_FILENO);
-	c->holds_stdout = c->out >= 0;
+	c->out = STDOUT_FILENO;
 	c->is_tty = console_is_tty(c->config);
 	c->eof_breaks = is_job && !c->is_tty;
 	if (c->is_tty)
@@ -542,14 +550,8 @@ void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
 	pump_out(c);
 }
 
-/*
- * The kernel takes the ring down some 35 ms behind the process; would it hold standard output until
- * then, a pipe's reader would learn of the end so much later.
- */
 void console_close(struct console *c)
 {
-	if (c->holds_stdout)
-		loop_file_replace(c->loop, c->out, -1);
 	if (c->is_bound)
 		unlink(c->config->path);
 	c->is_bound = false;

@@ -14,13 +14,12 @@ struct console {
 	struct loop *loop;
 	struct serial *serial;
 	const struct serial_config *config;
-	int in, out; /* loop files; -1: none, or no client */
+	int in, out; /* loop files, but for standard output; -1: none, or no client */
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;
-	int next_fd;	   /* came while the client was half closed, and takes its place */
-	bool accepting;	   /* an accept is in flight */
-	bool is_bound;	   /* the socket's file is ours to remove */
-	bool holds_stdout; /* the ring does, as its file `out` */
+	int next_fd;	/* came while the client was half closed, and takes its place */
+	bool accepting; /* an accept is in flight */
+	bool is_bound;	/* the socket's file is ours to remove */
 	int wake_file;
 	bool is_tty;	 /* raw terminal: Ctrl-A is the escape key */
 	bool eof_breaks; /* the end of the input is told to the guest, as a BREAK */
@@ -52,7 +51,7 @@ bool console_is_tty(const struct serial_config *config);
  */
 void console_drain(struct console *c, void (*drained)(void *arg), void *arg);
 
-/* Lets go of standard output, and removes what console_open() left in the file system. */
+/* Removes what console_open() left in the file system. */
 void console_close(struct console *c);
 
 #endif

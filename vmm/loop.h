@@ -43,7 +43,8 @@ int loop_init(struct loop *loop);
 
 /*
  * Registers a descriptor, which stays the caller's and open; returns its index for the calls below,
- * or -errno. Operations go by registered files only, but for the API's connections (api/server.h).
+ * or -errno. Operations go by registered files, but for the API's connections (api/server.h) and
+ * standard output (console.c).
  */
 int loop_file(struct loop *loop, int fd);
 
