@@ -6,10 +6,10 @@
 #include "args.h"
 #include "log.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <net/if.h>
 #include <stdlib.h>
+#include <ctype.h>
 #include <string.h>
 
 static int take_tap(struct net_config *n, char *value)
@@ -56,21 +56,13 @@ static int take_passt(struct net_config *n, char *value)
 	return *value ? 0 : -EINVAL;
 }
 
-/* Six bytes in hexadecimal with colons, of one station: no group's address, and not zero. */
+/* Of one station: no group's address, and not zero. */
 static int take_mac(struct net_config *n, char *value)
 {
 	static const uint8_t zero[6];
 
-	for (unsigned i = 0; i < 6; i++, value += 3) {
-		const char digits[3] = { value[0], value[0] ? value[1] : '\0', '\0' };
-
-		if (!isxdigit((unsigned char)digits[0]) || !isxdigit((unsigned char)digits[1]) ||
-		    value[2] != (i < 5 ? ':' : '\0'))
-			return -EINVAL;
-		n->mac[i] = (uint8_t)strtoul(digits, NULL, 16);
-	}
-	n->has_mac = true;
-	return n->mac[0] & 1 || !memcmp(n->mac, zero, sizeof(zero)) ? -EINVAL : 0;
+	n->has_mac = config_mac(value, n->mac);
+	return !n->has_mac || n->mac[0] & 1 || !memcmp(n->mac, zero, sizeof(zero)) ? -EINVAL : 0;
 }
 
 static int take_mtu(struct net_config *n, char *value)
