@@ -6,10 +6,10 @@
 #include "args.h"
 #include "log.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <net/if.h>
 #include <stdlib.h>
-#include <ctype.h>
 #include <string.h>
 
 static int take_tap(struct net_config *n, char *value)
