@@ -48,6 +48,36 @@ static void seed_stock(const char *name)
 	seed(name, head, sizeof(head));
 }
 
+/* Text in pages, told by a section: what elf_text() cuts. */
+static void seed_sections(void)
+{
+	static struct {
+		Elf64_Ehdr eh;
+		Elf64_Phdr text;
+		Elf64_Shdr sh[3];
+		_Alignas(4096) uint8_t pages[4][4096];
+	} file;
+
+	file.eh = elf.eh;
+	file.eh.e_phoff = offsetof(__typeof__(file), text);
+	file.eh.e_phnum = 1;
+	file.eh.e_shoff = offsetof(__typeof__(file), sh);
+	file.eh.e_shentsize = sizeof(Elf64_Shdr);
+	file.eh.e_shnum = 3;
+	file.text = elf.text;
+	file.text.p_offset = offsetof(__typeof__(file), pages);
+	file.text.p_filesz = file.text.p_memsz = sizeof(file.pages);
+	file.sh[1] = (Elf64_Shdr){ .sh_type = SHT_PROGBITS,
+				   .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+				   .sh_offset = offsetof(__typeof__(file), pages),
+				   .sh_size = 2 * 4096 };
+	file.sh[2] = (Elf64_Shdr){ .sh_type = SHT_PROGBITS,
+				   .sh_flags = SHF_ALLOC,
+				   .sh_offset = offsetof(__typeof__(file), pages[3]) };
+	memset(file.pages[0], 0x90, 100);
+	seed("elf-sections", &file, sizeof(file));
+}
+
 static void seed_image(void)
 {
 	uint8_t bzimage[BZ_SIZE];
@@ -59,6 +89,7 @@ static void seed_image(void)
 	seed("elf-pvh-short", &file, sizeof(file));
 	file.notes.p_type = PT_NULL;
 	seed("elf-entry", &file, sizeof(file));
+	seed_sections();
 	bzimage_fill(bzimage);
 	seed("bzimage", bzimage, sizeof(bzimage));
 	seed_stock("vmlinux");
