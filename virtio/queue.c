@@ -11,13 +11,13 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* 2.7.5 */
+/* 2.7.5. Packed: nothing says that an indirect table (2.7.5.3) is aligned. */
 struct queue_desc {
 	uint64_t addr;
 	uint32_t len;
 	uint16_t flags;
 	uint16_t next;
-};
+} __attribute__((packed));
 _Static_assert(sizeof(struct queue_desc) == 16, "2.7.5");
 
 #define DESC_F_NEXT	1u
