@@ -508,6 +508,7 @@ static void stalled_writer(void **state)
 		for (unsigned n = 0; n < 1000; n++)
 			out(THR_RBR, '?');
 		assert_true(now_ms() - before < 5000); /* waiting for each would take 100 s */
+		assert_true(s->tx_stalled);
 		assert_int_equal(s->tx_dropped, i * 1001);
 		serial_tx_done(s, 1);
 		out(THR_RBR, '.');
