@@ -117,6 +117,7 @@ prints "$(eval "$SUM" < "$T/expected")"
 wait $server
 status=$?
 ends_with 0
+fi
 
 # passt gives itself another root, which a process cannot whose root is the RAM disk of an emulated
 # host: there it gets one on a tmpfs first. It copies the interface that has the default route, and the
@@ -140,7 +141,6 @@ start_passt() {
 		waited=$((waited + 1))
 	done
 }
-fi
 
 story "Linux: over passt, a file through the gateway"
 mkdir "$T/root"
