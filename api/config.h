@@ -114,6 +114,7 @@ struct vm_config {
 	uint64_t timeout_ms;  /* 0: none */
 	const char *timeline; /* file for the phases' time stamps, or NULL */
 	bool report;	      /* say at the end how long it took */
+	bool is_fileless;     /* once it runs, a path reaches no file: the jail's root is empty */
 };
 
 /* The checks that all who fill it share. */
@@ -127,7 +128,10 @@ bool config_cpus_is_ok(uint64_t cpus);
  */
 size_t config_cmdline(struct vm_config *config, const char *const *words, unsigned nr);
 
-/* What is to change of a device while the microVM runs; NULL: stays as it is. */
+/*
+ * What is to change of a device while the microVM runs; NULL: stays as it is. A path of "" means
+ * the file that the disk has, whose size is looked at again.
+ */
 struct disk_update {
 	const char *id, *path;
 	const struct token_bucket *bytes, *ops;

@@ -4,6 +4,7 @@
  * while the microVM runs through api_ops.
  */
 #include "handlers.h"
+#include "../vmm/file.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -127,6 +128,30 @@ static void merge_limiter(struct limiter_body *to, const struct limiter_body *fr
 	to->is_set = to->bandwidth.is_set || to->ops.is_set;
 }
 
+/* In a jail without files the path that a disk has can only mean the file that it has. */
+static bool is_kept(const struct call *c, const struct drive_body *drive, const char *path)
+{
+	return c->api->config->is_fileless && !strcmp(path, drive->path_on_host);
+}
+
+static const char *new_path(const struct call *c, const struct drive_body *drive, const char *path)
+{
+	if (!*path)
+		return NULL;
+	return is_kept(c, drive, path) ? "" : path;
+}
+
+static int check_other_image(struct call *c, const char *path, bool is_read_only)
+{
+	if (c->api->config->is_fileless && strncmp(path, FILE_FD, strlen(FILE_FD)) != 0)
+		return call_refuse(c,
+				   "Drive config error: %s: the jail of a running microVM holds no "
+				   "files; send the file's descriptor with the request, and `fd:0` "
+				   "as its path.",
+				   path);
+	return check_image(c, path, is_read_only);
+}
+
 int patch_drive(struct call *c)
 {
 	static struct drive_patch_body patch;
@@ -147,15 +172,15 @@ int patch_drive(struct call *c)
 				   patch.drive_id);
 	if (call_path(c, patch.path_on_host))
 		return -EINVAL;
-	if (*patch.path_on_host && check_image(c, patch.path_on_host, drive->is_read_only))
+	if (*patch.path_on_host && !is_kept(c, drive, patch.path_on_host) &&
+	    check_other_image(c, patch.path_on_host, drive->is_read_only))
 		return -EINVAL;
-	update = (struct disk_update){ patch.drive_id,
-				       *patch.path_on_host ? patch.path_on_host : NULL,
+	update = (struct disk_update){ patch.drive_id, new_path(c, drive, patch.path_on_host),
 				       given(&patch.rate_limiter.bandwidth, &buckets.bytes),
 				       given(&patch.rate_limiter.ops, &buckets.ops) };
 	if (c->api->ops->disk_update(c->api->vm, &update))
 		return call_refuse(c, "Drive config error: %s", log_last_failure());
-	if (update.path)
+	if (*patch.path_on_host)
 		strcpy(drive->path_on_host, patch.path_on_host);
 	merge_limiter(&drive->rate_limiter, &patch.rate_limiter);
 	return 0;

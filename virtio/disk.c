@@ -5,6 +5,7 @@
  * ranges it has checked; overlay.c says where each byte lies.
  */
 #include "disk.h"
+#include "../vmm/file.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -469,11 +470,11 @@ static const char *kind_of(mode_t mode)
 /* O_NONBLOCK keeps a FIFO from holding us up; the ring would not wait for such a file, either. */
 static int open_any(const char *path, int flags)
 {
-	const int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	const int fd = file_open(path, flags | O_NONBLOCK);
 	int now;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	now = fcntl(fd, F_GETFL);
 	if (now < 0 || fcntl(fd, F_SETFL, now & ~O_NONBLOCK)) {
 		close(fd);
@@ -715,6 +716,10 @@ int disk_replace(struct disk *d, const char *path)
 	struct overlay_base size = { 0 };
 	int err;
 
+	if (!*path) {
+		disk_resize(d);
+		return 0;
+	}
 	if (d->has_layer)
 		return fail(0, "%s: a disk with a layer keeps its image", path);
 	err = open_other(d, path, &file, &size);

@@ -5,6 +5,7 @@
  */
 #include "boot.h"
 #include "acpi.h"
+#include "file.h"
 #include "log.h"
 
 #include <asm/bootparam.h>
@@ -34,9 +35,9 @@ static int open_file(const char *path, int *fd, uint64_t *size)
 {
 	struct stat st;
 
-	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	*fd = file_open(path, O_RDONLY | O_NONBLOCK);
 	if (*fd < 0)
-		return fail(-errno, "%s", path);
+		return fail(*fd, "%s", path);
 	if (fstat(*fd, &st))
 		return fail(-errno, "%s", path);
 	if (!S_ISREG(st.st_mode))

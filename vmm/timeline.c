@@ -18,6 +18,7 @@ static const char *const names[PHASES] = {
 };
 static struct timeline_point points[PHASES];
 static atomic_bool marked[PHASES];
+static int file = -1;
 
 static uint64_t now(clockid_t clock)
 {
@@ -56,23 +57,26 @@ static cJSON *to_json(void)
 	return all;
 }
 
+int timeline_open(const char *path)
+{
+	file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	return file < 0 ? fail(-errno, "%s", path) : 0;
+}
+
 int timeline_write(const char *path)
 {
-	const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	char text[1024];
 	cJSON *json;
 	size_t len;
 	int err = 0;
 
-	if (fd < 0)
-		return fail(-errno, "%s", path);
 	json = to_json();
 	must(cJSON_PrintPreallocated(json, text, sizeof(text) - 1, false));
 	cJSON_Delete(json);
 	len = strlen(text);
 	text[len++] = '\n';
-	if (write(fd, text, len) != (ssize_t)len)
+	if (write(file, text, len) != (ssize_t)len)
 		err = fail(-errno, "%s", path);
-	close(fd);
+	close(file);
 	return err;
 }
