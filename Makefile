@@ -18,7 +18,8 @@ MUSL    := /usr/lib/x86_64-linux-musl
 GCCFILE  = $(shell gcc -print-file-name=$(1))
 WARN    := -Wall -Wextra -Werror -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 CFLAGS  := -std=c11 -O2 -g -fPIE -D_GNU_SOURCE -DMAYFLY_VERSION='"$(VERSION)"' $(WARN) \
-	-fstack-protector-strong -fstack-clash-protection -fcf-protection -ffunction-sections -fdata-sections
+	-fstack-protector-strong -fstack-clash-protection -fcf-protection -ffunction-sections -fdata-sections \
+	-fno-asynchronous-unwind-tables # nothing unwinds; the debugger has its own
 CPPFLAGS = -I$(BUILD)/include -I$(BUILD)/cjson
 LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack,--gc-sections \
 	-Wl,--fatal-warnings

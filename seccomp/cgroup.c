@@ -8,28 +8,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Where the v2 hierarchy is mounted: all of it or, beside v1, a part. False: nowhere. */
-static bool find_mount(char *path, size_t size)
+/* Where the v2 hierarchy is mounted: all of it or, beside v1, a part. */
+static const char *find_mount(void)
 {
-	char line[2 * PATH_MAX], type[32], where[PATH_MAX];
-	FILE *mounts = fopen("/proc/self/mounts", "re");
-	bool found = false;
+	static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+	struct statfs fs;
 
-	while (mounts && !found && fgets(line, sizeof(line), mounts))
-		if (sscanf(line, "%*s %4095s %31s", where, type) == 2 && !strcmp(type, "cgroup2"))
-			found = snprintf(path, size, "%s", where) < (int)size;
-	if (mounts)
-		fclose(mounts);
-	return found;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (statfs(places[i], &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
+			return places[i];
+	return NULL;
 }
 
 static int put(const char *folder, const char *file, const char *text)
@@ -120,13 +119,14 @@ static int make(const char *path, bool is_own)
 int cgroup_enter(struct jail *jail)
 {
 	const struct jail_config *c = jail->config;
-	char mount[PATH_MAX], parent[PATH_MAX], own[PATH_MAX];
+	const char *mount = find_mount();
+	char parent[PATH_MAX], own[PATH_MAX];
 	int err;
 
 	if (c->nr_cgroup == 0 && !c->parent_cgroup)
 		return 0;
-	if (!find_mount(mount, sizeof(mount)))
-		return fail(0, "--cgroup: no cgroup v2 is mounted here");
+	if (!mount)
+		return fail(0, "--cgroup: no cgroup v2 is mounted at /sys/fs/cgroup");
 	if (snprintf(parent, sizeof(parent), "%s/%s", mount,
 		     c->parent_cgroup ? c->parent_cgroup : c->name) >= (int)sizeof(parent) ||
 	    snprintf(own, sizeof(own), "%s/%s", parent, c->id) >= (int)sizeof(own))

@@ -144,18 +144,21 @@ static int join_netns(struct jail *j)
 	return err ? fail(err, "--netns %s", path) : 0;
 }
 
-/* The whole of the rest in one call. A kernel or a profile may give a user namespace and then
- * nothing in it. */
+/* A kernel or a profile may give a user namespace and then nothing in it. */
 static int unshare_rest(struct jail *j)
 {
-	const int mounts = j->config->chroot_base ? 0 : CLONE_NEWNS;
-	const int net = j->config->netns ? 0 : CLONE_NEWNET;
+	int err;
 
-	if (j->lacking || unshare(mounts | net | CLONE_NEWIPC | CLONE_NEWUTS) == 0)
+	if (j->lacking)
 		return 0;
-	if (errno != EPERM && errno != ENOSPC)
-		return fail(-errno, "jail: namespaces");
-	j->lacking = strerror(errno);
+	err = unshare((j->config->chroot_base ? 0 : CLONE_NEWNS) | CLONE_NEWIPC | CLONE_NEWUTS)
+		      ? -errno
+		      : 0;
+	if (!err && !j->config->netns)
+		err = netns_enter(j);
+	if (err != -EPERM && err != -ENOSPC)
+		return err ? fail(err, "jail: namespaces") : 0;
+	j->lacking = strerror(-err);
 	return 0;
 }
 

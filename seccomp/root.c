@@ -102,15 +102,17 @@ static int add_devices(const struct jail *jail)
 /* Firecracker's jailer writes one, named for the program. */
 static int write_pid_file(const struct jail *jail)
 {
-	char name[64];
-	FILE *file;
+	char name[64], pid[16];
+	int fd, err = 0;
 
 	snprintf(name, sizeof(name), "%s.pid", jail->config->name);
-	file = fopen(name, "we");
-	if (!file)
-		return -errno;
-	fprintf(file, "%d", (int)getpid());
-	return fclose(file) ? -errno : 0;
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0 || write(fd, pid, strlen(pid)) < 0)
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	return err;
 }
 
 int root_open(struct jail *jail)

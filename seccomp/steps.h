@@ -28,6 +28,9 @@ int root_enter(struct jail *jail); /* the last root */
 /* cgroup.c: how much of the machine. */
 int cgroup_enter(struct jail *jail);
 
+/* netns.c: an empty network. 0 or -errno. */
+int netns_enter(const struct jail *jail);
+
 /* landlock.c: the second wall. */
 int landlock_enter(struct jail *jail);
 
