@@ -107,6 +107,12 @@ $(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/init.o
 	@echo "  LD      $@"
 	@$(UNIT_CC) $(UNIT_SAN) -o $@ $^ $(BUILD)/cjson/libcjson.a -luring -lpthread
 
+# What stories need beside the shell; static, for the emulated hosts.
+$(BUILD)/tests/ask: tests/tool/ask.c
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(UNIT_CC) $(UNIT_CFLAGS) -static -o $@ $<
+
 $(FUZZERS:%=$(BUILD)/fuzz/%):
 	@echo "  LD      $@"
 	@$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^ $(FUZZ_LIBS)
