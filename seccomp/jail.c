@@ -408,10 +408,10 @@ static const struct {
 	{ AT_START, root_open },     /* paths mean files in there */
 	{ AT_START, lend_user },     /* and are opened with the rights of --uid */
 
+	{ AT_END, close_inherited }, /* first: a lock of ours would go with it (netns.c) */
 	{ AT_END, return_user },     /* for the next two */
 	{ AT_END, unshare_rest },    /* mounts, network, System V IPC, host name */
 	{ AT_END, root_enter },	     /* no files, no /proc, no devices */
-	{ AT_END, close_inherited }, /* and no other way to any */
 	{ AT_END, set_limits },	     /* while they may be set */
 	{ AT_END, set_core_cookie },
 	{ AT_END, bound_capabilities },

@@ -99,16 +99,19 @@ static int add_devices(const struct jail *jail)
 	return err;
 }
 
-/* Firecracker's jailer writes one, named for the program. */
+/* Firecracker's jailer writes one, named for the program. The number is the host's, which the
+ * host's /proc knows: in a PID namespace it is not ours. */
 static int write_pid_file(const struct jail *jail)
 {
 	char name[64], pid[16];
+	const ssize_t len = readlink("/proc/self", pid, sizeof(pid));
 	int fd, err = 0;
 
+	if (len < 0)
+		return -errno;
 	snprintf(name, sizeof(name), "%s.pid", jail->config->name);
-	snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0 || write(fd, pid, strlen(pid)) < 0)
+	if (fd < 0 || write(fd, pid, (size_t)len) < 0)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);

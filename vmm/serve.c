@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -567,5 +568,6 @@ int serve_jailer(int argc, char **argv)
 		return EXIT_BAD_ARGUMENTS;
 	first = optind - 1; /* "--", or the last of ours: where the program's name would stand */
 	optind = 1;
+	prctl(PR_SET_NAME, jail.name); /* in the log */
 	return serve_as(argc - first, argv + first, true, &jail);
 }
