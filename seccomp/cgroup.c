@@ -119,12 +119,13 @@ static int make(const char *path, bool is_own)
 int cgroup_enter(struct jail *jail)
 {
 	const struct jail_config *c = jail->config;
-	const char *mount = find_mount();
+	const char *mount;
 	char parent[PATH_MAX], own[PATH_MAX];
 	int err;
 
 	if (c->nr_cgroup == 0 && !c->parent_cgroup)
 		return 0;
+	mount = find_mount();
 	if (!mount)
 		return fail(0, "--cgroup: no cgroup v2 is mounted at /sys/fs/cgroup");
 	if (snprintf(parent, sizeof(parent), "%s/%s", mount,

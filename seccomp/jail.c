@@ -8,7 +8,6 @@
 #include "steps.h"
 #include "../vmm/log.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -38,38 +37,46 @@ static struct jail jail;
 
 /* Descriptors. */
 
-static bool is_used(const struct jail *j, int fd)
+static bool is_among(const int *fds, unsigned nr, int fd)
 {
-	for (unsigned i = 0; i < j->config->nr_keep; i++)
-		if (j->config->keep[i] == fd)
+	for (unsigned i = 0; i < nr; i++)
+		if (fds[i] == fd)
 			return true;
-	return fd <= STDERR_FILENO;
+	return false;
 }
 
-/* Notes what is open before we open anything: until the configuration is read some of it may be
- * named there, as /dev/fd/N. */
-static int note_inherited(struct jail *j)
+/* The lowest of these from `first` on, where it is below `least`; else that. */
+static unsigned lowest(const int *fds, unsigned nr, unsigned first, unsigned least)
 {
-	DIR *folder = opendir("/proc/self/fd");
-	const struct dirent *entry;
+	for (unsigned i = 0; i < nr; i++)
+		if (fds[i] >= 0 && (unsigned)fds[i] >= first && (unsigned)fds[i] < least)
+			least = (unsigned)fds[i];
+	return least;
+}
 
-	if (!folder)
-		return 0;
-	while ((entry = readdir(folder))) {
-		const int fd = atoi(entry->d_name);
+/* What the caller left open goes, but for what its options name. */
+static int close_inherited(struct jail *j)
+{
+	const struct jail_config *c = j->config;
+	unsigned first = STDERR_FILENO + 1, next = 0;
 
-		if (!is_used(j, fd) && fd != dirfd(folder) && fd < (int)sizeof(j->inherited) * 8)
-			j->inherited[fd / 8] |= (uint8_t)(1u << fd % 8);
+	for (; next != UINT_MAX; first = next + 1) {
+		next = lowest(c->keep, c->nr_keep, first, UINT_MAX);
+		next = lowest(c->named, c->nr_named, first, next);
+		if (next > first)
+			syscall(SYS_close_range, first, next == UINT_MAX ? next : next - 1, 0);
 	}
-	closedir(folder);
 	return 0;
 }
 
-static int close_inherited(struct jail *j)
+/* By now they have been opened anew, under their names. */
+static int close_named(struct jail *j)
 {
-	for (int fd = STDERR_FILENO + 1; fd < (int)sizeof(j->inherited) * 8; fd++)
-		if (j->inherited[fd / 8] & 1u << fd % 8)
-			close(fd);
+	const struct jail_config *c = j->config;
+
+	for (unsigned i = 0; i < c->nr_named; i++)
+		if (!is_among(c->keep, c->nr_keep, c->named[i]))
+			close(c->named[i]);
 	return 0;
 }
 
@@ -399,20 +406,20 @@ static const struct {
 	enum { AT_START, AT_END } when;
 	int (*take)(struct jail *jail);
 } steps[] = {
-	{ AT_START, note_inherited }, /* before anything of ours is open */
-	{ AT_START, join_netns },     /* taps are looked for in it; needs the caller's privilege */
-	{ AT_START, cgroup_enter },   /* likewise; what is forked from here on is in it */
-	{ AT_START, enter_user },     /* needs a single thread; gives the privilege for the rest */
+	{ AT_START, close_inherited }, /* before anything of ours is open */
+	{ AT_START, join_netns },      /* taps are looked for in it; needs the caller's privilege */
+	{ AT_START, cgroup_enter },    /* likewise; what is forked from here on is in it */
+	{ AT_START, enter_user },      /* needs a single thread; gives the privilege for the rest */
 	{ AT_START, check_asked },
 	{ AT_START, start_process }, /* --new-pid-ns, --daemonize */
 	{ AT_START, root_open },     /* paths mean files in there */
 	{ AT_START, lend_user },     /* and are opened with the rights of --uid */
 
-	{ AT_END, close_inherited }, /* first: a lock of ours would go with it (netns.c) */
-	{ AT_END, return_user },     /* for the next two */
-	{ AT_END, unshare_rest },    /* mounts, network, System V IPC, host name */
-	{ AT_END, root_enter },	     /* no files, no /proc, no devices */
-	{ AT_END, set_limits },	     /* while they may be set */
+	{ AT_END, close_named },  /* before a lock of ours lies on one of them (netns.c) */
+	{ AT_END, return_user },  /* for the next two */
+	{ AT_END, unshare_rest }, /* mounts, network, System V IPC, host name */
+	{ AT_END, root_enter },	  /* no files, no /proc, no devices */
+	{ AT_END, set_limits },	  /* while they may be set */
 	{ AT_END, set_core_cookie },
 	{ AT_END, bound_capabilities },
 	{ AT_END, change_user }, /* keeps the capabilities, by the step before */

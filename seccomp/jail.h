@@ -28,10 +28,11 @@ struct jail_config {
 	bool has_uid, has_gid;
 	uid_t uid;
 	gid_t gid;
-	uint64_t no_file;	 /* descriptors; 0: JAIL_NO_FILE */
-	uint64_t fsize;		 /* bytes of a file; 0: no limit */
-	int keep[JAIL_KEEP_MAX]; /* descriptors that the caller left us and that we use */
-	unsigned nr_keep;
+	uint64_t no_file;	  /* descriptors; 0: JAIL_NO_FILE */
+	uint64_t fsize;		  /* bytes of a file; 0: no limit */
+	int keep[JAIL_KEEP_MAX];  /* descriptors that the caller left us and that we use */
+	int named[JAIL_KEEP_MAX]; /* those that options name as /dev/fd/N, to be opened anew */
+	unsigned nr_keep, nr_named;
 };
 
 #define JAIL_NO_FILE 2048u

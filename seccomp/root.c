@@ -188,34 +188,27 @@ static int put_folder(int fd, const char *path)
 }
 
 /* Anywhere: what lies below comes back when it has become the root. */
-static int mount_empty(void)
+static int mount_empty(unsigned long flags)
 {
 	static const char *const places[] = { "/tmp", "/proc", "/dev", "/sys" };
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-		if (mount("jail", places[i], "tmpfs", HARMLESS, ROOT_OPTIONS) == 0)
+		if (mount("jail", places[i], "tmpfs", flags, ROOT_OPTIONS) == 0)
 			return chdir(places[i]) ? -errno : 0;
 	return -errno;
 }
 
-/* Where relative paths begin, if there are any. */
-static int make_current(const char *folder)
-{
-	const char *inside = folder + strspn(folder, "/");
-
-	return make_folders(inside, 0755);
-}
-
+/* With the folders in it, and the one in which relative paths begin. */
 static int build(const struct jail *jail, const int *folders)
 {
-	char current[PATH_MAX] = "/";
-	int err = 0;
+	char current[PATH_MAX];
+	int err;
 
-	if (jail->nr_kept && !getcwd(current, sizeof(current)))
+	if (!getcwd(current, sizeof(current)))
 		return -errno;
-	err = mount_empty();
-	if (!err && jail->nr_kept)
-		err = make_current(current);
+	err = mount_empty(HARMLESS);
+	if (!err)
+		err = make_folders(current + 1, 0755);
 	for (unsigned i = 0; i < jail->nr_kept && !err; i++)
 		err = put_folder(folders[i], jail->kept[i]);
 	if (!err)
@@ -225,6 +218,13 @@ static int build(const struct jail *jail, const int *folders)
 	if (!err && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | HARMLESS, NULL))
 		err = -errno;
 	return err;
+}
+
+static int build_empty(void)
+{
+	const int err = mount_empty(HARMLESS | MS_RDONLY);
+
+	return err ? err : become_root();
 }
 
 static int enter_empty(struct jail *jail)
@@ -242,7 +242,7 @@ static int enter_empty(struct jail *jail)
 			nr++;
 	}
 	if (!err)
-		err = build(jail, folders);
+		err = nr ? build(jail, folders) : build_empty();
 	while (nr > 0)
 		close(folders[--nr]);
 	jail->has_root = !err;

@@ -11,9 +11,7 @@ struct jail {
 	const struct jail_config *config;
 	char kept[JAIL_KEEP_MAX][PATH_MAX]; /* folders, absolute, as their users name them */
 	unsigned nr_kept;
-	uint8_t inherited[1024 /
-			  8]; /* descriptors of the caller's that we do not use, a bit each */
-	uid_t uid;	      /* whom it runs as in the end */
+	uid_t uid; /* whom it runs as in the end */
 	gid_t gid;
 	bool has_user_ns, has_root, has_landlock, is_entered;
 	const char *lacking; /* why there are no namespaces */

@@ -42,10 +42,12 @@ int args_hv(const char *text, enum hv_provider *hv);
 int args_duration(const char *text, uint64_t *ms);
 
 /* The options of the jail, ARGS_JAIL of them: for --help, for getopt_long(3), one taken by its
- * place among them, and what is between them once all are taken. 0 or -EINVAL, logged. */
+ * place among them, and what is between them once all are taken; before that, which descriptors
+ * the words name as /dev/fd/N. 0 or -EINVAL, logged. */
 #define ARGS_JAIL 11u
 void args_jail_help(unsigned width, bool has_id);
 void args_jail_options(struct option *longs);
+void args_jail_named(struct jail_config *config, int argc, char **argv);
 int args_jail_take(struct jail_config *config, unsigned index, const char *value);
 int args_jail_finish(struct jail_config *config);
 

@@ -170,6 +170,16 @@ void args_jail_options(struct option *longs)
 					 rows[i].value ? required_argument : no_argument, NULL, 0 };
 }
 
+void args_jail_named(struct jail_config *config, int argc, char **argv)
+{
+	const char *name;
+
+	for (int i = 1; i < argc; i++)
+		for (name = strstr(argv[i], "/fd/"); name; name = strstr(name + 1, "/fd/"))
+			if (config->nr_named < JAIL_KEEP_MAX)
+				config->named[config->nr_named++] = atoi(name + 4);
+}
+
 int args_jail_take(struct jail_config *config, unsigned index, const char *value)
 {
 	return rows[index].take(config, value);

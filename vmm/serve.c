@@ -265,6 +265,7 @@ static int parse(int argc, char **argv, bool is_firecracker)
 			(struct option){ rows[i].name,
 					 rows[i].value ? required_argument : no_argument, NULL, 0 };
 	args_jail_options(longs + ROWS);
+	args_jail_named(&options.jail, argc, argv);
 	opterr = 0;
 	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
 		if (got == ':')
