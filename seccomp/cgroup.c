@@ -70,7 +70,7 @@ static int set(const char *mount, const char *parent, const char *own, const cha
 }
 
 /* Whose end is told by end-of-file; the cgroup can be removed some moments after that. */
-static _Noreturn void keep(int gone, const char *own)
+static _Noreturn void keep(int gone, const char *own, const char *parent)
 {
 	struct timespec pause = { .tv_nsec = 1000000 };
 	char byte;
@@ -87,10 +87,12 @@ static _Noreturn void keep(int gone, const char *own)
 		if (pause.tv_nsec < 500000000)
 			pause.tv_nsec *= 2;
 	}
+	if (parent)
+		rmdir(parent); /* unless another is in it */
 	_exit(0);
 }
 
-static int start_keeper(struct jail *jail, const char *own)
+static int start_keeper(struct jail *jail, const char *own, const char *parent)
 {
 	int fds[2];
 	pid_t pid;
@@ -100,19 +102,26 @@ static int start_keeper(struct jail *jail, const char *own)
 	pid = fork();
 	if (pid == 0) {
 		close(fds[1]);
-		keep(fds[0], own);
+		keep(fds[0], own, jail->config->parent_cgroup ? NULL : parent);
 	}
 	close(fds[0]);
 	jail->cgroup_fd = fds[1];
 	return pid < 0 ? fail(-errno, "jail: starting the cgroup's keeper") : 0;
 }
 
-static int make(const char *path, bool is_own)
+/* Again where another's keeper has just removed the parent. */
+static int make(const char *parent, const char *own)
 {
-	if (mkdir(path, 0755) == 0 || (errno == EEXIST && !is_own))
-		return 0;
+	for (int i = 0; i < 100; i++) {
+		if (mkdir(parent, 0755) && errno != EEXIST)
+			return fail(-errno, "--cgroup: %s", parent);
+		if (mkdir(own, 0755) == 0)
+			return 0;
+		if (errno != ENOENT)
+			break;
+	}
 	return fail(-errno, errno == EEXIST ? "--cgroup: %s (give another --id)" : "--cgroup: %s",
-		    path);
+		    own);
 }
 
 /* Firecracker's jailer: without --cgroup, --parent-cgroup is where the process goes itself. */
@@ -134,11 +143,9 @@ int cgroup_enter(struct jail *jail)
 		return fail(-ENAMETOOLONG, "--parent-cgroup");
 	if (c->nr_cgroup == 0)
 		return put(parent, "cgroup.procs", "0");
-	err = make(parent, false);
+	err = make(parent, own);
 	if (!err)
-		err = make(own, true);
-	if (!err)
-		err = start_keeper(jail, own);
+		err = start_keeper(jail, own, parent);
 	for (unsigned i = 0; i < c->nr_cgroup && !err; i++)
 		err = set(mount, parent, own, c->cgroup[i]);
 	return err ? err : put(own, "cgroup.procs", "0");

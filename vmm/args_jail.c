@@ -130,7 +130,7 @@ static const struct {
 	const char *name, *value, *help;
 	int (*take)(struct jail_config *config, const char *value);
 } rows[] = {
-	{ "id", "ID", "the microVM's name in those paths", take_id },
+	{ "id", "ID", "the microVM's name in the paths below", take_id },
 	{ "uid", "N", "become user N (with --gid); files are opened with its rights", take_uid },
 	{ "gid", "N", "become group N", take_gid },
 	{ "chroot-base-dir", "FOLDER", "the root is FOLDER/mayfly/ID/root, also for the options",
