@@ -462,13 +462,14 @@ static void cut_last(char *path)
 
 int jail_keep_folder(const char *path, bool is_folder)
 {
-	char *kept = jail.kept[jail.nr_kept];
 	size_t used = 0;
+	char *kept;
 
 	if (!jail.config || jail.config->is_off || jail.config->chroot_base)
 		return 0;
 	if (jail.nr_kept == JAIL_KEEP_MAX)
 		return fail(0, "jail: %u folders at most", JAIL_KEEP_MAX);
+	kept = jail.kept[jail.nr_kept];
 	if (*path != '/') {
 		if (!getcwd(kept, PATH_MAX))
 			return fail(-errno, "jail: the current folder");
