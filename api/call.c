@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What all handlers of requests do: see call.h. Called by them and by routes.c. */
 #include "call.h"
-#include "../vmm/file.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -79,19 +78,19 @@ int call_path(struct call *c, char path[API_PATH_MAX])
 	const int fd = call_fd(c, path);
 
 	if (fd >= 0)
-		snprintf(path, API_PATH_MAX, FILE_FD "%d", fd);
+		snprintf(path, API_PATH_MAX, "/proc/self/fd/%d", fd);
 	return fd == -EINVAL ? fd : 0;
 }
 
 int call_try_open(const char *path, int flags, mode_t *mode)
 {
-	const int fd = file_open(path, flags | O_NONBLOCK);
+	const int fd = config_open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	struct stat st = { .st_mode = 0 };
 	int err = 0;
 
 	*mode = 0;
 	if (fd < 0)
-		return -fd;
+		return errno;
 	if (fstat(fd, &st))
 		err = errno;
 	*mode = st.st_mode;

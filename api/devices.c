@@ -4,7 +4,6 @@
  * while the microVM runs through api_ops.
  */
 #include "handlers.h"
-#include "../vmm/file.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -143,7 +142,7 @@ static const char *new_path(const struct call *c, const struct drive_body *drive
 
 static int check_other_image(struct call *c, const char *path, bool is_read_only)
 {
-	if (c->api->config->is_fileless && strncmp(path, FILE_FD, strlen(FILE_FD)) != 0)
+	if (c->api->config->is_fileless && strncmp(path, "/proc/self/fd/", 14) != 0)
 		return call_refuse(c,
 				   "Drive config error: %s: the jail of a running microVM holds no "
 				   "files; send the file's descriptor with the request, and `fd:0` "

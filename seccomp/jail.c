@@ -460,6 +460,14 @@ static void cut_last(char *path)
 	slash[slash == path ? 1 : 0] = '\0';
 }
 
+static bool is_kept(const char *path)
+{
+	for (unsigned i = 0; i < jail.nr_kept; i++)
+		if (!strcmp(jail.kept[i], path))
+			return true;
+	return false;
+}
+
 int jail_keep_folder(const char *path, bool is_folder)
 {
 	size_t used = 0;
@@ -475,11 +483,12 @@ int jail_keep_folder(const char *path, bool is_folder)
 			return fail(-errno, "jail: the current folder");
 		used = strlen(kept);
 	}
-	if (snprintf(kept + used, PATH_MAX - used, "/%s", path) >= (int)(PATH_MAX - used))
+	if (snprintf(kept + used, PATH_MAX - used, "%s%s", used ? "/" : "", path) >=
+	    (int)(PATH_MAX - used))
 		return fail(-ENAMETOOLONG, "%s", path);
 	if (!is_folder)
 		cut_last(kept);
-	if (kept[1]) /* not all there is */
+	if (kept[1] && !is_kept(kept)) /* not all there is, nor once more */
 		jail.nr_kept++;
 	return 0;
 }

@@ -5,7 +5,6 @@
  * ranges it has checked; overlay.c says where each byte lies.
  */
 #include "disk.h"
-#include "../vmm/file.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -470,11 +469,11 @@ static const char *kind_of(mode_t mode)
 /* O_NONBLOCK keeps a FIFO from holding us up; the ring would not wait for such a file, either. */
 static int open_any(const char *path, int flags)
 {
-	const int fd = file_open(path, flags | O_NONBLOCK);
+	const int fd = config_open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int now;
 
 	if (fd < 0)
-		return fd;
+		return -errno;
 	now = fcntl(fd, F_GETFL);
 	if (now < 0 || fcntl(fd, F_SETFL, now & ~O_NONBLOCK)) {
 		close(fd);

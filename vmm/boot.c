@@ -5,7 +5,6 @@
  */
 #include "boot.h"
 #include "acpi.h"
-#include "file.h"
 #include "log.h"
 
 #include <asm/bootparam.h>
@@ -35,9 +34,9 @@ static int open_file(const char *path, int *fd, uint64_t *size)
 {
 	struct stat st;
 
-	*fd = file_open(path, O_RDONLY | O_NONBLOCK);
+	*fd = config_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)
-		return fail(*fd, "%s", path);
+		return fail(-errno, "%s", path);
 	if (fstat(*fd, &st))
 		return fail(-errno, "%s", path);
 	if (!S_ISREG(st.st_mode))

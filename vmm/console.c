@@ -5,7 +5,6 @@
  * guest nothing: its output is dropped from then on.
  */
 #include "console.h"
-#include "file.h"
 #include "log.h"
 #include "term.h"
 
@@ -434,10 +433,11 @@ static int open_stdio(struct console *c, bool is_job)
 static int open_file(struct console *c)
 {
 	const char *path = c->config->path;
-	const int fd = file_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK);
+	const int fd =
+		config_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd < 0)
-		return fail(fd, fd == -ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
+		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
 	c->out = loop_file(c->loop, fd);
 	return c->out < 0 ? fail(c->out, "%s", path) : 0;
 }

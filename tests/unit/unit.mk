@@ -15,7 +15,7 @@ UNIT_TESTS :=
 FUZZERS :=
 
 # cJSON's header comes with its library: what includes it is compiled after api/cjson.
-API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/file.c vmm/log.c
+API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
 API_OBJECTS := $(foreach o,tests/obj tests/obj-san fuzz/obj,$(API_SOURCES:%.c=$(BUILD)/$(o)/%.o) \
 	$(addprefix $(BUILD)/$(o)/,tests/unit/api.o tests/unit/server.o tests/fuzz/api.o api/server.o))
 $(API_OBJECTS): UNIT_CFLAGS += -isystem $(BUILD)/cjson
@@ -51,13 +51,13 @@ $(eval $(call unit,loop,vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
 $(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
 $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c vmm/mem.c vmm/log.c,-luring -lpthread))
-$(eval $(call unit,disk,virtio/disk.c virtio/overlay.c vmm/file.c vmm/log.c))
-$(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/overlay.c vmm/file.c vmm/loop.c vmm/log.c,-luring))
+$(eval $(call unit,disk,virtio/disk.c virtio/overlay.c api/config.c vmm/log.c))
+$(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/overlay.c api/config.c vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,limit,virtio/limit.c))
 NET_SOURCES := virtio/net.c virtio/frame.c virtio/stream.c virtio/peer.c virtio/tap.c virtio/mmio.c virtio/queue.c \
 	virtio/limit.c vmm/mem.c
-BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/overlay.c virtio/limit.c \
-	vmm/file.c vmm/mem.c vmm/log.c
+BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/overlay.c api/config.c virtio/limit.c \
+	vmm/mem.c vmm/log.c
 $(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
 $(eval $(call unit,frame,virtio/frame.c))
 $(eval $(call unit,tap,virtio/tap.c vmm/loop.c vmm/log.c,-luring))
