@@ -147,6 +147,13 @@ guest "ip link set eth0 up; ip addr add 10.9.0.1/24 dev eth0; ip route add defau
 ends_with 0
 prints "$sum"
 says_nothing
+
+story "Linux: and an address by DHCP from passt"
+guest "printf '%s\n' '#!/bin/sh' '[ \$1 != bound ] || ip addr add \$ip/\$mask dev eth0' > /tmp/bound; chmod +x /tmp/bound
+	ip link set eth0 up; udhcpc -q -n -t 5 -i eth0 -s /tmp/bound > /dev/null 2>&1 && ip -4 -o addr show dev eth0 | awk '{ print \$4 }'" \
+	--net "passt=$T/root/socket"
+ends_with 0
+prints 10.9.0.1/24
 kill $passt
 wait $passt 2> /dev/null
 [ ! -e /host/job ] || umount "$T/root"
