@@ -425,6 +425,8 @@ static int prepare(struct vm *v, const struct vm_config *config)
 		err = open_nets(v);
 	if (!err)
 		err = hv_open(&v->hv, config->hv);
+	if (!err && config->timeline)
+		err = timeline_open(config->timeline);
 	return err;
 }
 
@@ -625,8 +627,6 @@ int vm_run(const struct vm_config *config)
 	struct vm *v = &vm;
 	int err = prepare(v, config);
 
-	if (!err && config->timeline)
-		err = timeline_open(config->timeline);
 	if (!err)
 		err = make_loop(v);
 	if (!err)
