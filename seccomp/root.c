@@ -30,22 +30,29 @@ int umount2(const char *target, int flags);
 #define ROOT_OPTIONS "mode=755,size=64k,nr_inodes=1k"
 
 /*
- * The current folder becomes the root. Where the root is the kernel's first one (an initramfs), it
- * cannot be pivoted away, only covered; who has no CAP_SYS_CHROOT does not get below either.
+ * The mount that is the current folder covers the root. What lies below has no name any more, and
+ * only who has CAP_SYS_ADMIN could take the cover off. pivot_root(2) and umount(2) would take it
+ * away altogether, but the one looks at each thread of the host, and the other waits for all CPUs:
+ * 50 us for a host with nothing to do, 140 to 240 us for one with 800 processes.
  */
-static int become_root(void)
+static int cover_root(void)
 {
-	if (syscall(SYS_pivot_root, ".", ".") == 0)
-		return umount2(".", MNT_DETACH) || chdir("/") ? -errno : 0;
-	if (errno != EINVAL)
-		return -errno;
 	return mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/") ? -errno : 0;
 }
 
-/* What we mount shows nowhere else. */
-static int make_private(void)
+/* For a root with files, devices and a long life before the guest. The kernel's first root, an
+ * initramfs, cannot be pivoted away. */
+static int pivot_root(void)
 {
-	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ? -errno : 0;
+	if (syscall(SYS_pivot_root, ".", ".") == 0)
+		return umount2(".", MNT_DETACH) || chdir("/") ? -errno : 0;
+	return errno == EINVAL ? cover_root() : -errno;
+}
+
+/* What we mount shows nowhere else; what the host unmounts is not held by us. */
+static int follow_host(void)
+{
+	return mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) ? -errno : 0;
 }
 
 /* Each folder on the way, `mode` for those that are missing. */
@@ -135,7 +142,7 @@ int root_open(struct jail *jail)
 	if (!err && unshare(CLONE_NEWNS))
 		err = -errno;
 	if (!err)
-		err = make_private();
+		err = follow_host();
 	if (!err && (mount(path, path, NULL, MS_BIND, NULL) || chdir(path)))
 		err = -errno;
 	if (!err)
@@ -147,7 +154,7 @@ int root_open(struct jail *jail)
 	if (!err && c->has_pid_file)
 		err = write_pid_file(jail);
 	if (!err)
-		err = become_root();
+		err = pivot_root();
 	jail->has_root = !err;
 	return err ? fail(err, "--chroot-base-dir: %s", path) : 0;
 }
@@ -212,7 +219,7 @@ static int build(const struct jail *jail, const int *folders)
 	for (unsigned i = 0; i < jail->nr_kept && !err; i++)
 		err = put_folder(folders[i], jail->kept[i]);
 	if (!err)
-		err = become_root();
+		err = cover_root();
 	if (!err && chdir(current))
 		err = -errno;
 	if (!err && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | HARMLESS, NULL))
@@ -224,14 +231,14 @@ static int build_empty(void)
 {
 	const int err = mount_empty(HARMLESS | MS_RDONLY);
 
-	return err ? err : become_root();
+	return err ? err : cover_root();
 }
 
 static int enter_empty(struct jail *jail)
 {
 	int folders[JAIL_KEEP_MAX] = { 0 };
 	unsigned nr = 0;
-	int err = make_private();
+	int err = follow_host();
 
 	while (nr < jail->nr_kept && !err) {
 		folders[nr] = clone_folder(jail->kept[nr]);
