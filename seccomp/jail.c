@@ -442,11 +442,10 @@ static int take(int when)
 
 int jail_open(const struct jail_config *config)
 {
-	jail = (struct jail){ .config = config,
-			      .uid = config->has_uid ? config->uid : geteuid(),
-			      .gid = config->has_gid ? config->gid : getegid(),
-			      .alive_fd = -1,
-			      .cgroup_fd = -1 };
+	jail.config = config;
+	jail.uid = config->has_uid ? config->uid : geteuid();
+	jail.gid = config->has_gid ? config->gid : getegid();
+	jail.alive_fd = jail.cgroup_fd = -1;
 	if (!config->is_off)
 		return take(AT_START);
 	note("jail: none (--no-jail)");
