@@ -410,24 +410,24 @@ static const struct {
 	{ AT_START, join_netns },      /* taps are looked for in it; needs the caller's privilege */
 	{ AT_START, cgroup_enter },    /* likewise; what is forked from here on is in it */
 	{ AT_START, enter_user },      /* needs a single thread; gives the privilege for the rest */
-	{ AT_START, check_asked },
-	{ AT_START, start_process }, /* --new-pid-ns, --daemonize */
-	{ AT_START, root_open },     /* paths mean files in there */
-	{ AT_START, lend_user },     /* and are opened with the rights of --uid */
+	{ AT_START, check_asked },     /* else what follows would fail with less to say */
+	{ AT_START, start_process },   /* --new-pid-ns, --daemonize */
+	{ AT_START, root_open },       /* paths mean files in there */
+	{ AT_START, lend_user },       /* and are opened with the rights of --uid */
 
-	{ AT_END, close_named },  /* before a lock of ours lies on one of them (netns.c) */
-	{ AT_END, return_user },  /* for the next two */
-	{ AT_END, unshare_rest }, /* mounts, network, System V IPC, host name */
-	{ AT_END, root_enter },	  /* no files, no /proc, no devices */
-	{ AT_END, set_limits },	  /* while they may be set */
-	{ AT_END, set_core_cookie },
-	{ AT_END, bound_capabilities },
-	{ AT_END, change_user }, /* keeps the capabilities, by the step before */
+	{ AT_END, close_named },	/* before a lock of ours lies on one of them (netns.c) */
+	{ AT_END, return_user },	/* for the next two */
+	{ AT_END, unshare_rest },	/* mounts, network, System V IPC, host name */
+	{ AT_END, root_enter },		/* no files, no /proc, no devices */
+	{ AT_END, set_limits },		/* while they may be set */
+	{ AT_END, set_core_cookie },	/* the threads to come inherit it */
+	{ AT_END, bound_capabilities }, /* takes CAP_SETPCAP */
+	{ AT_END, change_user },	/* keeps the capabilities, by the step before */
 	{ AT_END, drop_capabilities },
 	{ AT_END, forbid_privileges }, /* none come back; Landlock demands it */
-	{ AT_END, landlock_enter },
-	{ AT_END, hide_memory }, /* last: /proc/self would be another's */
-	{ AT_END, say_lacking },
+	{ AT_END, landlock_enter },    /* what the first wall has left */
+	{ AT_END, hide_memory },       /* last: /proc/self would be another's */
+	{ AT_END, say_lacking },       /* once it is known what stands in */
 };
 
 static int take(int when)

@@ -155,7 +155,6 @@ int root_open(struct jail *jail)
 		err = write_pid_file(jail);
 	if (!err)
 		err = pivot_root();
-	jail->has_root = !err;
 	return err ? fail(err, "--chroot-base-dir: %s", path) : 0;
 }
 
@@ -183,7 +182,7 @@ static int clone_folder(const char *path)
 static int put_folder(int fd, const char *path)
 {
 	const char *inside = path + strspn(path, "/");
-	struct stat own, there;
+	struct stat own = { 0 }, there = { 0 };
 	int err = make_folders(inside, 0755);
 
 	if (!err && (fstat(fd, &own) || stat(inside, &there)))
@@ -252,7 +251,6 @@ static int enter_empty(struct jail *jail)
 		err = nr ? build(jail, folders) : build_empty();
 	while (nr > 0)
 		close(folders[--nr]);
-	jail->has_root = !err;
 	return err ? fail(err, "jail: making its root") : 0;
 }
 

@@ -13,7 +13,7 @@ struct jail {
 	unsigned nr_kept;
 	uid_t uid; /* whom it runs as in the end */
 	gid_t gid;
-	bool has_user_ns, has_root, has_landlock, is_entered;
+	bool has_user_ns, has_landlock, is_entered;
 	const char *lacking; /* why there are no namespaces */
 	int alive_fd;	     /* has something to say once who stands in for us is gone; or -1 */
 	int cgroup_fd;	     /* its being closed tells the keeper that we are gone */

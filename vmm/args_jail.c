@@ -177,7 +177,7 @@ void args_jail_named(struct jail_config *config, int argc, char **argv)
 	for (int i = 1; i < argc; i++)
 		for (name = strstr(argv[i], "/fd/"); name; name = strstr(name + 1, "/fd/"))
 			if (config->nr_named < JAIL_KEEP_MAX)
-				config->named[config->nr_named++] = atoi(name + 4);
+				config->named[config->nr_named++] = (int)strtol(name + 4, NULL, 10);
 }
 
 int args_jail_take(struct jail_config *config, unsigned index, const char *value)
