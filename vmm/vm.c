@@ -497,10 +497,10 @@ int vm_start(struct vm *v, const struct vm_config *config)
 	err = prepare(v, config);
 	if (!err)
 		err = build(v);
-	if (err)
-		unmake(v, nr_files);
-	if (err && jail_is_entered()) /* there is no way back to try again */
+	if (err && jail_is_entered()) /* there is no way back to try again; vm_wait() cleans up */
 		end_now(&v->end, END_ERROR);
+	else if (err)
+		unmake(v, nr_files);
 	return err;
 }
 

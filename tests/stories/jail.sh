@@ -179,10 +179,11 @@ ends_with 3
 story "an API process in its folder takes paths in there, also for a drive of a running microVM"
 truncate -s 1M "$base/mayfly/a/root/one" "$base/mayfly/a/root/two"
 chown 4321 "$base/mayfly/a/root/one" "$base/mayfly/a/root/two" "$base/mayfly/a/root/hello.elf"
+send() { # SOCKET FILE METHOD PATH BODY: with FILE's descriptor
+	printf '%s %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s' "$3" "$4" ${#5} "$5" | "$ASK" "$1" "$2" > "$T/out"
+}
 patch() { # PATH
-	body="{\"drive_id\":\"d\",\"path_on_host\":\"$1\"}"
-	printf 'PATCH /drives/d HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s' ${#body} "$body" |
-		"$ASK" "$base/mayfly/a/root/run/api" /dev/null > "$T/out"
+	send "$base/mayfly/a/root/run/api" /dev/null PATCH /drives/d "{\"drive_id\":\"d\",\"path_on_host\":\"$1\"}"
 }
 cat > "$base/mayfly/a/root/config" << END
 {"boot-source":{"kernel_image_path":"/exits.elf","boot_args":"spin"},
@@ -201,6 +202,25 @@ patch /dev/kvm
 shows "No such file or directory"
 stop
 holds [ ! -e "$base/mayfly/a/root/run/api" ]
+
+# api OPTION...: a process that serves on $T/api; $pid
+api() {
+	[ -p "$T/ready" ] || mkfifo "$T/ready"
+	"$@" --ready-fd 3 3> "$T/ready" > "$T/serial" 2> "$T/err" &
+	pid=$!
+	pids="$pids $pid"
+	read -r _ < "$T/ready"
+}
+
+story "a kernel that lies outside of the folder comes as a descriptor"
+api "$MAYFLY" serve --id a --chroot-base-dir "$base" --api-sock /run/api
+send "$base/mayfly/a/root/run/api" "$GUESTS/exits.elf" PUT /boot-source '{"kernel_image_path":"fd:0","boot_args":"reset"}'
+shows "204"
+send "$base/mayfly/a/root/run/api" /dev/null PUT /actions '{"action_type":"InstanceStart"}'
+shows "204"
+wait $pid
+status=$?
+ends_with 120
 
 story "under the name of jailer it takes the command line of Firecracker's"
 ln -sf "$(realpath "$MAYFLY")" "$T/jailer"
@@ -448,6 +468,21 @@ if (nobody unshare -U true 2> /dev/null); then
 	status=$?
 	ends_with 125
 	says "only root may become somebody else"
+
+	story "behind the jail there is no way back: a start that fails there ends the process"
+	(nobody prlimit --nproc=1:1 ./mayfly run --kernel hello.elf > "$T/out" 2> "$T/err")
+	status=$?
+	ends_with 125
+	says "starting the thread of vCPU 0"
+	api nobody prlimit --nproc=1:1 ./mayfly serve --api-sock api
+	send "$T/user/api" "$GUESTS/hello.elf" PUT /boot-source '{"kernel_image_path":"fd:0"}'
+	shows "204"
+	send "$T/user/api" /dev/null PUT /actions '{"action_type":"InstanceStart"}'
+	shows "Start microvm error: starting the thread of vCPU 0"
+	wait $pid
+	status=$?
+	ends_with 125
+	holds [ ! -e "$T/user/api" ]
 else
 	skipped "a user without privileges has the same jail" "user namespaces are forbidden here"
 fi
