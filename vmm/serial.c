@@ -5,6 +5,7 @@
  */
 #include "serial.h"
 #include "log.h"
+#include "loop.h"
 #include "timeline.h"
 
 #include <errno.h>
@@ -53,15 +54,6 @@ enum { THR_RBR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 /* How long a vCPU that ignores "transmitter busy" waits for room before its byte is dropped. */
 #define STALL_MS 100
 
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	/* An eventfd refuses only when its count is at the top: then it is signalled anyway. */
-	if (write(fd, &one, sizeof(one)) != sizeof(one))
-		must(errno == EAGAIN || errno == EINTR);
-}
-
 static uint32_t tx_used(const struct serial *s)
 {
 	return s->tx_head - s->tx_tail;
@@ -103,7 +95,7 @@ static void update_irq(struct serial *s)
 	const bool line = pending(s) != IIR_NONE;
 
 	if (line && !s->line)
-		signal_fd(s->irq_fd);
+		loop_signal(s->irq_fd);
 	s->line = line;
 }
 
@@ -118,7 +110,7 @@ static void wake_for_input(struct serial *s)
 {
 	if (s->rx_waiting) {
 		s->rx_waiting = false;
-		signal_fd(s->wake_fd);
+		loop_signal(s->wake_fd);
 	}
 }
 
@@ -162,7 +154,7 @@ static void transmit(struct serial *s, uint8_t byte)
 		timeline_mark(PHASE_FIRST_SERIAL);
 		if (!s->tx_awake) {
 			s->tx_awake = true;
-			signal_fd(s->wake_fd);
+			loop_signal(s->wake_fd);
 		}
 	}
 	/* "Sent" as soon as it is queued; when the queue is full, once serial_tx_done() makes room.

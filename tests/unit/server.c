@@ -69,6 +69,18 @@ static void end(void *vm)
 	loop_stop(&loop);
 }
 
+static int no_tap(const char *name)
+{
+	(void)name;
+	return -ENODEV;
+}
+
+static int no_tap_fd(int fd)
+{
+	(void)fd;
+	return -EINVAL;
+}
+
 static void count_nothing(void *vm, struct counters *counters)
 {
 	(void)vm;
@@ -93,9 +105,12 @@ static void tell(struct api *a)
 
 static _Noreturn void be_server(int ready_fd)
 {
-	static const struct api_ops ops = {
-		.start = stop, .pause = pause_slowly, .resume = end, .count = count_nothing
-	};
+	static const struct api_ops ops = { .start = stop,
+					    .tap_open = no_tap,
+					    .tap_check = no_tap_fd,
+					    .pause = pause_slowly,
+					    .resume = end,
+					    .count = count_nothing };
 	const struct api_names names = { "unit", "unit", "0", "unit" };
 	const struct log_form quiet = { .fd = STDERR_FILENO, .level = LOG_OFF };
 	const struct server_config with = {
@@ -475,7 +490,12 @@ static void descriptors(void **state)
 	assert_int_equal(held("image-by-fd"), 1);
 	put(fd, "GET /vm/config HTTP/1.1\r\n\r\n");
 	recv(fd, got, sizeof(got), 0);
-	assert_non_null(strstr(got, "\"path_on_host\":\"/proc/self/fd/"));
+	assert_non_null(strstr(got, "\"path_on_host\":\"fd:1\""));
+	/* What takes its place closes it.
+	 */
+	put_with_fds(fd, WITH_DRIVE("fd:2"), image, 3);
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	assert_int_equal(held("image-by-fd"), 1);
 	close(image);
 	close(fd);
 }
