@@ -70,6 +70,7 @@ static const struct route {
 	{ HTTP_PUT, "/cpu-config", NULL, ANY_TIME, REQ_CPU_CONFIG, NO_CPU },
 	{ HTTP_PUT, "/snapshot/create", NULL, ANY_TIME, REQ_OTHER, NO_SNAPSHOT },
 	{ HTTP_PUT, "/snapshot/load", NULL, ANY_TIME, REQ_OTHER, NO_SNAPSHOT },
+	{ HTTP_PUT, "/snapshot/", NULL, ANY_TIME, REQ_OTHER, "Missing snapshot operation type." },
 };
 #define ROUTES (sizeof(routes) / sizeof(routes[0]))
 
