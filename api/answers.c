@@ -78,9 +78,12 @@ int get_config(struct call *c)
 
 int get_metrics(struct call *c)
 {
-	api_count(c->api);
+	struct metrics_devices devices;
+
+	api_count(c->api, &devices);
 	c->reply->head.type = "text/plain; version=0.0.4";
-	c->reply->head.body_len = metrics_text(&c->api->counters, c->reply->body, c->reply->size);
+	c->reply->head.body_len =
+		metrics_text(&c->api->counters, &devices, c->reply->body, c->reply->size);
 	return c->reply->head.body_len
 		       ? 0
 		       : call_refuse(c, "The answer is larger than mayfly can send.");

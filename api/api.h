@@ -119,7 +119,9 @@ int api_open_log(struct api *api, const struct logger_body *body);
 
 /* A line of metrics, if there is a file for them. 0 or -errno. */
 int api_flush_metrics(struct api *api);
-void api_count(struct api *api);
+
+/* Counts anew: api->counters, and in *devices api->devices with their names. */
+void api_count(struct api *api, struct metrics_devices *devices);
 
 /* Whether an instance may be called so: 1 to 64 letters, digits and hyphens. */
 bool api_id_is_ok(const char *id);

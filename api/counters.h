@@ -121,6 +121,7 @@ static inline void latency_add(struct latency *l, uint64_t us)
 /* One device's; of a disk the first enumerations, of an interface the second. */
 struct device_counters {
 	uint64_t counts[NET_COUNTS];
+	uint64_t queue_depth; /* requests that the guest waits for: a gauge */
 	struct latency latency[BLOCK_LATENCIES];
 };
 

@@ -428,29 +428,75 @@ static void add_phases(struct text *t, const char *name, const uint64_t us[4])
 			    (unsigned long long)us[i]);
 }
 
-static void add_latencies(struct text *t, const struct counters *now)
+/* `label` is one label and its value. */
+static void add_histogram(struct text *t, const char *name, const char *label,
+			  const struct latency *l)
 {
-	add(t, "# TYPE mayfly_vcpu_exit_microseconds histogram\n");
-	for (unsigned kind = 0; kind < EXIT_KINDS; kind++) {
-		const struct latency *l = &now->latency[kind];
-		uint64_t sum = 0;
+	uint64_t sum = 0;
 
-		for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
-			sum += l->buckets[i];
-			add(t, "mayfly_vcpu_exit_microseconds_bucket{kind=\"%s\",le=\"%u\"} %llu\n",
-			    kinds[kind], 1u << i, (unsigned long long)sum);
-		}
-		sum += l->buckets[LATENCY_BUCKETS - 1];
-		add(t,
-		    "mayfly_vcpu_exit_microseconds_bucket{kind=\"%s\",le=\"+Inf\"} %llu\n"
-		    "mayfly_vcpu_exit_microseconds_sum{kind=\"%s\"} %llu\n"
-		    "mayfly_vcpu_exit_microseconds_count{kind=\"%s\"} %llu\n",
-		    kinds[kind], (unsigned long long)sum, kinds[kind],
-		    (unsigned long long)l->sum_us, kinds[kind], (unsigned long long)sum);
+	for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
+		sum += l->buckets[i];
+		add(t, "%s_bucket{%s,le=\"%u\"} %llu\n", name, label, 1u << i,
+		    (unsigned long long)sum);
+	}
+	sum += l->buckets[LATENCY_BUCKETS - 1];
+	add(t, "%s_bucket{%s,le=\"+Inf\"} %llu\n%s_sum{%s} %llu\n%s_count{%s} %llu\n", name, label,
+	    (unsigned long long)sum, name, label, (unsigned long long)l->sum_us, name, label,
+	    (unsigned long long)sum);
+}
+
+static void add_exits(struct text *t, const struct counters *now)
+{
+	static const char name[] = "mayfly_vcpu_exit_microseconds";
+	char label[32];
+
+	add(t, "# TYPE %s histogram\n", name);
+	for (unsigned kind = 0; kind < EXIT_KINDS; kind++) {
+		snprintf(label, sizeof(label), "kind=\"%s\"", kinds[kind]);
+		add_histogram(t, name, label, &now->latency[kind]);
 	}
 }
 
-size_t metrics_text(const struct counters *now, char *buf, size_t size)
+/* "read_agg" is the histogram mayfly_block_read_microseconds. */
+static void add_device_latency(struct text *t, const struct device_kind *kind, unsigned which,
+			       const char *const *names, const struct device_counters *now,
+			       unsigned nr)
+{
+	const char *key = kind->latencies[which];
+	char name[64], label[80];
+
+	snprintf(name, sizeof(name), "mayfly_%s_%.*s_microseconds", kind->group,
+		 (int)(strlen(key) - strlen("_agg")), key);
+	add(t, "# TYPE %s histogram\n", name);
+	for (unsigned d = 0; d < nr; d++) {
+		snprintf(label, sizeof(label), "id=\"%s\"", names[d]);
+		add_histogram(t, name, label, &now[d].latency[which]);
+	}
+}
+
+/* Counters, requests in flight, and how long they took; of each device. */
+static void add_device_totals(struct text *t, const struct device_kind *kind,
+			      const char *const *names, const struct device_counters *now,
+			      unsigned nr)
+{
+	if (nr == 0)
+		return;
+	for (unsigned i = 0; i < kind->nr_keys; i++) {
+		add(t, "# TYPE mayfly_%s_%s counter\n", kind->group, kind->keys[i]);
+		for (unsigned d = 0; d < nr; d++)
+			add(t, "mayfly_%s_%s{id=\"%s\"} %llu\n", kind->group, kind->keys[i],
+			    names[d], (unsigned long long)now[d].counts[i]);
+	}
+	add(t, "# TYPE mayfly_%s_queue_depth gauge\n", kind->group);
+	for (unsigned d = 0; d < nr; d++)
+		add(t, "mayfly_%s_queue_depth{id=\"%s\"} %llu\n", kind->group, names[d],
+		    (unsigned long long)now[d].queue_depth);
+	for (unsigned i = 0; i < kind->nr_latencies; i++)
+		add_device_latency(t, kind, i, names, now, nr);
+}
+
+size_t metrics_text(const struct counters *now, const struct metrics_devices *d, char *buf,
+		    size_t size)
 {
 	struct text t = { .buf = buf, .size = size };
 
@@ -463,7 +509,9 @@ size_t metrics_text(const struct counters *now, char *buf, size_t size)
 		    r->kind == GAUGE ? "gauge" : "counter", r->group, r->key,
 		    (unsigned long long)value_at(now, r->at));
 	}
-	add_latencies(&t, now);
+	add_exits(&t, now);
+	add_device_totals(&t, &block, d->disks, d->counters->disks, d->nr_disks);
+	add_device_totals(&t, &net, d->nets, d->counters->nets, d->nr_nets);
 	add_phases(&t, "mayfly_phase_microseconds", now->phase_us);
 	add_phases(&t, "mayfly_phase_cpu_microseconds", now->phase_cpu_us);
 	return t.is_full ? 0 : t.used;

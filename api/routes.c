@@ -333,6 +333,15 @@ static const struct section {
 	{ "mmds-config", NULL, false, NULL, NO_MMDS },
 };
 
+static bool is_twice(const cJSON *root, const char *name)
+{
+	unsigned n = 0;
+	const cJSON *one;
+
+	cJSON_ArrayForEach(one, root) n += !strcmp(one->string, name);
+	return n > 1;
+}
+
 static const cJSON *section_of(const cJSON *root, const char *name)
 {
 	const cJSON *found = cJSON_GetObjectItemCaseSensitive(root, name);
@@ -368,6 +377,9 @@ static int take_sections(struct call *c)
 
 	if (!cJSON_IsObject(root))
 		return call_refuse(c, "invalid type, expected an object");
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+		if (is_twice(root, sections[i].name))
+			return call_refuse(c, "duplicate field `%s`", sections[i].name);
 	if (!section_of(root, "boot-source"))
 		return call_refuse(c, "missing field `boot-source`");
 	if (!cJSON_GetObjectItemCaseSensitive(root, "drives"))

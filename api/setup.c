@@ -243,12 +243,6 @@ int put_metrics(struct call *c)
 	return 0;
 }
 
-void api_count(struct api *api)
-{
-	api->ops->count(api->vm, &api->counters);
-	api->counters.log_missed = log_missed();
-}
-
 /* The disks in the monitor's order, which is the guest's: the root first. */
 static void name_devices(const struct api *api, struct metrics_devices *d)
 {
@@ -264,16 +258,22 @@ static void name_devices(const struct api *api, struct metrics_devices *d)
 		d->nets[d->nr_nets] = config->nets[d->nr_nets].id;
 }
 
+void api_count(struct api *api, struct metrics_devices *devices)
+{
+	api->ops->count(api->vm, &api->counters);
+	api->counters.log_missed = log_missed();
+	name_devices(api, devices);
+	if (devices->nr_disks || devices->nr_nets)
+		api->ops->count_devices(api->vm, &api->devices);
+}
+
 int api_flush_metrics(struct api *api)
 {
 	struct metrics_devices devices;
 
 	if (api->metrics.fd < 0)
 		return 0;
-	api_count(api);
-	name_devices(api, &devices);
-	if (devices.nr_disks || devices.nr_nets)
-		api->ops->count_devices(api->vm, &api->devices);
+	api_count(api, &devices);
 	return metrics_flush(&api->metrics, &api->counters, &devices);
 }
 

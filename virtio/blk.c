@@ -512,6 +512,12 @@ int blk_update(struct blk *b, const char *path, const struct token_bucket *for_b
 }
 
 /* What is in flight still uses all of it: then it goes with the process. */
+void blk_count(const struct blk *b, struct device_counters *to)
+{
+	*to = b->counters;
+	to->queue_depth = b->nr_in_flight + (b->held ? 1 : 0);
+}
+
 void blk_close(struct blk *b)
 {
 	const bool is_idle = b->nr_in_flight == 0;

@@ -115,7 +115,7 @@ void net_listen(struct net *net);
 /* While it runs, on the loop's thread: other limits, where they are given. */
 void net_update(struct net *net, const struct net_update *update);
 
-/* What was counted since the start, by the metrics' names. */
+/* What was counted since the start, by the metrics' names, and the frames being sent. */
 void net_count(const struct net *net, struct device_counters *counters);
 
 /* At the end, when the loop runs no more; not opened: nothing. */

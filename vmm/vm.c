@@ -614,7 +614,7 @@ int vm_update_net(struct vm *v, const struct net_update *u)
 void vm_count_devices(const struct vm *v, struct devices_counters *counters)
 {
 	for (unsigned i = 0; i < v->config->nr_disks; i++)
-		counters->disks[i] = v->disks[i].counters;
+		blk_count(&v->disks[i], &counters->disks[i]);
 	for (unsigned i = 0; i < v->config->nr_nets; i++)
 		net_count(&v->nets[i], &counters->nets[i]);
 }

@@ -5,7 +5,7 @@ Each story of tests/api/cases gets a `mayfly serve` of its own. Its lines:
 
   = NAME [; needs guest, tap]     a story, on one connection that is kept alive
   + OPTIONS                       of `mayfly serve`
-  @ FILE...                       descriptors that go with the next request
+  @ FILE...                       descriptors that go with the next request; tap:NAME is a tap
   > METHOD PATH [BODY]            a request
   < STATUS [BODY]                 its answer, byte for byte, heads included; BODY may be ~REGEX
   <! STATUS [BODY]                the same, with the header that says `deprecated`
@@ -23,11 +23,13 @@ $T is a folder with what `files` says, $G the folder of the guests. What openapi
 request and answer must be true (schema.py), and each of its paths and fields must have its case.
 """
 
+import fcntl
 import json
 import os
 import re
 import shlex
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -49,6 +51,15 @@ def unescape(text):
     return text.encode().decode("unicode_escape").encode("latin-1")
 
 
+def open_any(name):
+    if not name.startswith("tap:"):
+        return os.open(name, os.O_RDWR)
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    # TUNSETIFF, with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR
+    fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", name[4:].encode(), 0x5002))
+    return fd
+
+
 class Connection:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
@@ -57,7 +68,7 @@ class Connection:
         self.got = b""
 
     def send(self, data, files=()):
-        fds = [os.open(name, os.O_RDWR) for name in files]
+        fds = [open_any(name) for name in files]
         if fds:
             sent = socket.send_fds(self.socket, [data], fds)
             data = data[sent:]

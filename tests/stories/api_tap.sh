@@ -2,6 +2,7 @@
 # The API's interfaces on real taps, with the small guests of tests/guest, in a network namespace of its
 # own. Needs /dev/net/tun, unshare, ip and socat, and root or user namespaces.
 if [ -z "${IN_NAMESPACE:-}" ]; then
+	modprobe tun 2> /dev/null
 	as_root=$([ "$(id -u)" -eq 0 ] || echo r)
 	if ! unshare "-${as_root}n" ip tuntap add dev tap0 mode tap 2> /dev/null; then
 		echo "ok 1 - the API's interfaces on taps # SKIP needs /dev/net/tun, unshare and ip"

@@ -28,7 +28,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct {
-	unsigned starts, pauses, resumes, changes, taps;
+	unsigned starts, pauses, resumes, changes, taps, counts;
 	bool is_no_tap, ends_in_pause;
 	const char *refusal; /* of the next start */
 	struct disk_update disk;
@@ -121,11 +121,14 @@ static void note_change(struct api *a)
 static void note_devices(void *vm, struct devices_counters *d)
 {
 	(void)vm;
-	d->disks[0].counts[BLOCK_READ_BYTES] += 4096;
-	d->disks[1].counts[BLOCK_READ_BYTES] += 512;
-	d->disks[1].latency[BLOCK_WRITE] =
-		(struct latency){ .min_us = 3, .max_us = 5, .sum_us = 8 };
-	d->nets[0].counts[NET_TX_REMAINING_REQS_COUNT] += 2;
+	seen.counts++;
+	d->disks[0].counts[BLOCK_READ_BYTES] = seen.counts * 4096u;
+	d->disks[1].counts[BLOCK_READ_BYTES] = seen.counts * 512u;
+	d->disks[1].latency[BLOCK_WRITE] = (struct latency){
+		.min_us = 3, .max_us = 5, .sum_us = 8, .buckets = { 0, 0, 1, 1 }
+	};
+	d->disks[1].queue_depth = 31;
+	d->nets[0].counts[NET_TX_REMAINING_REQS_COUNT] = seen.counts * 2u;
 }
 
 static const struct api_ops ops = { note_start, note_tap_open, note_tap_check,
@@ -1021,6 +1024,21 @@ static void device_metrics(void **state)
 				       "\"tx_remaining_reqs_count\":2,"
 				       "\"tap_write_agg\":{\"min_us\":0,"));
 	}
+	ask("GET /metrics");
+	assert_non_null(strstr(body, "# TYPE mayfly_block_read_bytes counter\n"
+				     "mayfly_block_read_bytes{id=\"root\"} 12288\n"
+				     "mayfly_block_read_bytes{id=\"data\"} 1536\n"));
+	assert_non_null(strstr(body, "# TYPE mayfly_block_queue_depth gauge\n"
+				     "mayfly_block_queue_depth{id=\"root\"} 0\n"
+				     "mayfly_block_queue_depth{id=\"data\"} 31\n"));
+	assert_non_null(strstr(body,
+			       "mayfly_block_write_microseconds_bucket{id=\"data\",le=\"4\"} 1\n"
+			       "mayfly_block_write_microseconds_bucket{id=\"data\",le=\"8\"} 2\n"));
+	assert_non_null(strstr(body, "mayfly_block_write_microseconds_sum{id=\"data\"} 8\n"
+				     "mayfly_block_write_microseconds_count{id=\"data\"} 2\n"));
+	assert_non_null(strstr(body,
+			       "# TYPE mayfly_net_tap_write_microseconds histogram\n"
+			       "mayfly_net_tap_write_microseconds_bucket{id=\"n\",le=\"1\"} 0\n"));
 	assert_non_null(strstr(strstr(line, "\"block_data\""),
 			       "\"write_agg\":{\"min_us\":3,\"max_us\":5,\"sum_us\":0}}"));
 	fclose(file);
@@ -1047,6 +1065,7 @@ static void many_device_metrics(void **state)
 	assert_int_equal(line[strlen(line) - 1], '\n');
 	snprintf(body, sizeof(body), "\"net_%064u\":{", DEVICES_MAX - 1);
 	assert_non_null(strstr(line, body));
+	assert_int_equal(ask("GET /metrics"), 200);
 	fclose(file);
 }
 
@@ -1113,6 +1132,7 @@ static void config_files(void **state)
 		"[]",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"}}",
 		"{\"boot-source\":null,\"drives\":[]}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"drives\":[]}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":{}}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[{}]}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"vsock\":{}}",
