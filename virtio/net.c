@@ -870,7 +870,7 @@ void net_count(const struct net *n, struct device_counters *to)
 	to->counts[NET_TX_RATE_LIMITER_EVENT_COUNT] = c->tx_rate_limiter_event_count;
 	to->counts[NET_TX_RATE_LIMITER_THROTTLED] = c->tx_rate_limiter_throttled;
 	to->counts[NET_TX_SPOOFED_MAC_COUNT] = c->tx_spoofed_mac_count;
-	for (unsigned i = 0; n->pairs && i < n->link->nr_queues; i++)
+	for (unsigned i = 0; n->link && i < n->link->nr_queues; i++)
 		to->queue_depth += n->pairs[i].nr_sending + (n->pairs[i].held ? 1 : 0);
 	to->latency[NET_TAP_WRITE] = c->tap_write;
 }

@@ -28,6 +28,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import struct
 import subprocess
@@ -132,11 +133,17 @@ class Story:
         os.close(ready)
 
     def stop_server(self):
-        if self.server:
+        if self.server and self.server.poll() is None:
             self.server.terminate()
-            self.server.wait(PATIENCE)
+            if self.server.wait(PATIENCE) != 128 + signal.SIGTERM:
+                raise Wrong(f"it ended with {self.server.returncode}")
         self.server = self.connection = self.events = None
         self.held = []
+
+    def kill_server(self):
+        if self.server and self.server.poll() is None:
+            self.server.kill()
+            self.server.wait()
 
     def connect(self):
         if not self.server:
@@ -322,10 +329,11 @@ def tell(schema, name, lines):
         try:
             for at, line in lines:
                 story.line(line)
+            story.stop_server()
         except Exception as why:  # whatever it was, it is this story's failure
             return f"tests/api/cases:{at}: {type(why).__name__}: {why}"
         finally:
-            story.stop_server()
+            story.kill_server()
     return None
 
 

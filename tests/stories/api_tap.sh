@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # The API's interfaces on real taps, with the small guests of tests/guest, in a network namespace of its
 # own. Needs /dev/net/tun, unshare, ip and socat, and root or user namespaces.
+ip=$(which ip) # not busybox's
 if [ -z "${IN_NAMESPACE:-}" ]; then
 	modprobe tun 2> /dev/null
 	as_root=$([ "$(id -u)" -eq 0 ] || echo r)
-	if ! unshare "-${as_root}n" ip tuntap add dev tap0 mode tap 2> /dev/null; then
+	if ! unshare "-${as_root}n" "$ip" tuntap add dev tap0 mode tap 2> /dev/null; then
 		echo "ok 1 - the API's interfaces on taps # SKIP needs /dev/net/tun, unshare and ip"
 		echo "1..1"
 		exit 0
@@ -13,10 +14,10 @@ if [ -z "${IN_NAMESPACE:-}" ]; then
 fi
 . tests/stories/api_lib.sh
 
-ip link set lo up
-ip tuntap add dev tap0 mode tap
-ip addr add 10.9.0.1/24 dev tap0
-ip link set tap0 up
+"$ip" link set lo up
+"$ip" tuntap add dev tap0 mode tap
+"$ip" addr add 10.9.0.1/24 dev tap0
+"$ip" link set tap0 up
 truncate -s 1M "$T/disk"
 
 story "Firecracker's Go client: its order of requests, its log and metrics in FIFOs, 500 ms for each"
