@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -422,7 +423,11 @@ static int prepare(struct vm *vm)
 /* Under Firecracker's name a reboot, which is how its guests are shut down, is a success. */
 static int exit_code(const struct vm *vm)
 {
-	return options.is_firecracker && vm_is_rebooted(vm) ? 0 : vm_exit_code(vm);
+	const int code = vm_exit_code(vm);
+
+	if (options.is_firecracker && vm_is_rebooted(vm))
+		return 0;
+	return code == EXIT_SIGNAL + SIGHUP ? EXIT_HANGUP : code;
 }
 
 static void on_ended(void *vm)

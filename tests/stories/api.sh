@@ -228,6 +228,27 @@ mayfly serve --config-file "$T/nowhere" --no-api
 ends_with 152
 says "$T/nowhere: No such file or directory"
 
+story "what ends it by a fault of its own says which signal, and has Firecracker's exit codes"
+for fault in BUS:7:149 SEGV:11:150 XFSZ:25:151 XCPU:24:154 ILL:4:157; do
+	IFS=: read -r name_of number code << END
+$fault
+END
+	serve
+	kill -"$name_of" "$pid"
+	ended
+	ends_with "$code"
+	holds grep -qF "Shutting down VM after intercepting signal $number, code 0." "$T/log"
+	rm -f "$SOCKET"
+done
+case $(sed -n 's/^SigIgn:.*\(.\)$/\1/p' /proc/self/status) in
+[02468ace]) # not where this runs under nohup, which mayfly then obeys
+	serve
+	kill -HUP "$pid"
+	ended
+	ends_with 156
+	;;
+esac
+
 story "under the name firecracker it takes Firecracker's names"
 ln -s "$(realpath "$MAYFLY")" "$T/firecracker"
 "$T/firecracker" --version > "$T/out"
