@@ -375,7 +375,7 @@ static void deep_json(void **state)
 	refused(line, SERDE "expected value at line 1 column 1.");
 }
 
-/* More values than the arena holds; and after it the API is as before. */
+/* More values than are taken; and after it the API is as before. */
 static void large_json(void **state)
 {
 	static char line[50000] = "PUT /actions [0";
