@@ -113,12 +113,22 @@ static uint64_t entry_cpu_us(int fd)
 	return strtoull(found + strlen(name), NULL, 10);
 }
 
+/* `what` is a method and a path. */
+static void form(char *request, size_t size, const char *what, const char *body)
+{
+	const int n = snprintf(request, size, "%s HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s", what,
+			       strlen(body), body);
+
+	if (n < 0 || (size_t)n >= size)
+		die("a request is too long");
+}
+
 static void put(int fd, const char *where, const char *body)
 {
-	char request[1024];
+	char request[1024], what[64];
 
-	snprintf(request, sizeof(request), "PUT %s HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s",
-		 where, strlen(body), body);
+	snprintf(what, sizeof(what), "PUT %s", where);
+	form(request, sizeof(request), what, body);
 	ask(fd, request, "HTTP/1.1 204 ");
 }
 
@@ -163,54 +173,61 @@ static double median_of(int fd, const char *request, const char *status)
 	return us(took[ROUNDS / 2]);
 }
 
-/* What holds up a guest's I/O longest: with as many disks as there can be, the longest answer, the
- * longest body, another image, a line of metrics. */
-static void measure_longest(void)
+/* A guest with as many disks as there can be, all of the one image. */
+static int start_with_disks(struct child *c, const char *image, const char *metrics)
 {
-	static char image[80], metrics[80], body[60000], patch[512];
-	static const char flush[] = "PUT /actions HTTP/1.1\r\nContent-Length: 30\r\n\r\n"
-				    "{\"action_type\":\"FlushMetrics\"}";
 	const char *const serve[] = { mayfly, "serve",		"--api-sock", path, "--level",
 				      "Off",  "--metrics-path", metrics,      NULL };
-	struct {
+	char where[32], body[512];
+	int fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, 1 << 20))
+		die(image);
+	close(fd);
+	child_start(c, "mayfly", serve);
+	fd = connect_soon();
+	for (unsigned i = 0; i < DISKS; i++) {
+		snprintf(where, sizeof(where), "/drives/d%u", i);
+		snprintf(body, sizeof(body),
+			 "{\"drive_id\":\"d%u\",\"is_root_device\":false,\"is_read_only\":true,"
+			 "\"path_on_host\":\"%s\"}",
+			 i, image);
+		put(fd, where, body);
+	}
+	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\"}", guest);
+	put(fd, "/boot-source", body);
+	put(fd, "/actions", "{\"action_type\":\"InstanceStart\"}");
+	return fd;
+}
+
+/*
+ * What holds up a guest's I/O longest: the longest answer, the longest body, another image, a line
+ * of metrics.
+ */
+static void measure_longest(void)
+{
+	static char longest_body[51200 + 1], with_body[60000], patch[1024], flush[256];
+	static const struct {
 		const char *request, *status;
 	} asked[] = {
 		{ "GET /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 " },
-		{ body, "HTTP/1.1 400 " },
+		{ with_body, "HTTP/1.1 400 " },
 		{ patch, "HTTP/1.1 204 " },
 		{ flush, "HTTP/1.1 204 " },
 	};
+	char image[80], metrics[80], body[256];
 	double longest = 0;
 	struct child c;
-	char text[512];
 	int fd;
 
 	snprintf(image, sizeof(image), "%s.image", path);
 	snprintf(metrics, sizeof(metrics), "%s.metrics", path);
-	fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || ftruncate(fd, 1 << 20))
-		die(image);
-	close(fd);
-	child_start(&c, "mayfly", serve);
-	fd = connect_soon();
-	for (unsigned i = 0; i < DISKS; i++) {
-		char where[32];
-
-		snprintf(where, sizeof(where), "/drives/d%u", i);
-		snprintf(text, sizeof(text),
-			 "{\"drive_id\":\"d%u\",\"is_root_device\":false,\"is_read_only\":true,"
-			 "\"path_on_host\":\"%s\"}",
-			 i, image);
-		put(fd, where, text);
-	}
-	snprintf(text, sizeof(text), "{\"kernel_image_path\":\"%s\"}", guest);
-	put(fd, "/boot-source", text);
-	put(fd, "/actions", "{\"action_type\":\"InstanceStart\"}");
-	snprintf(body, sizeof(body),
-		 "PUT /actions HTTP/1.1\r\nContent-Length: 51200\r\n\r\n%51200s", "{}");
-	snprintf(text, sizeof(text), "{\"drive_id\":\"d0\",\"path_on_host\":\"%s\"}", image);
-	snprintf(patch, sizeof(patch), "PATCH /drives/d0 HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s",
-		 strlen(text), text);
+	fd = start_with_disks(&c, image, metrics);
+	snprintf(longest_body, sizeof(longest_body), "%51200s", "{}");
+	form(with_body, sizeof(with_body), "PUT /actions", longest_body);
+	snprintf(body, sizeof(body), "{\"drive_id\":\"d0\",\"path_on_host\":\"%s\"}", image);
+	form(patch, sizeof(patch), "PATCH /drives/d0", body);
+	form(flush, sizeof(flush), "PUT /actions", "{\"action_type\":\"FlushMetrics\"}");
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
 		const double took = median_of(fd, asked[i].request, asked[i].status);
 
