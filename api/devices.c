@@ -92,7 +92,7 @@ int put_drive(struct call *c)
 	return 0;
 }
 
-static struct token_bucket bucket_of(const struct bucket_body *b)
+struct token_bucket devices_bucket(const struct bucket_body *b)
 {
 	return (struct token_bucket){ .size = b->size,
 				      .one_time_burst = b->has_burst ? b->one_time_burst : 0,
@@ -101,7 +101,8 @@ static struct token_bucket bucket_of(const struct bucket_body *b)
 
 static struct rate_limit limit_of(const struct limiter_body *l)
 {
-	return (struct rate_limit){ .bytes = bucket_of(&l->bandwidth), .ops = bucket_of(&l->ops) };
+	return (struct rate_limit){ .bytes = devices_bucket(&l->bandwidth),
+				    .ops = devices_bucket(&l->ops) };
 }
 
 /* The buckets that an update gives, each in its own place, and pointers to those only. */
@@ -111,7 +112,7 @@ struct updated {
 
 static const struct token_bucket *given(const struct bucket_body *b, struct token_bucket *place)
 {
-	*place = bucket_of(b);
+	*place = devices_bucket(b);
 	return b->is_set ? place : NULL;
 }
 

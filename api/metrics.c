@@ -111,7 +111,7 @@ static const struct row {
 	{ "uart", "missed_write_count", AT(uart_dropped), COUNTER },
 	{ "uart", "read_count", AT(uart_reads), COUNTER },
 	{ "uart", "write_count", AT(uart_writes), COUNTER },
-	{ "uart", "rate_limiter_dropped_bytes", NONE, COUNTER },
+	{ "uart", "rate_limiter_dropped_bytes", AT(uart_limited), COUNTER },
 	{ "vcpu", "exit_io_in", AT(exits[EXIT_IO_IN]), COUNTER },
 	{ "vcpu", "exit_io_out", AT(exits[EXIT_IO_OUT]), COUNTER },
 	{ "vcpu", "exit_mmio_read", AT(exits[EXIT_MMIO_READ]), COUNTER },

@@ -147,9 +147,6 @@ int put_serial(struct call *c)
 	err = call_read(c, &serial_put, &serial);
 	if (err || call_fd(c, serial.serial_out_path, &serial.out))
 		return -EINVAL;
-	if (serial.rate_limiter.is_set)
-		return call_refuse(c,
-				   "Serial error: mayfly has no rate limit for the serial port.");
 	serial_let_go(c->api);
 	c->api->serial = serial;
 	c->api->has_serial = true;

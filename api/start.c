@@ -25,6 +25,8 @@ static int fill_config(struct call *c)
 			(struct serial_config){ .kind = SERIAL_FILE,
 						.path = call_path(&api->serial.out,
 								  api->serial.serial_out_path) };
+	if (api->has_serial)
+		config->serial.limit = devices_bucket(&api->serial.rate_limiter);
 	devices_fill(config, api);
 	config_root(config, root);
 	len = setup_cmdline(config, &api->boot, root);

@@ -147,6 +147,8 @@ static void transmit(struct serial *s, uint8_t byte)
 			rx_push(s, byte);
 		else
 			s->overrun = true;
+	} else if (s->tx_allows && !s->tx_allows(s->tx_allows_arg)) {
+		s->tx_limited++;
 	} else if (s->tx_discard || (tx_used(s) == SERIAL_TX && !wait_for_room(s))) {
 		s->tx_dropped++;
 	} else {
@@ -306,6 +308,12 @@ void serial_init(struct serial *s, int irq_fd, int wake_fd, bool gated)
 	s->irq_fd = irq_fd;
 	s->wake_fd = wake_fd;
 	s->gated = gated;
+}
+
+void serial_limit(struct serial *s, bool (*allows)(void *arg), void *arg)
+{
+	s->tx_allows = allows;
+	s->tx_allows_arg = arg;
 }
 
 /* Wider accesses are as many registers, one after the other, as on the ISA bus. */

@@ -29,9 +29,9 @@ static const struct {
 static void say_shutdown(int signo, int code)
 {
 	char line[80];
-	const int n = snprintf(line, sizeof(line),
-			       "Shutting down VM after intercepting signal %d, code %d.\n", signo,
-			       code);
+	const int n =
+		snprintf(line, sizeof(line),
+			 "Shutting down VM after intercepting signal %d, code %d.\n", signo, code);
 
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		return; /* there is no one left to tell */

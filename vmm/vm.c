@@ -43,6 +43,7 @@ static struct vm {
 	struct bus pio, mmio;
 	struct ioapic ioapic;
 	struct serial serial;
+	struct limit serial_limit; /* on its output */
 	struct console console;
 	struct blk disks[DEVICES_MAX];
 	struct net nets[DEVICES_MAX];
@@ -156,8 +157,17 @@ static void close_fd(int *fd)
 	*fd = 0;
 }
 
+/* Under the serial port's lock. */
+static bool serial_allows(void *arg)
+{
+	struct vm *v = arg;
+
+	return limit_take(&v->serial_limit, 1, loop_now_ns(CLOCK_MONOTONIC)) == 0;
+}
+
 static int make_serial(struct vm *v)
 {
+	const struct rate_limit limit = { .bytes = v->config->serial.limit };
 	int err;
 
 	v->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -168,6 +178,9 @@ static int make_serial(struct vm *v)
 	if (err)
 		return fail(err, "%s: KVM_IRQFD", v->hv.device);
 	serial_init(&v->serial, v->irq_fd, v->wake_fd, v->config->job.argc > 0);
+	limit_init(&v->serial_limit, &limit, loop_now_ns(CLOCK_MONOTONIC));
+	if (!limit_is_off(&v->serial_limit))
+		serial_limit(&v->serial, serial_allows, v);
 	return 0;
 }
 
@@ -570,6 +583,7 @@ void vm_count(struct vm *v, struct counters *c)
 	widen(&c->uart_reads, __atomic_load_n(&v->serial.rx_tail, __ATOMIC_RELAXED));
 	c->uart_dropped = __atomic_load_n(&v->serial.tx_dropped, __ATOMIC_RELAXED);
 	c->interrupts = count_interrupts(v);
+	c->uart_limited = __atomic_load_n(&v->serial.tx_limited, __ATOMIC_RELAXED);
 	c->i8042_resets = __atomic_load_n(&v->power.i8042_resets, __ATOMIC_RELAXED);
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
 		if (timeline_at(phases[i]).wall_ns) {

@@ -401,6 +401,17 @@ shows 'mayfly_phase_microseconds{phase="first_entry"}'
 stop
 ends_with 143
 
+story "a rate limit of the serial port drops what is beyond it, and counts that"
+serve --metrics-path "$T/metrics.serial"
+ask PUT /serial '{"rate_limiter":{"size":100,"one_time_burst":28,"refill_time":3600000}}'
+is_done
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"flood=1\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+ended
+ends_with 0
+awk 'BEGIN { for (i = 0; i < 2; i++) printf "%063d\n", i }' | cmp -s - "$T/serial" || is_wrong "not the first 128 bytes"
+holds [ "$(grep -o '"rate_limiter_dropped_bytes":[0-9]*' "$T/metrics.serial" | awk -F: '{ sum += $2 } END { print sum }')" -eq 896 ]
+
 # Nine clients, 1112 requests each: what came is in $T/many.N.
 nine_clients() {
 	for i in 1 2 3 4 5 6 7 8 9; do

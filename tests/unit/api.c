@@ -25,6 +25,8 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+#define LINE_MOST 65536u
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct {
@@ -905,8 +907,13 @@ static void updates_without_devices(void **state)
 static void serial_ports(void **state)
 {
 	(void)state;
-	refused("PUT /serial {\"rate_limiter\":{\"size\":1,\"refill_time\":1}}",
-		"Serial error: mayfly has no rate limit for the serial port.");
+	done("PUT /serial {\"rate_limiter\":{\"size\":3,\"one_time_burst\":4,\"refill_time\":5}}");
+	start_it();
+	assert_int_equal(config.serial.limit.size, 3);
+	assert_int_equal(config.serial.limit.one_time_burst, 4);
+	assert_int_equal(config.serial.limit.refill_ms, 5);
+	api_let_go(&api);
+	make_api(&ops);
 	done("PUT /serial {}");
 	start_it();
 	assert_int_equal(config.serial.kind, SERIAL_STDIO);
@@ -997,6 +1004,34 @@ static void metrics(void **state)
 			     "mayfly_vcpu_exit_microseconds_sum{kind=\"io_out\"} 2011\n"
 			     "mayfly_vcpu_exit_microseconds_count{kind=\"io_out\"} 7\n"));
 	assert_non_null(strstr(body, "mayfly_put_api_requests_actions_count 3\n"));
+}
+
+/* A pipe that is full loses the line, and the next one says so; what it counts is not lost. */
+static void full_metrics(void **state)
+{
+	static char line[LINE_MOST];
+	int pipe_fd;
+
+	(void)state;
+	assert_int_equal(mkfifo("fifo", 0600), 0);
+	pipe_fd = open("fifo", O_RDWR | O_NONBLOCK);
+	done("PUT /metrics {\"metrics_path\":\"fifo\"}");
+	start_it();
+	while (read(pipe_fd, line, sizeof(line)) > 0)
+		;
+	while (write(pipe_fd, line, 4096) > 0)
+		;
+	refused("PUT /actions {\"action_type\":\"FlushMetrics\"}",
+		"Internal VMM error: the metrics could not be written.");
+	while (read(pipe_fd, line, sizeof(line)) > 0)
+		;
+	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
+	memset(line, 0, sizeof(line));
+	assert_true(read(pipe_fd, line, sizeof(line) - 1) > 0);
+	assert_non_null(strstr(line, "\"missed_metrics_count\":1,\"metrics_fails\":0,"));
+	assert_non_null(strstr(line, "\"actions_count\":2,\"actions_fails\":1,"));
+	assert_int_equal(line[strlen(line) - 1], '\n');
+	close(pipe_fd);
 }
 
 static void device_metrics(void **state)
@@ -1273,6 +1308,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("serial: a file, or standard output", serial_ports),
 	TEST("logger: level, form and file", loggers),
 	TEST("metrics: deltas in lines, totals for Prometheus", metrics),
+	TEST("metrics into a pipe that is full: a line is lost and counted", full_metrics),
 	TEST("metrics of devices: each and the sum, deltas", device_metrics),
 	TEST("metrics of as many devices as there can be", many_device_metrics),
 	TEST("what is allowed when, and a start that fails", states),
