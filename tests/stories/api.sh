@@ -185,6 +185,7 @@ reader=$!
 ask GET /version
 stop
 wait $reader
+holds grep -q '"process_startup_time_us":[1-9][0-9]*,"process_startup_time_cpu_us":[1-9]' "$T/options-metrics"
 holds grep -q ':DEBUG:api/routes.c:[0-9]*\] Total previous API call duration: [0-9]* us\.$' "$T/from-fifo"
 
 if command -v perl > /dev/null; then

@@ -500,6 +500,48 @@ static void descriptors(void **state)
 	close(fd);
 }
 
+/* Until the server has the file open so often; a client's end is noticed in its own time. */
+static void comes_to_hold(const char *name, unsigned wanted)
+{
+	for (unsigned i = 0; i < 1000 && held(name) != wanted; i++)
+		usleep(10000);
+	assert_int_equal(held(name), wanted);
+}
+
+/* Descriptors of clients that never end what they began, or have no use for them. */
+static void lost_descriptors(void **state)
+{
+	char name[200];
+	int fd, image;
+
+	(void)state;
+	need_server();
+	snprintf(name, sizeof(name), "%s/image-lost", dir);
+	image = open(name, O_RDWR | O_CREAT, 0600);
+	fd = connect_to();
+	put_with_fds(fd, "PUT /drives/a HTTP/1.1\r\nContent-Length: 61\r\n\r\n", image, 5);
+	comes_to_hold("image-lost", 5);
+	put_with_fds(fd, "{\"drive_id\"", image, 5);
+	comes_to_hold("image-lost", 10);
+	put_with_fds(fd, ":", image, 16); /* a request has 16 at most */
+	put_with_fds(fd, "\"a\"", image, 16);
+	comes_to_hold("image-lost", 16);
+	close(fd); /* between headers and body */
+	comes_to_hold("image-lost", 0);
+	fd = connect_to();
+	put_with_fds(fd, "no request\r\n\r\n", image, 3);
+	assert_true(rest(fd) > 0);
+	close(fd);
+	comes_to_hold("image-lost", 0);
+	fd = connect_to();
+	put_with_fds(fd, "GET /events HTTP/1.1\r\n\r\n", image, 3);
+	comes(fd, "HTTP/1.1 200 \r\n");
+	put_with_fds(fd, "nobody listens", image, 3);
+	comes_to_hold("image-lost", 0);
+	close(fd);
+	close(image);
+}
+
 /* Requests that come while one takes its time are answered after it, by what it has changed. */
 static void one_at_a_time(void **state)
 {
@@ -548,6 +590,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("100-continue, then the body", continued),
 	TEST("requests are done one at a time, also where one takes long", one_at_a_time),
 	TEST("descriptors come with a request, and stay only where it wants them", descriptors),
+	TEST("descriptors that nobody has a use for are closed", lost_descriptors),
 };
 
 int main(void)
