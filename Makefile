@@ -9,7 +9,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := all
-SOURCES := $(wildcard vmm/*.c virtio/*.c api/*.c)
+SOURCES := $(wildcard vmm/*.c virtio/*.c api/*.c seccomp/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/init.o
 
 # musl, statically linked at a random address. musl-gcc knows no static-pie, so the start files are named.
@@ -95,7 +95,7 @@ CHECKED := $(shell git ls-files '*.c' '*.h' 2> /dev/null)
 check: $(BUILD)/mayfly ## format, lint, static analysis
 	@clang-format --dry-run -Werror $(CHECKED)
 	@cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \
-		--suppress=missingIncludeSystem --std=c11 vmm virtio api
+		--suppress=missingIncludeSystem --std=c11 vmm virtio api seccomp
 	@clang-tidy --quiet $(SOURCES) -- -std=c11 -D_GNU_SOURCE -DMAYFLY_VERSION='"$(VERSION)"' $(CPPFLAGS) \
 		-Wno-gnu-variable-sized-type-not-at-end 2> /dev/null
 	@echo "check: clean"

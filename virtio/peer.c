@@ -95,7 +95,6 @@ static void peer_receive(struct link *link, unsigned queue, struct link_in *in, 
 	in->op.done = on_received;
 	in->msg = (struct msghdr){ .msg_iov = in->iov, .msg_iovlen = (int)in->nr };
 	io_uring_prep_recvmsg(sqe, p->file, &in->msg, MSG_TRUNC | (is_waiting ? 0u : MSG_DONTWAIT));
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &in->op);
 }
 
@@ -224,7 +223,6 @@ static void send_to(struct peer *p, unsigned slot, struct link_out *out)
 
 	io_uring_prep_sendmsg(sqe, p->slots[slot].file, &out->msg,
 			      MSG_NOSIGNAL | (p->slots[slot].is_stalled ? MSG_DONTWAIT : 0u));
-	sqe->flags |= IOSQE_FIXED_FILE;
 	link_in_order(&p->link, sqe, IOSQE_IO_HARDLINK); /* one that fails holds no other up */
 	loop_prepared(sqe, link_sending(out, slot, on_sent));
 }

@@ -147,7 +147,6 @@ static void read_into(struct stream *s, struct iovec *iov, unsigned nr)
 	in->op.done = on_read;
 	in->msg = (struct msghdr){ .msg_iov = iov, .msg_iovlen = (int)nr };
 	io_uring_prep_recvmsg(sqe, s->file, &in->msg, 0);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	s->nr_ops++;
 	loop_prepared(sqe, &in->op);
 }
@@ -280,7 +279,6 @@ static int stream_send(struct link *link, unsigned queue, struct link_out *out)
 	out->msg = (struct msghdr){ .msg_iov = out->iov, .msg_iovlen = (int)out->nr };
 	sqe = loop_sqe(link->loop);
 	io_uring_prep_sendmsg(sqe, s->file, &out->msg, MSG_NOSIGNAL | MSG_WAITALL);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	link_in_order(link, sqe, IOSQE_IO_LINK); /* nothing goes behind half a frame */
 	s->nr_ops++;
 	loop_prepared(sqe, link_sending(out, 0, on_sent));

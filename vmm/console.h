@@ -14,7 +14,12 @@ struct console {
 	struct loop *loop;
 	struct serial *serial;
 	const struct serial_config *config;
-	int in, out; /* loop files, but for standard output; -1: none, or no client */
+	int in, out; /* loop files; -1: none, or no client */
+	/* Standard output that is a pipe or a socket is written to without the ring. */
+	bool is_direct, is_pipe;
+	int relay[2];	 /* SERIAL_STDIO into a pipe: the way there, and what is on it */
+	size_t in_relay; /* bytes */
+	int direct_res;
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;
 	int next_fd;	/* came while the client was half closed, and takes its place */
@@ -30,7 +35,7 @@ struct console {
 	uint64_t written; /* bytes to the file */
 	uint64_t wakes;
 	struct op wake_op, read_op, readable_op, write_op, writable_op, batch_op, accept_op,
-		pace_op;
+		pace_op, direct_op;
 	struct __kernel_timespec stall, pace, batch;
 	uint64_t written_ns; /* when the last write went out */
 	uint64_t fed_ns;     /* when input was last put; 0: the guest has had its pause since */
