@@ -114,6 +114,7 @@ struct vm_config {
 	uint64_t timeout_ms;  /* 0: none */
 	const char *timeline; /* file for the phases' time stamps, or NULL */
 	bool report;	      /* say at the end how long it took */
+	bool has_api;	      /* clients may ask for changes while it runs */
 };
 
 /* The checks that all who fill it share. */

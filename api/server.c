@@ -5,6 +5,7 @@
  * waited for.
  */
 #include "server.h"
+#include "../seccomp/sealed.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG	   64
@@ -346,16 +346,13 @@ static void on_retry(struct op *op, int res)
 
 static int listen_at(struct server *s)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	const char *path = s->config.path;
-
-	if (strlen(path) >= sizeof(addr.sun_path))
+	s->address = sealed_address(s->config.path);
+	if (!s->address)
 		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s->fd < 0)
 		return -errno;
-	if (bind(s->fd, (const struct sockaddr *)&addr, sizeof(addr)))
+	if (bind(s->fd, (const struct sockaddr *)s->address, sizeof(*s->address)))
 		return -errno;
 	s->is_bound = true;
 	return listen(s->fd, BACKLOG) ? -errno : 0;
@@ -468,6 +465,6 @@ void server_event(struct server *s, const char *line)
 void server_close(struct server *s)
 {
 	if (s->is_bound)
-		unlink(s->config.path);
+		unlink(s->address->sun_path);
 	s->is_bound = false;
 }

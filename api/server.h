@@ -14,6 +14,7 @@
 #include "../vmm/loop.h"
 
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #define SERVER_CONNECTIONS 10u
 
@@ -42,6 +43,7 @@ struct server {
 	struct api *api;
 	struct server_config config;
 	int fd, file;
+	const struct sockaddr_un *address; /* of a socket of our own */
 	bool is_bound;
 	bool is_busy; /* a request is being done; its handler may let the loop go on */
 	struct op accept_op, retry_op, refused_op, moment_op, metrics_op;

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ring's restrictions (io_uring_register(2), IORING_REGISTER_RESTRICTIONS): these operations, on
- * registered files only, and no registration but that of files in the table. So nothing is opened,
- * connected or made through the ring. It holds from the first operation on, also while a client
- * configures the microVM. Next: policy.c, the other half.
+ * The ring's restrictions (io_uring_register(2), IORING_REGISTER_RESTRICTIONS): these operations,
+ * on registered files only, and no registration but that of files in the table. So nothing is
+ * opened, connected or made through the ring. It holds from the first operation on, also while a
+ * client configures the microVM. Next: policy.c, the other half.
  */
 #include "ring.h"
 
 /* Every operation that the monitor submits, and what for; tests/unit/ring.c has what is refused. */
 static const struct io_uring_restriction allowed[] = {
-#define OP(op) { .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_##op }
+#define OP(op)                                                                \
+	{                                                                     \
+		.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_##op \
+	}
 	OP(NOP),	  /* loop_yield() */
 	OP(READ),	  /* eventfds, signals, the serial port's input */
 	OP(WRITE),	  /* the serial port's output */

@@ -8,9 +8,12 @@
 
 #include "link.h"
 
+#include <sys/un.h>
+
 struct stream {
 	struct link link;
 	const char *path;
+	const struct sockaddr_un *to; /* the same, in sealed memory */
 	int fd, file;	  /* fd -1: not connected */
 	unsigned nr_ops;  /* under way */
 	unsigned nr_lost; /* connections */

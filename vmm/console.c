@@ -5,6 +5,7 @@
  * guest nothing: its output is dropped from then on.
  */
 #include "console.h"
+#include "../seccomp/sealed.h"
 #include "log.h"
 #include "term.h"
 
@@ -17,7 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -281,7 +282,7 @@ static void put_typed(struct console *c, const uint8_t *data, size_t n)
 			continue;
 		}
 		if (c->escaped && data[i] == 'x')
-			kill(getpid(), SIGTERM);
+			syscall(SYS_tgkill, c->pid, c->pid, SIGTERM);
 		else if (c->escaped && data[i] != ESCAPE)
 			serial_rx_put(c->serial, &prefix, 1);
 		c->escaped = false;
@@ -492,6 +493,7 @@ static int open_stdio(struct console *c, bool is_job)
 	err = open_stdout(c);
 	if (err)
 		return fail(err, "standard output");
+	c->pid = getpid();
 	c->is_tty = console_is_tty(c->config);
 	c->eof_breaks = is_job && !c->is_tty;
 	if (c->is_tty)
@@ -513,17 +515,16 @@ static int open_file(struct console *c)
 
 static int open_unix(struct console *c)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	const char *path = c->config->path;
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return fail(-errno, "socket");
-	if (strlen(path) >= sizeof(addr.sun_path))
+	c->address = sealed_address(path);
+	if (!c->address)
 		return fail(0, "%s: too long for a socket's path (%zu bytes at most)", path,
-			    sizeof(addr.sun_path) - 1);
-	strcpy(addr.sun_path, path);
-	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)))
+			    sizeof(c->address->sun_path) - 1);
+	if (bind(fd, (const struct sockaddr *)c->address, sizeof(*c->address)))
 		return fail(-errno, "%s (remove it if it is left over)", path);
 	c->is_bound = true;
 	if (listen(fd, 1))
@@ -623,6 +624,6 @@ void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
 void console_close(struct console *c)
 {
 	if (c->is_bound)
-		unlink(c->config->path);
+		unlink(c->address->sun_path);
 	c->is_bound = false;
 }

@@ -10,6 +10,8 @@
 #include "loop.h"
 #include "serial.h"
 
+#include <sys/un.h>
+
 struct console {
 	struct loop *loop;
 	struct serial *serial;
@@ -22,11 +24,13 @@ struct console {
 	int direct_res;
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;
+	const struct sockaddr_un *address;
 	int next_fd;	/* came while the client was half closed, and takes its place */
 	bool accepting; /* an accept is in flight */
 	bool is_bound;	/* the socket's file is ours to remove */
 	int wake_file;
 	bool is_tty;	 /* raw terminal: Ctrl-A is the escape key */
+	pid_t pid;	 /* our own, which that ends */
 	bool eof_breaks; /* the end of the input is told to the guest, as a BREAK */
 	bool escaped;	 /* Ctrl-A came, its command has not */
 	bool reading, writing, input_over;

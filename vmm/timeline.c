@@ -4,18 +4,18 @@
 #include "timeline.h"
 #include "log.h"
 
-#include <cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <string.h>
+#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 static const char *const names[PHASES] = {
 	"start", "configured", "first_entry", "first_serial", "init", "end",
 };
+static int file = -1; /* to write them to */
 static struct timeline_point points[PHASES];
 static atomic_bool marked[PHASES];
 
@@ -41,38 +41,28 @@ struct timeline_point timeline_at(enum phase phase)
 	return points[phase];
 }
 
-static cJSON *to_json(void)
+int timeline_open(const char *path)
 {
-	cJSON *all = cJSON_CreateObject();
-
-	for (int i = 0; i < PHASES; i++) {
-		cJSON *one = cJSON_AddObjectToObject(all, names[i]);
-
-		if (points[i].wall_ns == 0)
-			continue;
-		cJSON_AddNumberToObject(one, "wall_us", (double)points[i].wall_ns / 1000);
-		cJSON_AddNumberToObject(one, "cpu_us", (double)points[i].cpu_ns / 1000);
-	}
-	return all;
+	file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	return file < 0 ? fail(-errno, "%s", path) : 0;
 }
 
 int timeline_write(const char *path)
 {
-	const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	char text[1024];
-	cJSON *json;
-	size_t len;
-	int err = 0;
+	size_t len = 0;
 
-	if (fd < 0)
-		return fail(-errno, "%s", path);
-	json = to_json();
-	must(cJSON_PrintPreallocated(json, text, sizeof(text) - 1, false));
-	cJSON_Delete(json);
-	len = strlen(text);
-	text[len++] = '\n';
-	if (write(fd, text, len) != (ssize_t)len)
-		err = fail(-errno, "%s", path);
-	close(fd);
-	return err;
+	for (int i = 0; i < PHASES; i++) {
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\"%s\":{",
+					i ? "," : "{", names[i]);
+		if (points[i].wall_ns)
+			len += (size_t)snprintf(text + len, sizeof(text) - len,
+						"\"wall_us\":%.3f,\"cpu_us\":%.3f",
+						(double)points[i].wall_ns / 1000,
+						(double)points[i].cpu_ns / 1000);
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "}");
+	}
+	len += (size_t)snprintf(text + len, sizeof(text) - len, "}\n");
+	must(len < sizeof(text));
+	return write(file, text, len) == (ssize_t)len ? 0 : fail(-errno, "%s", path);
 }

@@ -26,7 +26,8 @@ struct timeline_point {
 void timeline_mark(enum phase phase);
 struct timeline_point timeline_at(enum phase phase);
 
-/* Writes one JSON object and a newline to `path`. 0 or -errno, logged. */
+/* The file at `path`, and later one JSON object and a newline into it. 0 or -errno, logged. */
+int timeline_open(const char *path);
 int timeline_write(const char *path);
 
 #endif
