@@ -84,7 +84,7 @@ int call_path(struct call *c, char path[API_PATH_MAX])
 
 int call_try_open(const char *path, int flags, mode_t *mode)
 {
-	const int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	const int fd = config_open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	struct stat st = { .st_mode = 0 };
 	int err = 0;
 

@@ -138,6 +138,13 @@ struct net_update {
 	const struct token_bucket *rx_bytes, *rx_ops, *tx_bytes, *tx_ops;
 };
 
+/*
+ * open(2) for what a configuration names; a new file has mode 0600. "/proc/self/fd/N" is descriptor
+ * N itself, once more, where it may do what is asked for: in the jail there is no /proc. It shares
+ * its position, its flags and its locks with whoever sent it. -1 with errno set.
+ */
+int config_open(const char *path, int flags);
+
 /* The words that name the root disk to the kernel, or "". */
 #define CONFIG_ROOT_SIZE 128u
 void config_root(const struct vm_config *config, char words[CONFIG_ROOT_SIZE]);

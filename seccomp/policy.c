@@ -28,7 +28,8 @@
 #define LOOP  (RUN | LINKS | SERVE)
 #define ALL   (VCPU | LOOP)
 
-/* clang-format off: a row a line */
+/* A row a line: */
+/* clang-format off */
 /* An int: the kernel does not look at the other half of the register. */
 #define INT UINT32_MAX
 #define IS(i, v) { .index = (i), .mask = INT, .value = (v) }

@@ -469,7 +469,7 @@ static const char *kind_of(mode_t mode)
 /* O_NONBLOCK keeps a FIFO from holding us up; the ring would not wait for such a file, either. */
 static int open_any(const char *path, int flags)
 {
-	const int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	const int fd = config_open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int now;
 
 	if (fd < 0)

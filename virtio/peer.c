@@ -292,8 +292,7 @@ static int bind_slot(struct peer *p)
 	if (p->fd < 0)
 		return fail(-errno, "socket");
 	unlink(made.sun_path);
-	if (bind(p->fd, (struct sockaddr *)&made, sizeof(made)) ||
-	    rename(made.sun_path, own))
+	if (bind(p->fd, (struct sockaddr *)&made, sizeof(made)) || rename(made.sun_path, own))
 		return fail(-errno, "%s", made.sun_path);
 	return 0;
 }

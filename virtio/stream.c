@@ -38,7 +38,8 @@ static int connect_to(const struct sockaddr_un *to)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)) == 0 && fcntl(fd, F_SETFL, 0) == 0)
+	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)) == 0 &&
+	    fcntl(fd, F_SETFL, 0) == 0)
 		return fd;
 	err = -errno;
 	close(fd);

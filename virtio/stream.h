@@ -14,9 +14,9 @@ struct stream {
 	struct link link;
 	const char *path;
 	const struct sockaddr_un *to; /* the same, in sealed memory */
-	int fd, file;	  /* fd -1: not connected */
-	unsigned nr_ops;  /* under way */
-	unsigned nr_lost; /* connections */
+	int fd, file;		      /* fd -1: not connected */
+	unsigned nr_ops;	      /* under way */
+	unsigned nr_lost;	      /* connections */
 	bool is_timing;
 	struct op retry_op;
 	struct __kernel_timespec retry;

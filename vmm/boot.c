@@ -34,7 +34,7 @@ static int open_file(const char *path, int *fd, uint64_t *size)
 {
 	struct stat st;
 
-	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	*fd = config_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)
 		return fail(-errno, "%s", path);
 	if (fstat(*fd, &st))

@@ -505,7 +505,7 @@ static int open_file(struct console *c)
 {
 	const char *path = c->config->path;
 	const int fd =
-		open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+		config_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd < 0)
 		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);

@@ -53,13 +53,12 @@ int timeline_write(const char *path)
 	size_t len = 0;
 
 	for (int i = 0; i < PHASES; i++) {
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\"%s\":{",
-					i ? "," : "{", names[i]);
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\"%s\":{", i ? "," : "{",
+					names[i]);
 		if (points[i].wall_ns)
-			len += (size_t)snprintf(text + len, sizeof(text) - len,
-						"\"wall_us\":%.3f,\"cpu_us\":%.3f",
-						(double)points[i].wall_ns / 1000,
-						(double)points[i].cpu_ns / 1000);
+			len += (size_t)snprintf(
+				text + len, sizeof(text) - len, "\"wall_us\":%.3f,\"cpu_us\":%.3f",
+				(double)points[i].wall_ns / 1000, (double)points[i].cpu_ns / 1000);
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "}");
 	}
 	len += (size_t)snprintf(text + len, sizeof(text) - len, "}\n");

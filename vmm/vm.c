@@ -325,8 +325,8 @@ static int make_vcpus(struct vm *v)
 }
 
 /*
- * The loop's thread gets its filter; the vCPUs have theirs. Where that fails no guest runs: too much
- * is under way to take it all back.
+ * The loop's thread gets its filter; the vCPUs have theirs. Where that fails no guest runs: too
+ * much is under way to take it all back.
  */
 static void confine(struct vm *v)
 {

@@ -249,7 +249,7 @@ story "all of Firecracker's options are taken"
 mkfifo "$T/log-fifo"
 serve --id 4cc0-xyz --log-path "$T/log-fifo" --level Debug --module api --show-level --show-log-origin \
 	--metrics-path "$T/options-metrics" --boot-timer --start-time-us 1 --start-time-cpu-us 1 \
-	--parent-cpu-time-us 1 --no-seccomp --seccomp-filter "$T/none" --mmds-size-limit 100 \
+	--parent-cpu-time-us 1 --no-seccomp --mmds-size-limit 100 \
 	--http-api-max-payload-size 1000 --hv auto --
 ask GET /
 shows '"id":"4cc0-xyz"'
