@@ -41,7 +41,7 @@ extern const struct filter_program filter_programs[FILTERS];
 extern const char filter_calls[];
 extern const unsigned filter_nr_calls;
 
-/* No filters, for debugging: said in the log. */
+/* No filters, for debugging. */
 void filters_off(void);
 
 /*

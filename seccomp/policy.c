@@ -83,7 +83,7 @@ const struct policy_row policy[] = {
 	{ LOOP, SYS_unlink, "removes our socket's file, named in sealed memory", { ADDRESS(0, FILTER_PLACE_PATH) } },
 	{ LOOP, SYS_splice, "standard output into a pipe, without waiting", { IS(2, STDOUT_FILENO), IS(5, SPLICE_F_NONBLOCK) } },
 	{ LOOP, SYS_epoll_ctl, "waits for what the ring has not registered", ANY },
-	{ LOOP, SYS_epoll_wait, "the same: which it is, without waiting", { IS(3, 0) } },
+	{ LOOP, SYS_epoll_pwait, "the same: which it is, without waiting", { IS(3, 0) } },
 	{ RUN | LINKS, SYS_sendto, "standard output into a socket, without waiting or an address", { IS(0, STDOUT_FILENO), IS(3, MSG_NOSIGNAL | MSG_DONTWAIT), { 4, UINT64_MAX, 0 } } },
 
 	/* The loop with peers or passt, which come back under their names. */
