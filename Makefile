@@ -84,7 +84,7 @@ soak: tests-built ## the long tests: a disk's monitor killed 50 times under a wr
 	@tests/run soak
 	@MAYFLY_SOAK=1 tests/run linux-nets
 
-tests-built: all guests $(BUILD)/tests/mayfly-san $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+tests-built: all guests $(BUILD)/tests/mayfly-san $(BUILD)/tests/mayfly-seam $(BUILD)/tests/filters $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
 	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
 
 kernel: ## build the tuned guest kernel (5 minutes on two cores, once)
@@ -155,15 +155,27 @@ $(BUILD)/generate: $(POLICY) seccomp/policy.h seccomp/filters.h Makefile
 $(BUILD)/programs.c: $(BUILD)/generate
 	@$< > $@.new && mv $@.new $@
 
+# The same programs as --seccomp-filter takes them.
+$(BUILD)/tests/filters: $(BUILD)/generate
+	@mkdir -p $(@D)
+	@$< --file > $@
+
 $(BUILD)/programs.o: $(BUILD)/programs.c $(BUILD)/include/.made
 	@echo "  CC      $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 
+LINK = $(CC) $(LDFLAGS) $(MUSL)/rcrt1.o $(MUSL)/crti.o $(call GCCFILE,crtbeginS.o) $(filter %.o,$^) \
+		$(LIBURING) $(BUILD)/cjson/libcjson.a -lpthread $(call GCCFILE,crtendS.o) $(MUSL)/crtn.o
+
 $(BUILD)/mayfly: $(OBJECTS)
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) $(MUSL)/rcrt1.o $(MUSL)/crti.o $(call GCCFILE,crtbeginS.o) $(OBJECTS) \
-		$(LIBURING) $(BUILD)/cjson/libcjson.a -lpthread \
-		$(call GCCFILE,crtendS.o) $(MUSL)/crtn.o -o $@.debug
+	@$(LINK) -o $@.debug
 	@strip -o $@ $@.debug
+
+# The same, but that its threads do once they are confined what a test says.
+SEAM := filter_enter loop_init malloc calloc realloc
+$(BUILD)/tests/mayfly-seam: $(OBJECTS) $(BUILD)/tests/seam/seam.o
+	@echo "  LD      $@"
+	@$(LINK) $(SEAM:%=-Wl,--wrap=%) -o $@
 
 -include $(OBJECTS:.o=.d)

@@ -7,7 +7,7 @@
  */
 #include "ring.h"
 
-/* Every operation that the monitor submits, and what for; tests/unit/ring.c has what is refused. */
+/* Every operation that the monitor submits, and what for; tests/unit/loop.c has what is refused. */
 static const struct io_uring_restriction allowed[] = {
 #define OP(op)                                                                \
 	{                                                                     \
