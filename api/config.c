@@ -93,6 +93,6 @@ static int open_again(int fd, int flags)
 int config_open(const char *path, int flags)
 {
 	if (!strncmp(path, OWN_FD, strlen(OWN_FD)))
-		return open_again(atoi(path + strlen(OWN_FD)), flags);
+		return open_again((int)strtol(path + strlen(OWN_FD), NULL, 10), flags);
 	return open(path, flags, 0600);
 }

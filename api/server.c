@@ -346,15 +346,16 @@ static void on_retry(struct op *op, int res)
 
 static int listen_at(struct server *s)
 {
-	s->address = sealed_address(s->config.path);
-	if (!s->address)
+	const struct sockaddr_un *address = sealed_address(s->config.path);
+
+	if (!address)
 		return -ENAMETOOLONG;
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s->fd < 0)
 		return -errno;
-	if (bind(s->fd, (const struct sockaddr *)s->address, sizeof(*s->address)))
+	if (bind(s->fd, (const struct sockaddr *)address, sizeof(*address)))
 		return -errno;
-	s->is_bound = true;
+	s->address = address;
 	return listen(s->fd, BACKLOG) ? -errno : 0;
 }
 
@@ -464,7 +465,7 @@ void server_event(struct server *s, const char *line)
 
 void server_close(struct server *s)
 {
-	if (s->is_bound)
+	if (s->address)
 		unlink(s->address->sun_path);
-	s->is_bound = false;
+	s->address = NULL;
 }

@@ -43,8 +43,7 @@ struct server {
 	struct api *api;
 	struct server_config config;
 	int fd, file;
-	const struct sockaddr_un *address; /* of a socket of our own */
-	bool is_bound;
+	const struct sockaddr_un *address; /* of a socket's file that is ours to remove, or NULL */
 	bool is_busy; /* a request is being done; its handler may let the loop go on */
 	struct op accept_op, retry_op, refused_op, moment_op, metrics_op;
 	struct __kernel_timespec retry, moment, minute;

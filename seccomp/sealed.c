@@ -27,26 +27,25 @@ static char *area;
 static unsigned used;
 static bool is_closed;
 
-static int make_area(void)
+static void make_area(void)
 {
 	char *all = mmap(NULL, 2 * AREA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *at;
 
 	if (all == MAP_FAILED)
-		return -errno;
+		return;
 	at = all + (-(uintptr_t)all & (AREA - 1));
-	if (mprotect(at, AREA, PROT_READ | PROT_WRITE))
-		return -errno;
-	area = at;
-	return 0;
+	if (mprotect(at, AREA, PROT_READ | PROT_WRITE) == 0)
+		area = at;
 }
 
 const struct sockaddr_un *sealed_address(const char *path)
 {
 	struct sockaddr_un *address;
 
-	if (strlen(path) >= sizeof(address->sun_path) || is_closed || used == AREA / PLACE ||
-	    (!area && make_area()))
+	if (!area)
+		make_area();
+	if (!area || strlen(path) >= sizeof(address->sun_path) || is_closed || used == AREA / PLACE)
 		return NULL;
 	address = (struct sockaddr_un *)(void *)(area + used++ * PLACE);
 	address->sun_family = AF_UNIX;

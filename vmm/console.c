@@ -516,17 +516,17 @@ static int open_file(struct console *c)
 static int open_unix(struct console *c)
 {
 	const char *path = c->config->path;
+	const struct sockaddr_un *address = sealed_address(path);
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return fail(-errno, "socket");
-	c->address = sealed_address(path);
-	if (!c->address)
+	if (!address)
 		return fail(0, "%s: too long for a socket's path (%zu bytes at most)", path,
-			    sizeof(c->address->sun_path) - 1);
-	if (bind(fd, (const struct sockaddr *)c->address, sizeof(*c->address)))
+			    sizeof(address->sun_path) - 1);
+	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)))
 		return fail(-errno, "%s (remove it if it is left over)", path);
-	c->is_bound = true;
+	c->address = address;
 	if (listen(fd, 1))
 		return fail(-errno, "%s", path);
 	c->listener = loop_file(c->loop, fd);
@@ -623,7 +623,7 @@ void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
 
 void console_close(struct console *c)
 {
-	if (c->is_bound)
+	if (c->address)
 		unlink(c->address->sun_path);
-	c->is_bound = false;
+	c->address = NULL;
 }

@@ -24,10 +24,9 @@ struct console {
 	int direct_res;
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;
-	const struct sockaddr_un *address;
+	const struct sockaddr_un *address; /* of the socket's file, ours to remove, or NULL */
 	int next_fd;	/* came while the client was half closed, and takes its place */
 	bool accepting; /* an accept is in flight */
-	bool is_bound;	/* the socket's file is ours to remove */
 	int wake_file;
 	bool is_tty;	 /* raw terminal: Ctrl-A is the escape key */
 	pid_t pid;	 /* our own, which that ends */
