@@ -69,13 +69,13 @@ if command -v socat > /dev/null; then
 	read -r _ < "$T/ready"
 	ask() {
 		printf '%s %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s' "$1" "$2" ${#3} "$3" |
-			timeout 20 socat -t 0.3 - "UNIX-CONNECT:$SOCKET" >> "$T/out" 2>&1
+			timeout 20 socat -t 20 - "UNIX-CONNECT:$SOCKET" >> "$T/out" 2>&1
 	}
 	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
 	ask PUT /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/disk\",\"is_root_device\":false}"
 	ask PUT /actions '{"action_type":"InstanceStart"}'
 	holds [ "$(grep -c "HTTP/1.1 204" "$T/out")" -eq 3 ]
-	printf 'GET /vm/config HTTP/1.1\r\n\r\n' | timeout 20 socat -t 0.3 - "UNIX-CONNECT:$SOCKET" >> "$T/out"
+	printf 'GET /vm/config HTTP/1.1\r\n\r\n' | timeout 20 socat -t 20 - "UNIX-CONNECT:$SOCKET" >> "$T/out"
 	ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/base\"}"
 	ask PATCH /drives/a '{"drive_id":"a","path_on_host":"/nowhere/at/all"}'
 	ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/held\"}" # waits for its lock for a moment
