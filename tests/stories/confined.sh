@@ -106,6 +106,18 @@ else
 	skipped "none is: by the API" "needs socat"
 fi
 
+if command -v script > /dev/null; then
+	story "the operator's terminal is as it was, whatever the thread that is taken over tried"
+	echo "stty -g; MAYFLY_SEAM='loop kill' $SEAM run --kernel $GUESTS/hello.elf; echo code \$?; stty -g" > "$T/typed"
+	timeout 60 script -qec "sh $T/typed" /dev/null < /dev/null > "$T/out" 2>&1
+	shows "a forbidden system call: kill (62), by the thread mayfly"
+	shows "code 148"
+	holds [ "$(grep -cE '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out")" -eq 2 ]
+	holds [ "$(grep -E '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" | sort -u | wc -l)" -eq 1 ]
+else
+	skipped "the operator's terminal is as it was" "no script(1) here"
+fi
+
 story "a file of filters takes the place of those built in"
 mayfly run --seccomp-filter "$FILTERS" --kernel "$GUESTS/hello.elf"
 ends_with 0
