@@ -57,6 +57,9 @@ int filters_load(const char *path);
  */
 int filter_enter(enum filter which, const char *thread);
 
+/* The si_code of a SIGSYS that comes from a filter: SYS_SECCOMP, which glibc's headers lack. */
+#define FILTER_SI_CODE 1
+
 /* For SIGSYS: the name of a system call, or "?"; and of the thread. Async-signal-safe. */
 const char *filter_call_name(int call);
 const char *filter_thread(void);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 /* 5.2.3 */
 #define F_SIZE_MAX     (1ull << 1)
@@ -70,14 +69,6 @@ struct range {
 	uint32_t nr, flags;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* The last request of a device that is being reset. */
 static void end_reset(struct blk *b)
 {
@@ -118,7 +109,7 @@ static void warn(struct blk *b, const struct disk_io *io, int err)
 static void count(const struct blk_request *r)
 {
 	struct device_counters *c = &r->blk->counters;
-	const uint64_t us = (now_ns() - r->begun_ns) / 1000;
+	const uint64_t us = (loop_now_ns(CLOCK_MONOTONIC) - r->begun_ns) / 1000;
 
 	if (r->charge == 0) {
 		c->counts[BLOCK_FLUSH_COUNT] += r->io.what == DISK_FLUSH;
@@ -293,8 +284,9 @@ static int parse(struct blk *b, struct blk_request *r, struct queue_chain *c)
 /* Whether a request may go now; else it is held, and the timer set. */
 static bool is_allowed(struct blk *b, struct blk_request *r)
 {
-	const uint64_t wait =
-		limit_is_off(&b->limit) ? 0 : limit_take(&b->limit, r->charge, now_ns());
+	const uint64_t wait = limit_is_off(&b->limit) ? 0
+						      : limit_take(&b->limit, r->charge,
+								   loop_now_ns(CLOCK_MONOTONIC));
 
 	if (wait == 0)
 		return true;
@@ -323,7 +315,7 @@ static void handle(struct blk *b, unsigned queue)
 	r->head = c->head;
 	r->is_in_flight = true;
 	r->io.done = on_done;
-	r->begun_ns = now_ns();
+	r->begun_ns = loop_now_ns(CLOCK_MONOTONIC);
 	b->nr_in_flight++;
 	status = parse(b, r, c);
 	if (status != IN_PROGRESS)
@@ -480,7 +472,7 @@ int blk_init(struct blk *b, unsigned nr_queues, const struct mem *mem)
 	}
 	virtio_init(&b->dev, &ops, config->id, VIRTIO_ID_BLOCK, features, nr_queues, mem);
 	fill_config(b);
-	limit_init(&b->limit, &config->limit, now_ns());
+	limit_init(&b->limit, &config->limit, loop_now_ns(CLOCK_MONOTONIC));
 	b->timer_op.done = on_timer;
 	b->turn.end = on_turn;
 	return 0;
@@ -513,13 +505,19 @@ int blk_update(struct blk *b, const char *path, const struct token_bucket *for_b
 	b->counters.counts[err ? BLOCK_UPDATE_FAILS : BLOCK_UPDATE_COUNT]++;
 	if (err)
 		return err;
-	limit_set(&b->limit, for_bytes, for_ops, now_ns());
+	limit_set(&b->limit, for_bytes, for_ops, loop_now_ns(CLOCK_MONOTONIC));
 	if (path)
 		tell_capacity(b);
 	return 0;
 }
 
 /* What is in flight still uses all of it: then it goes with the process. */
+void blk_count(const struct blk *b, struct device_counters *to)
+{
+	*to = b->counters;
+	to->queue_depth = b->nr_in_flight + (b->held ? 1 : 0);
+}
+
 void blk_close(struct blk *b)
 {
 	const bool is_idle = b->nr_in_flight == 0;

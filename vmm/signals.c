@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@ static const struct {
 	int code;
 	const char *line;
 } fatal[] = {
+	{ SIGSYS, EXIT_FORBIDDEN, "mayfly: fatal: a forbidden system call\n" },
 	{ SIGBUS, 149, "mayfly: fatal: SIGBUS (was a kernel or initrd file cut short?)\n" },
 	{ SIGSEGV, 150, "mayfly: fatal: SIGSEGV; please report it\n" },
 	{ SIGXFSZ, 151, "mayfly: fatal: SIGXFSZ (the file size limit is too low)\n" },
@@ -24,9 +26,39 @@ static const struct {
 	{ SIGFPE, 136, "mayfly: fatal: SIGFPE; please report it\n" },
 };
 
-static void on_fatal(int signo)
+/* For tools that look for it. musl's snprintf() takes neither locks nor memory for this. */
+static void say_shutdown(int signo, int code)
 {
+	char line[80];
+	const int n =
+		snprintf(line, sizeof(line),
+			 "Shutting down VM after intercepting signal %d, code %d.\n", signo, code);
+
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		return; /* there is no one left to tell */
+}
+
+/* From a filter of seccomp/filters.h: what the thread wanted it does not get, nor anything more. */
+static void say_forbidden(int call)
+{
+	char line[128];
+	const int n =
+		snprintf(line, sizeof(line),
+			 "mayfly: fatal: a forbidden system call: %s (%d), by the thread %s\n",
+			 filter_call_name(call), call, filter_thread());
+
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		_exit(EXIT_FORBIDDEN);
+	_exit(EXIT_FORBIDDEN);
+}
+
+static void on_fatal(int signo, siginfo_t *info, void *context)
+{
+	(void)context;
 	term_restore();
+	say_shutdown(signo, info->si_code);
+	if (signo == SIGSYS && info->si_code == FILTER_SI_CODE)
+		say_forbidden(info->si_syscall);
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
 		if (fatal[i].signo != signo)
 			continue;
@@ -37,45 +69,8 @@ static void on_fatal(int signo)
 	_exit(EXIT_MONITOR);
 }
 
-/* Puts `text` at the end of `line`, as far as it goes. */
-static size_t append(char *line, size_t size, size_t used, const char *text)
-{
-	while (*text && used < size)
-		line[used++] = *text++;
-	return used;
-}
-
-/* From a filter of seccomp/filters.h: what the thread wanted it does not get, nor anything more. */
-static void on_forbidden(int signo, siginfo_t *info, void *context)
-{
-	char line[160], number[12], *digit = number + sizeof(number) - 1;
-	unsigned call = (unsigned)info->si_syscall;
-	const char *const words[] = { "mayfly: fatal: a forbidden system call: ",
-				      filter_call_name(info->si_syscall),
-				      " (",
-				      number,
-				      "), by the thread ",
-				      filter_thread(),
-				      "\n" };
-	size_t n = 0;
-
-	(void)signo;
-	(void)context;
-	*digit = '\0';
-	do
-		*--digit = (char)('0' + call % 10);
-	while ((call /= 10) > 0);
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		n = append(line, sizeof(line), n, words[i] == number ? digit : words[i]);
-	term_restore();
-	if (write(STDERR_FILENO, line, n) < 0)
-		_exit(EXIT_FORBIDDEN);
-	_exit(EXIT_FORBIDDEN);
-}
-
 void signals_unblock_fatal(sigset_t *set)
 {
-	sigdelset(set, SIGSYS);
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
 		sigdelset(set, fatal[i].signo);
 }
@@ -112,14 +107,12 @@ static void take(sigset_t *set, int signo)
 
 int signals_init(struct signals *s, struct loop *loop, struct end *end)
 {
-	struct sigaction action = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND };
-	struct sigaction forbidden = { .sa_sigaction = on_forbidden,
-				       .sa_flags = SA_RESETHAND | SA_SIGINFO };
+	struct sigaction action = { .sa_sigaction = on_fatal,
+				    .sa_flags = SA_RESETHAND | SA_SIGINFO };
 	sigset_t set;
 
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
 		sigaction(fatal[i].signo, &action, NULL);
-	sigaction(SIGSYS, &forbidden, NULL);
 	signal(SIGPIPE, SIG_IGN); /* a reader that is gone shows as EPIPE */
 	sigemptyset(&set);
 	take(&set, SIGINT);

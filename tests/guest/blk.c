@@ -3,7 +3,7 @@
  * virtio-blk as a driver sees it, in ring 3 and at full speed: device 0 is a disk of some MiB,
  * written all over. Without arguments every check in turn, one line each; with do=NAME that one.
  * `queues=N` is how many there must be. `ro`: the disk is read-only. Acts: `fill` writes each
- * sector with its number (key=N on top), `verify` reads that back, `flood` writes for ever. Status
+ * sector with its number (key=N on top), `verify` reads that back, `count` writes for ever. Status
  * 0 if all was right.
  */
 #include "virtio.h"
