@@ -289,7 +289,6 @@ static void refuse(struct server *s, int fd)
 		loop_cancel(s->loop, &s->moment_op);
 }
 
-/* What it said is not listened to. */
 static void on_refused(struct op *op, int events)
 {
 	struct server *s = container_of(op, struct server, refused_op);
@@ -298,11 +297,16 @@ static void on_refused(struct op *op, int events)
 	loop_cancel(s->loop, &s->moment_op);
 }
 
+/* What it said is not listened to; unread, it would cost the client our answer (ECONNRESET). */
 static void on_moment_over(struct op *op, int res)
 {
 	struct server *s = container_of(op, struct server, moment_op);
+	char said[256];
+	struct iovec piece = { said, sizeof(said) };
+	struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
 
 	(void)res; /* -ETIME, or -ECANCELED */
+	recvmsg(s->refused_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	close(s->refused_fd);
 	accept_next(s);
 }

@@ -72,12 +72,12 @@ says_one_line
 if [ -x "$SANITIZED" ]; then
 	story "nor does the monitor touch what it must not, say the sanitizers"
 	image disk 8M
-	"$SANITIZED" run --no-seccomp --timeout 180s --kernel "$GUESTS/blkbad.elf" --disk "$T/disk,overlay=tmp" --disk "$T/other" \
+	"$SANITIZED" run --timeout 180s --kernel "$GUESTS/blkbad.elf" --disk "$T/disk,overlay=tmp" --disk "$T/other" \
 		> "$T/out" 2> "$T/err"
 	status=$?
 	ends_with 0
 	says_one_line
-	"$SANITIZED" run --no-seccomp --timeout 180s --kernel "$GUESTS/blk.elf" --disk "$T/disk,overlay=$T/san" > "$T/out" 2> "$T/err"
+	"$SANITIZED" run --timeout 180s --kernel "$GUESTS/blk.elf" --disk "$T/disk,overlay=$T/san" > "$T/out" 2> "$T/err"
 	status=$?
 	ends_with 0
 	says_nothing

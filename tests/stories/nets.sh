@@ -168,7 +168,7 @@ hostile() {
 		passes
 	done
 	if [ -x "$SANITIZED" ]; then
-		"$SANITIZED" run --no-seccomp --timeout 180s --kernel "$GUESTS/net.elf" --cmdline "do=hostile second" \
+		"$SANITIZED" run --timeout 180s --kernel "$GUESTS/net.elf" --cmdline "do=hostile second" \
 			--net "$1" --net "peer=$T/others" > "$T/out" 2> "$T/err"
 		status=$?
 		passes

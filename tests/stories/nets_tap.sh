@@ -99,7 +99,7 @@ for how in plain merge; do
 	holds [ "$(grep -c FAILED "$T/out")" -eq 0 ]
 done
 if [ -x "$SANITIZED" ]; then
-	"$SANITIZED" run --no-seccomp --timeout 180s --kernel "$GUESTS/net.elf" --cmdline "do=hostile second" --cpus 2 \
+	"$SANITIZED" run --timeout 180s --kernel "$GUESTS/net.elf" --cmdline "do=hostile second" --cpus 2 \
 		--net tap=many --net tap=tap0 > "$T/out" 2> "$T/err"
 	status=$?
 	ends_with 0

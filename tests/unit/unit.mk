@@ -108,9 +108,9 @@ $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%):
 SAN_OBJECTS = $(SOURCES:%.c=$(BUILD)/tests/obj-san/%.o)
 $(BUILD)/tests/obj-san/vmm/%.o: UNIT_CFLAGS += -DMAYFLY_VERSION='"$(VERSION)"' -I$(BUILD)/cjson
 $(SAN_OBJECTS): $(BUILD)/cjson
-$(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/programs.o $(BUILD)/init.o
+$(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/tests/obj-san/tests/seam/unfiltered.o $(BUILD)/programs.o $(BUILD)/init.o
 	@echo "  LD      $@"
-	@$(UNIT_CC) $(UNIT_SAN) -o $@ $^ $(BUILD)/cjson/libcjson.a $(LIBURING) -lpthread
+	@$(UNIT_CC) $(UNIT_SAN) -Wl,--wrap=filter_enter -o $@ $^ $(BUILD)/cjson/libcjson.a $(LIBURING) -lpthread
 
 $(FUZZERS:%=$(BUILD)/fuzz/%):
 	@echo "  LD      $@"
