@@ -9,8 +9,9 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := all
-SOURCES := $(wildcard vmm/*.c virtio/*.c api/*.c seccomp/*.c)
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/init.o
+POLICY  := seccomp/policy.c seccomp/generate.c # for the machine that builds
+SOURCES := $(filter-out $(POLICY),$(wildcard vmm/*.c virtio/*.c api/*.c seccomp/*.c))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/programs.o $(BUILD)/init.o
 
 # musl, statically linked at a random address. musl-gcc knows no static-pie, so the start files are named.
 CC      := musl-gcc
@@ -36,6 +37,7 @@ all: $(BUILD)/mayfly ## build build/mayfly
 # Debian packages, and what for. `make run` needs the first group only.
 RUN_DEPS := gcc binutils make git
 RUN_DEPS += musl-tools liburing-dev linux-libc-dev dpkg-dev # build/mayfly; cJSON from its source package
+RUN_DEPS += libc6-dev libseccomp-dev                        # its filters of system calls, made when it is built
 RUN_DEPS += cpio lz4 xz-utils                               # guest images
 RUN_DEPS += qemu-system-x86 busybox-static kmod             # the svm host
 DEPS := $(RUN_DEPS)
@@ -83,7 +85,7 @@ test: deps ## install what is missing, build, and run all tests
 soak: tests-built ## the long tests: a disk's monitor killed 50 times under a writing Linux guest
 	@tests/run soak
 
-tests-built: all guests $(BUILD)/tests/mayfly-san $(BUILD)/tests/ask $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+tests-built: all guests $(BUILD)/tests/mayfly-san $(BUILD)/tests/mayfly-seam $(BUILD)/tests/filters $(BUILD)/tests/ask $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
 	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
 
 kernel: ## build the tuned guest kernel (5 minutes on two cores, once)
@@ -145,11 +147,36 @@ $(BUILD)/init: rootfs/init.c vmm/layout.h $(BUILD)/include/.made Makefile
 $(BUILD)/init.o: $(BUILD)/init
 	@cd $(BUILD) && ld -r -b binary -z noexecstack -o init.o init
 
+# The filters of system calls: a table into programs, by a program of the building machine's own.
+$(BUILD)/generate: $(POLICY) seccomp/policy.h seccomp/filters.h Makefile
+	@mkdir -p $(BUILD)
+	@echo "  HOSTCC  $@"
+	@gcc -std=c11 -O1 -D_GNU_SOURCE $(WARN) -o $@ $(POLICY) -lseccomp
+
+$(BUILD)/programs.c: $(BUILD)/generate
+	@$< > $@.new && mv $@.new $@
+
+# The same programs as --seccomp-filter takes them.
+$(BUILD)/tests/filters: $(BUILD)/generate
+	@mkdir -p $(@D)
+	@$< --file > $@
+
+$(BUILD)/programs.o: $(BUILD)/programs.c $(BUILD)/include/.made
+	@echo "  CC      $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+
+LINK = $(CC) $(LDFLAGS) $(MUSL)/rcrt1.o $(MUSL)/crti.o $(call GCCFILE,crtbeginS.o) $(filter %.o,$^) \
+		$(LIBURING) $(BUILD)/cjson/libcjson.a -lpthread $(call GCCFILE,crtendS.o) $(MUSL)/crtn.o
+
 $(BUILD)/mayfly: $(OBJECTS)
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) $(MUSL)/rcrt1.o $(MUSL)/crti.o $(call GCCFILE,crtbeginS.o) $(OBJECTS) \
-		/usr/lib/x86_64-linux-gnu/liburing.a $(BUILD)/cjson/libcjson.a -lpthread \
-		$(call GCCFILE,crtendS.o) $(MUSL)/crtn.o -o $@.debug
+	@$(LINK) -o $@.debug
 	@strip -o $@ $@.debug
+
+# The same, but that its threads do once they are confined what a test says.
+SEAM := filter_enter loop_init malloc calloc realloc
+$(BUILD)/tests/mayfly-seam: $(OBJECTS) $(BUILD)/tests/seam/seam.o
+	@echo "  LD      $@"
+	@$(LINK) $(SEAM:%=-Wl,--wrap=%) -o $@
 
 -include $(OBJECTS:.o=.d)

@@ -116,6 +116,7 @@ struct vm_config {
 	const char *timeline; /* file for the phases' time stamps, or NULL */
 	bool report;	      /* say at the end how long it took */
 	bool is_fileless;     /* once it runs, a path reaches no file: the jail's root is empty */
+	bool has_api;	      /* clients may ask for changes while it runs */
 };
 
 /* The checks that all who fill it share. */

@@ -269,6 +269,11 @@ void http_done(struct http *h)
 	h->state = HTTP_IN_LINE;
 }
 
+bool http_is_empty(const struct http *h)
+{
+	return h->at == h->used;
+}
+
 /* No reason phrase, but the blank before it, as the wire contract has it. */
 size_t http_head(char *buf, size_t size, const struct http_answer *a)
 {

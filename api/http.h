@@ -59,6 +59,9 @@ enum http_event http_next(struct http *http, struct http_request *request);
 /* The request was answered: forgets it. */
 void http_done(struct http *http);
 
+/* Whether nothing has come beyond what http_next() has dealt with. */
+bool http_is_empty(const struct http *http);
+
 const char *http_method_name(enum http_method method);
 
 struct http_answer {

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections of the API. Reading order: on_accepted(), receive(), serve(), on_sent(). What is
+ * Connections of the API. Reading order: on_accepted(), receive(), serve(), send_rest(). What is
  * small and may be lost (events, the refusal of an eleventh client) is sent on the spot and never
  * waited for.
  */
 #include "server.h"
+#include "../seccomp/sealed.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG	   64
@@ -37,30 +38,17 @@ static void close_connection(struct connection *c)
 	c->fd = -1;
 }
 
+/* Until it says something more. */
 static void receive(struct connection *c)
 {
-	struct io_uring_sqe *sqe;
-	size_t room;
-	char *at = http_room(&c->http, &room);
-
-	if (c->is_events) { /* what it says is not listened to */
-		at = c->in;
-		room = HTTP_LINE_MAX;
-	}
-	c->piece = (struct iovec){ at, room };
-	c->message = (struct msghdr){ .msg_iov = &c->piece,
-				      .msg_iovlen = 1,
-				      .msg_control = c->control,
-				      .msg_controllen = sizeof(c->control) };
-	sqe = loop_sqe(c->server->loop);
-	io_uring_prep_recvmsg(sqe, c->fd, &c->message, MSG_CMSG_CLOEXEC);
-	loop_prepared(sqe, &c->receive_op);
+	if (loop_wait_ready(c->server->loop, &c->receive_op, c->fd, EPOLLIN))
+		close_connection(c); /* no memory for it */
 }
 
 /* Descriptors go with the request that is being received; more than it may have are closed. */
-static void take_descriptors(struct connection *c)
+static void take_descriptors(struct connection *c, struct msghdr *message)
 {
-	for (struct cmsghdr *m = CMSG_FIRSTHDR(&c->message); m; m = CMSG_NXTHDR(&c->message, m)) {
+	for (struct cmsghdr *m = CMSG_FIRSTHDR(message); m; m = CMSG_NXTHDR(message, m)) {
 		const int *fds = (const int *)(const void *)CMSG_DATA(m);
 
 		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
@@ -74,50 +62,88 @@ static void take_descriptors(struct connection *c)
 	}
 }
 
-static void on_received(struct op *op, int res)
+/* What is there, with its descriptors. Bytes, or -errno. */
+static ssize_t take_bytes(struct connection *c)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(API_FDS_MAX * sizeof(int))];
+	struct iovec piece;
+	struct msghdr message = { .msg_iov = &piece,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
+				  .msg_controllen = sizeof(control) };
+	ssize_t n;
+
+	piece.iov_base = http_room(&c->http, &piece.iov_len);
+	if (c->is_events) /* what it says is not listened to */
+		piece = (struct iovec){ c->in, HTTP_LINE_MAX };
+	n = recvmsg(c->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (n > 0)
+		take_descriptors(c, &message);
+	return n < 0 ? -errno : n;
+}
+
+static bool is_passing(ssize_t n)
+{
+	return n == -EINTR || n == -EAGAIN;
+}
+
+static void on_received(struct op *op, int events)
 {
 	struct connection *c = container_of(op, struct connection, receive_op);
+	const ssize_t n = take_bytes(c);
 
-	if (res <= 0 && res != -EINTR && res != -EAGAIN) {
+	(void)events; /* an error or the end shows in the receive */
+	if (n <= 0 && !is_passing(n)) {
 		close_connection(c);
 		return;
 	}
-	if (res > 0)
-		take_descriptors(c);
 	if (c->is_events) {
 		drop_descriptors(c);
 		receive(c);
 		return;
 	}
-	if (res > 0)
-		http_received(&c->http, (size_t)res);
+	if (n > 0)
+		http_received(&c->http, (size_t)n);
 	serve(c);
+}
+
+/* The answer is out. What has come already waits for the others' turn. */
+static void go_on(struct connection *c)
+{
+	if (c->is_last)
+		close_connection(c);
+	else if (http_is_empty(&c->http))
+		receive(c);
+	else
+		loop_yield(c->server->loop, &c->next_op);
+}
+
+static void on_next(struct op *op, int res)
+{
+	(void)res; /* 0 */
+	serve(container_of(op, struct connection, next_op));
 }
 
 static void send_rest(struct connection *c)
 {
-	struct io_uring_sqe *sqe = loop_sqe(c->server->loop);
+	const ssize_t n = send(c->fd, c->out + c->out_sent, c->out_size - c->out_sent,
+			       MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	io_uring_prep_send(sqe, c->fd, c->out + c->out_sent, c->out_size - c->out_sent,
-			   MSG_NOSIGNAL);
-	loop_prepared(sqe, &c->send_op);
-}
-
-static void on_sent(struct op *op, int res)
-{
-	struct connection *c = container_of(op, struct connection, send_op);
-
-	if (res < 0 && res != -EINTR && res != -EAGAIN) {
+	if (n < 0 && errno != EINTR && errno != EAGAIN) {
 		close_connection(c);
 		return;
 	}
-	c->out_sent += res > 0 ? (size_t)res : 0;
-	if (c->out_sent < c->out_size)
-		send_rest(c);
-	else if (c->is_last)
+	c->out_sent += n > 0 ? (size_t)n : 0;
+	if (c->out_sent == c->out_size)
+		go_on(c);
+	else if (loop_wait_ready(c->server->loop, &c->send_op, c->fd, EPOLLOUT))
 		close_connection(c);
-	else
-		serve(c);
+}
+
+static void on_sendable(struct op *op, int events)
+{
+	(void)events; /* an error shows in the send */
+	send_rest(container_of(op, struct connection, send_op));
 }
 
 static void send_answer(struct connection *c, const struct http_answer *head)
@@ -239,7 +265,6 @@ static void accept_next(struct server *s)
 	struct io_uring_sqe *sqe = loop_sqe(s->loop);
 
 	io_uring_prep_accept(sqe, s->file, NULL, NULL, SOCK_CLOEXEC);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &s->accept_op);
 }
 
@@ -250,7 +275,6 @@ static void accept_next(struct server *s)
 static void refuse(struct server *s, int fd)
 {
 	static const char body[] = "{ \"error\": \"Too many open connections\" }";
-	struct io_uring_sqe *sqe;
 	char text[256];
 	const int n = snprintf(text, sizeof(text),
 			       "HTTP/1.1 503\r\nServer: %s\r\nConnection: close\r\n"
@@ -260,21 +284,29 @@ static void refuse(struct server *s, int fd)
 	send_now(fd, text, (size_t)n);
 	shutdown(fd, SHUT_WR);
 	s->refused_fd = fd;
-	sqe = loop_sqe(s->loop);
-	io_uring_prep_recv(sqe, s->refused_fd, s->refused_input, sizeof(s->refused_input), 0);
-	sqe->flags |= IOSQE_IO_LINK;
-	loop_prepared(sqe, &s->refused_op);
-	s->moment = (struct __kernel_timespec){ .tv_nsec = REFUSED_MS * 1000000ll };
-	sqe = loop_sqe(s->loop);
-	io_uring_prep_link_timeout(sqe, &s->moment, 0);
-	loop_prepared(sqe, NULL);
+	loop_timeout(s->loop, &s->moment_op, &s->moment, REFUSED_MS);
+	if (loop_wait_ready(s->loop, &s->refused_op, fd, EPOLLIN))
+		loop_cancel(s->loop, &s->moment_op);
 }
 
-static void on_refused(struct op *op, int res)
+static void on_refused(struct op *op, int events)
 {
 	struct server *s = container_of(op, struct server, refused_op);
 
-	(void)res; /* what it said is not listened to */
+	(void)events;
+	loop_cancel(s->loop, &s->moment_op);
+}
+
+/* What it said is not listened to; unread, it would cost the client our answer (ECONNRESET). */
+static void on_moment_over(struct op *op, int res)
+{
+	struct server *s = container_of(op, struct server, moment_op);
+	char said[256];
+	struct iovec piece = { said, sizeof(said) };
+	struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
+
+	(void)res; /* -ETIME, or -ECANCELED */
+	recvmsg(s->refused_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	close(s->refused_fd);
 	accept_next(s);
 }
@@ -322,18 +354,16 @@ static void on_retry(struct op *op, int res)
 
 static int listen_at(struct server *s)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	const char *path = s->config.path;
+	const struct sockaddr_un *address = sealed_address(s->config.path);
 
-	if (strlen(path) >= sizeof(addr.sun_path))
+	if (!address)
 		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s->fd < 0)
 		return -errno;
-	if (bind(s->fd, (const struct sockaddr *)&addr, sizeof(addr)))
+	if (bind(s->fd, (const struct sockaddr *)address, sizeof(*address)))
 		return -errno;
-	s->is_bound = true;
+	s->address = address;
 	return listen(s->fd, BACKLOG) ? -errno : 0;
 }
 
@@ -355,7 +385,8 @@ static int make_connections(struct server *s)
 		c->in = at;
 		c->out = at + in_size;
 		c->receive_op.done = on_received;
-		c->send_op.done = on_sent;
+		c->send_op.done = on_sendable;
+		c->next_op.done = on_next;
 	}
 	return 0;
 }
@@ -393,6 +424,7 @@ int server_open(struct server *s, struct loop *loop, struct api *api,
 	s->accept_op.done = on_accepted;
 	s->retry_op.done = on_retry;
 	s->refused_op.done = on_refused;
+	s->moment_op.done = on_moment_over;
 	err = open_server(s);
 	if (err) {
 		server_close(s);
@@ -441,7 +473,7 @@ void server_event(struct server *s, const char *line)
 
 void server_close(struct server *s)
 {
-	if (s->is_bound)
-		unlink(s->config.path);
-	s->is_bound = false;
+	if (s->address)
+		unlink(s->address->sun_path);
+	s->address = NULL;
 }

@@ -4,9 +4,8 @@
  * one operation in flight. A request is answered before the next one of its connection is read; a
  * slow or vanished client holds its own connection and nothing else.
  *
- * Connections are not registered with the loop, as all else is: they come and go, and Linux 6.1
- * keeps a file that has left the ring's table until every request made before has ended, even a
- * guest's.
+ * Connections are not registered with the loop: they come and go (loop_wait_ready() says why that
+ * matters). The ring knows when there is something to do, and plain calls that never wait do it.
  */
 #ifndef API_SERVER_H
 #define API_SERVER_H
@@ -15,6 +14,7 @@
 #include "../vmm/loop.h"
 
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #define SERVER_CONNECTIONS 10u
 
@@ -29,11 +29,8 @@ struct connection {
 	struct server *server;
 	int fd; /* -1: free */
 	struct http http;
-	struct op receive_op, send_op;
-	struct msghdr message; /* of the receive that is in flight, and its parts */
-	struct iovec piece;
+	struct op receive_op, send_op, next_op;
 	struct api_fds fds; /* came with the request that is being received */
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(API_FDS_MAX * sizeof(int))];
 	char *in, *out;
 	size_t out_size, out_sent; /* bytes of the answer */
 	bool is_last;		   /* to be closed when the answer is out */
@@ -46,12 +43,11 @@ struct server {
 	struct api *api;
 	struct server_config config;
 	int fd, file;
-	bool is_bound;
+	const struct sockaddr_un *address; /* of a socket's file that is ours to remove, or NULL */
 	bool is_busy; /* a request is being done; its handler may let the loop go on */
-	struct op accept_op, retry_op, refused_op, metrics_op;
+	struct op accept_op, retry_op, refused_op, moment_op, metrics_op;
 	struct __kernel_timespec retry, moment, minute;
 	int refused_fd; /* of the client that found no room */
-	char refused_input[256];
 	struct connection connections[SERVER_CONNECTIONS];
 };
 

@@ -6,6 +6,7 @@
  * frame; one who does not read costs the others a single pause of STALL_NS.
  */
 #include "peer.h"
+#include "../seccomp/sealed.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define STALL_NS    200000000u
@@ -95,7 +95,6 @@ static void peer_receive(struct link *link, unsigned queue, struct link_in *in, 
 	in->op.done = on_received;
 	in->msg = (struct msghdr){ .msg_iov = in->iov, .msg_iovlen = (int)in->nr };
 	io_uring_prep_recvmsg(sqe, p->file, &in->msg, MSG_TRUNC | (is_waiting ? 0u : MSG_DONTWAIT));
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &in->op);
 }
 
@@ -144,16 +143,16 @@ static int register_slot(struct peer *p, struct peer_slot *s, int fd)
 static void connect_slot(struct peer *p, unsigned slot)
 {
 	struct peer_slot *s = &p->slots[slot];
-	struct sockaddr_un to;
+	const struct sockaddr_un *to = p->addresses[slot];
 	int fd;
 
 	disconnect_slot(p, slot);
-	if (slot == p->slot || address_of(&to, p->path, "%u", slot))
+	if (slot == p->slot)
 		return;
 	fd = open_socket();
 	if (fd < 0)
 		return;
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) || register_slot(p, s, fd)) {
+	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)) || register_slot(p, s, fd)) {
 		close(fd);
 		return;
 	}
@@ -224,7 +223,6 @@ static void send_to(struct peer *p, unsigned slot, struct link_out *out)
 
 	io_uring_prep_sendmsg(sqe, p->slots[slot].file, &out->msg,
 			      MSG_NOSIGNAL | (p->slots[slot].is_stalled ? MSG_DONTWAIT : 0u));
-	sqe->flags |= IOSQE_FIXED_FILE;
 	link_in_order(&p->link, sqe, IOSQE_IO_HARDLINK); /* one that fails holds no other up */
 	loop_prepared(sqe, link_sending(out, slot, on_sent));
 }
@@ -246,10 +244,9 @@ static int peer_send(struct link *link, unsigned queue, struct link_out *out)
 static void peer_close(struct link *link)
 {
 	struct peer *p = container_of(link, struct peer, link);
-	struct sockaddr_un own;
 
-	if (p->fd >= 0 && !address_of(&own, p->path, "%u", p->slot))
-		unlink(own.sun_path);
+	if (p->fd >= 0)
+		unlink(p->addresses[p->slot]->sun_path);
 	for (unsigned i = 0; i < PEERS_MAX; i++)
 		if (p->slots[i].fd >= 0)
 			close(p->slots[i].fd);
@@ -287,17 +284,30 @@ static int take_slot(struct peer *p)
  * is replaced. */
 static int bind_slot(struct peer *p)
 {
-	struct sockaddr_un made, own;
+	const char *own = p->addresses[p->slot]->sun_path;
+	struct sockaddr_un made;
 
-	must(address_of(&made, p->path, "%u.new", p->slot) == 0 &&
-	     address_of(&own, p->path, "%u", p->slot) == 0);
+	must(address_of(&made, p->path, "%u.new", p->slot) == 0);
 	p->fd = open_socket();
 	if (p->fd < 0)
 		return fail(-errno, "socket");
 	unlink(made.sun_path);
-	if (bind(p->fd, (struct sockaddr *)&made, sizeof(made)) ||
-	    rename(made.sun_path, own.sun_path))
+	if (bind(p->fd, (struct sockaddr *)&made, sizeof(made)) || rename(made.sun_path, own))
 		return fail(-errno, "%s", made.sun_path);
+	return 0;
+}
+
+/* Whoever comes later is connected to when only sealed memory may be named. */
+static int seal_addresses(struct peer *p)
+{
+	struct sockaddr_un address;
+
+	for (unsigned slot = 0; slot < PEERS_MAX; slot++) {
+		must(address_of(&address, p->path, "%u", slot) == 0);
+		p->addresses[slot] = sealed_address(address.sun_path);
+		if (!p->addresses[slot])
+			return fail(-ENOMEM, "peer=%s: its addresses", p->path);
+	}
 	return 0;
 }
 
@@ -315,7 +325,9 @@ static int open_all(struct peer *p)
 		return fail(-errno, "inotify_init1; sysctl fs.inotify.max_user_instances");
 	if (inotify_add_watch(p->watch_fd, p->path, IN_MOVED_TO | IN_ONLYDIR) < 0)
 		return fail(-errno, "peer=%s: give a folder that all its microVMs share", p->path);
-	err = take_slot(p);
+	err = seal_addresses(p);
+	if (!err)
+		err = take_slot(p);
 	return err ? err : bind_slot(p);
 }
 

@@ -13,11 +13,14 @@
 
 #include "link.h"
 
+#include <sys/un.h>
+
 #define PEER_MACS 64u
 
 struct peer {
 	struct link link;
 	const char *path;
+	const struct sockaddr_un *addresses[PEERS_MAX]; /* of all slots, in sealed memory */
 	unsigned slot;
 	int lock_fd, fd, watch_fd; /* fd: frames come in by it */
 	int file, watch_file;

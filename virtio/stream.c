@@ -5,13 +5,13 @@
  * far as the next length, so that a stream that flows takes one read a frame.
  */
 #include "stream.h"
+#include "../seccomp/sealed.h"
 #include "../vmm/log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define RETRY_MS  500
@@ -28,19 +28,18 @@ static const struct link_ops ops = {
 	.close = stream_close,
 };
 
-static int connect_to(const char *path)
+static int connect_to(const struct sockaddr_un *to)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	int fd, err;
 
-	if (strlen(path) >= sizeof(to.sun_path))
+	if (!to)
 		return -ENAMETOOLONG;
-	memcpy(to.sun_path, path, strlen(path));
 	/* A listener with a full backlog would let us wait. */
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && fcntl(fd, F_SETFL, 0) == 0)
+	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)) == 0 &&
+	    fcntl(fd, F_SETFL, 0) == 0)
 		return fd;
 	err = -errno;
 	close(fd);
@@ -78,7 +77,7 @@ static void on_retry(struct op *op, int res)
 	(void)res; /* -ETIME */
 	s->is_timing = false;
 	if (s->nr_ops == 0)
-		s->fd = connect_to(s->path);
+		s->fd = connect_to(s->to);
 	if (s->fd >= 0 && loop_file_replace(s->link.loop, s->file, s->fd)) {
 		close(s->fd);
 		s->fd = -1;
@@ -147,7 +146,6 @@ static void read_into(struct stream *s, struct iovec *iov, unsigned nr)
 	in->op.done = on_read;
 	in->msg = (struct msghdr){ .msg_iov = iov, .msg_iovlen = (int)nr };
 	io_uring_prep_recvmsg(sqe, s->file, &in->msg, 0);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	s->nr_ops++;
 	loop_prepared(sqe, &in->op);
 }
@@ -280,7 +278,6 @@ static int stream_send(struct link *link, unsigned queue, struct link_out *out)
 	out->msg = (struct msghdr){ .msg_iov = out->iov, .msg_iovlen = (int)out->nr };
 	sqe = loop_sqe(link->loop);
 	io_uring_prep_sendmsg(sqe, s->file, &out->msg, MSG_NOSIGNAL | MSG_WAITALL);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	link_in_order(link, sqe, IOSQE_IO_LINK); /* nothing goes behind half a frame */
 	s->nr_ops++;
 	loop_prepared(sqe, link_sending(out, 0, on_sent));
@@ -312,7 +309,8 @@ int stream_open(struct stream *s, const struct net_config *config)
 		.path = config->path,
 		.retry_op.done = on_retry,
 	};
-	s->fd = connect_to(config->path);
+	s->to = sealed_address(config->path);
+	s->fd = connect_to(s->to);
 	if (s->fd >= 0)
 		return 0;
 	return fail(s->fd, "%s: nobody listens there; start 'passt --socket %s' before",

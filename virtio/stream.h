@@ -8,12 +8,15 @@
 
 #include "link.h"
 
+#include <sys/un.h>
+
 struct stream {
 	struct link link;
 	const char *path;
-	int fd, file;	  /* fd -1: not connected */
-	unsigned nr_ops;  /* under way */
-	unsigned nr_lost; /* connections */
+	const struct sockaddr_un *to; /* the same, in sealed memory */
+	int fd, file;		      /* fd -1: not connected */
+	unsigned nr_ops;	      /* under way */
+	unsigned nr_lost;	      /* connections */
 	bool is_timing;
 	struct op retry_op;
 	struct __kernel_timespec retry;

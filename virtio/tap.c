@@ -58,7 +58,6 @@ static void tap_receive(struct link *link, unsigned queue, struct link_in *in, b
 
 	in->op.done = on_received;
 	io_uring_prep_readv2(sqe, t->files[queue], in->iov, in->nr, 0, is_waiting ? 0 : RWF_NOWAIT);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &in->op);
 }
 

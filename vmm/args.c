@@ -4,6 +4,7 @@
  * the parser and (by a test) the man page come from it.
  */
 #include "args.h"
+#include "../seccomp/filters.h"
 #include "job.h"
 #include "log.h"
 
@@ -222,6 +223,20 @@ static int take_hv(struct vm_config *c, const char *value)
 	return args_hv(value, &c->hv);
 }
 
+static int take_no_seccomp(struct vm_config *c, const char *value)
+{
+	(void)c;
+	(void)value;
+	filters_off();
+	return 0;
+}
+
+static int take_seccomp(struct vm_config *c, const char *value)
+{
+	(void)c;
+	return filters_load(value);
+}
+
 static int take_timeline(struct vm_config *c, const char *value)
 {
 	c->timeline = value;
@@ -262,6 +277,8 @@ static const struct {
 	  take_net },
 	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
 	{ "report", NULL, "say at the end how it ended and how long it took", take_report },
+	{ "no-seccomp", NULL, "no filters of system calls, for debugging", take_no_seccomp },
+	{ "seccomp-filter", "FILE", "these filters instead of those built in", take_seccomp },
 	{ "timeline", "FILE", "write the boot's time stamps to FILE as JSON", take_timeline },
 	{ "help", NULL, "print this and exit", NULL },
 };

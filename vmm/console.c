@@ -5,6 +5,7 @@
  * guest nothing: its output is dropped from then on.
  */
 #include "console.h"
+#include "../seccomp/sealed.h"
 #include "log.h"
 #include "term.h"
 
@@ -14,14 +15,17 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
 #define ESCAPE	    0x01 /* Ctrl-A */
 #define BATCH_NS    1000000u
 #define BATCH_BYTES 4096u
+#define RELAY_BYTES 65536u
 #define STALL_MS    1000 /* a socket or pty that takes nothing for so long has no reader */
 
 static void client_gone(struct console *c);
@@ -33,6 +37,11 @@ static bool can_vanish(const struct console *c)
 	return c->config->kind == SERIAL_UNIX || c->config->kind == SERIAL_PTY;
 }
 
+static bool has_reader(const struct console *c)
+{
+	return c->out >= 0 || c->is_direct;
+}
+
 static void finish_drain(struct console *c)
 {
 	void (*drained)(void *) = c->drained;
@@ -40,15 +49,6 @@ static void finish_drain(struct console *c)
 	c->drained = NULL;
 	if (drained)
 		drained(c->drained_arg);
-}
-
-/*
- * Standard output is no registered file: the kernel takes the ring down some time after the process
- * (35 ms; on 6.1 up to a second), and a pipe's reader would learn of the end only then.
- */
-static uint8_t out_flags(const struct console *c)
-{
-	return c->config->kind == SERIAL_STDIO ? 0 : IOSQE_FIXED_FILE;
 }
 
 /* How much of n may still be written: files have a cap. */
@@ -67,7 +67,7 @@ static size_t within_cap(const struct console *c, size_t n)
  */
 static void submit_limited(struct console *c, struct io_uring_sqe *sqe, struct op *op)
 {
-	sqe->flags |= out_flags(c) | (can_vanish(c) ? IOSQE_IO_LINK : 0);
+	sqe->flags |= can_vanish(c) ? IOSQE_IO_LINK : 0;
 	loop_prepared(sqe, op);
 	if (!can_vanish(c))
 		return;
@@ -96,6 +96,49 @@ static bool wait_for_more(struct console *c, size_t n)
 	return true;
 }
 
+static void on_written(struct op *op, int res);
+
+/*
+ * Bytes that a pipe takes now, by way of one of our own: unlike write(2), splice(2) can be told not
+ * to wait, whoever else uses that pipe. What it does not take waits in ours. Or -errno.
+ */
+static ssize_t relay(struct console *c, const uint8_t *data, size_t n)
+{
+	ssize_t moved = 0;
+
+	if (c->in_relay == 0)
+		moved = write(c->relay[1], data, n < RELAY_BYTES ? n : RELAY_BYTES);
+	if (moved < 0)
+		return -errno;
+	c->in_relay += (size_t)moved;
+	moved = splice(c->relay[0], NULL, STDOUT_FILENO, NULL, c->in_relay, SPLICE_F_NONBLOCK);
+	if (moved < 0)
+		return -errno;
+	c->in_relay -= (size_t)moved;
+	return moved;
+}
+
+/* What follows is the loop's next turn's. */
+static void write_direct(struct console *c, const uint8_t *data, size_t n)
+{
+	ssize_t res = 0;
+
+	if (c->is_pipe)
+		res = relay(c, data, n);
+	else if ((res = send(STDOUT_FILENO, data, n, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0)
+		res = -errno;
+	c->direct_res = (int)res;
+	loop_yield(c->loop, &c->direct_op);
+}
+
+static void on_direct(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, direct_op);
+
+	(void)res; /* 0 */
+	on_written(&c->write_op, c->direct_res);
+}
+
 static void pump_out(struct console *c)
 {
 	struct io_uring_sqe *sqe;
@@ -105,8 +148,8 @@ static void pump_out(struct console *c)
 	if (c->writing)
 		return;
 	n = serial_tx_peek(c->serial, &data);
-	if (n > 0 && (c->out < 0 || within_cap(c, n) == 0)) {
-		if (c->out >= 0)
+	if (n > 0 && (!has_reader(c) || within_cap(c, n) == 0)) {
+		if (has_reader(c))
 			note("%s: has reached its %llu bytes; further output is dropped",
 			     c->config->path, (unsigned long long)c->config->max_size);
 		serial_tx_discard(c->serial, true);
@@ -120,6 +163,10 @@ static void pump_out(struct console *c)
 	if (wait_for_more(c, n))
 		return;
 	c->written_ns = loop_now_ns(CLOCK_MONOTONIC);
+	if (c->is_direct) {
+		write_direct(c, data, n);
+		return;
+	}
 	sqe = loop_sqe(c->loop);
 	io_uring_prep_write(sqe, c->out, data, (unsigned)within_cap(c, n), (uint64_t)-1);
 	submit_limited(c, sqe, &c->write_op);
@@ -137,8 +184,13 @@ static void on_batch(struct op *op, int res)
 
 static void wait_writable(struct console *c)
 {
-	struct io_uring_sqe *sqe = loop_sqe(c->loop);
+	struct io_uring_sqe *sqe;
 
+	if (c->is_direct) {
+		must(loop_wait_ready(c->loop, &c->writable_op, STDOUT_FILENO, EPOLLOUT) == 0);
+		return;
+	}
+	sqe = loop_sqe(c->loop);
 	io_uring_prep_poll_add(sqe, c->out, POLLOUT);
 	submit_limited(c, sqe, &c->writable_op);
 }
@@ -151,7 +203,6 @@ static void reader_stalled(struct console *c)
 	serial_tx_discard(c->serial, true);
 	finish_drain(c);
 	io_uring_prep_poll_add(sqe, c->out, POLLOUT);
-	sqe->flags |= out_flags(c);
 	loop_prepared(sqe, &c->writable_op);
 }
 
@@ -222,7 +273,7 @@ static void put_typed(struct console *c, const uint8_t *data, size_t n)
 			continue;
 		}
 		if (c->escaped && data[i] == 'x')
-			kill(getpid(), SIGTERM);
+			syscall(SYS_tgkill, c->pid, c->pid, SIGTERM);
 		else if (c->escaped && data[i] != ESCAPE)
 			serial_rx_put(c->serial, &prefix, 1);
 		c->escaped = false;
@@ -236,7 +287,6 @@ static void wait_readable(struct console *c)
 
 	c->reading = true;
 	io_uring_prep_poll_add(sqe, c->in, POLLIN);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &c->readable_op);
 }
 
@@ -344,7 +394,6 @@ static void accept_next(struct console *c)
 
 	c->accepting = true;
 	io_uring_prep_accept(sqe, c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, &c->accept_op);
 }
 
@@ -406,6 +455,25 @@ bool console_is_tty(const struct serial_config *config)
 	return config->kind == SERIAL_STDIO && term_is_usable() && isatty(STDOUT_FILENO);
 }
 
+/*
+ * Who reads a pipe or a socket waits for its end, which a registered file would have only some time
+ * after the process (loop_wait_ready()): these are no files of the ring.
+ */
+static int open_stdout(struct console *c)
+{
+	struct stat st;
+
+	if (fstat(STDOUT_FILENO, &st))
+		return -errno;
+	c->is_pipe = S_ISFIFO(st.st_mode);
+	c->is_direct = c->is_pipe || S_ISSOCK(st.st_mode);
+	if (!c->is_direct)
+		c->out = loop_file(c->loop, STDOUT_FILENO);
+	if (c->is_pipe && pipe2(c->relay, O_CLOEXEC | O_NONBLOCK))
+		return -errno;
+	return !c->is_direct && c->out < 0 ? c->out : 0;
+}
+
 /* stdin and stdout are whatever the caller gave us; what is closed or in the background is left. */
 static int open_stdio(struct console *c, bool is_job)
 {
@@ -413,7 +481,10 @@ static int open_stdio(struct console *c, bool is_job)
 
 	if (isatty(STDIN_FILENO) ? term_is_usable() : !c->config->is_tty_only)
 		c->in = loop_file(c->loop, STDIN_FILENO);
-	c->out = STDOUT_FILENO;
+	err = open_stdout(c);
+	if (err)
+		return fail(err, "standard output");
+	c->pid = getpid();
 	c->is_tty = console_is_tty(c->config);
 	c->eof_breaks = is_job && !c->is_tty;
 	if (c->is_tty)
@@ -435,19 +506,18 @@ static int open_file(struct console *c)
 
 static int open_unix(struct console *c)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	const char *path = c->config->path;
+	const struct sockaddr_un *address = sealed_address(path);
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return fail(-errno, "socket");
-	if (strlen(path) >= sizeof(addr.sun_path))
+	if (!address)
 		return fail(0, "%s: too long for a socket's path (%zu bytes at most)", path,
-			    sizeof(addr.sun_path) - 1);
-	strcpy(addr.sun_path, path);
-	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)))
+			    sizeof(address->sun_path) - 1);
+	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)))
 		return fail(-errno, "%s (remove it if it is left over)", path);
-	c->is_bound = true;
+	c->address = address;
 	if (listen(fd, 1))
 		return fail(-errno, "%s", path);
 	c->listener = loop_file(c->loop, fd);
@@ -514,6 +584,7 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->read_op.done = on_read;
 	c->readable_op.done = on_readable;
 	c->write_op.done = on_written;
+	c->direct_op.done = on_direct;
 	c->writable_op.done = on_writable;
 	c->batch_op.done = on_batch;
 	c->pace_op.done = on_paced;
@@ -543,7 +614,7 @@ void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
 
 void console_close(struct console *c)
 {
-	if (c->is_bound)
-		unlink(c->config->path);
-	c->is_bound = false;
+	if (c->address)
+		unlink(c->address->sun_path);
+	c->address = NULL;
 }

@@ -10,18 +10,26 @@
 #include "loop.h"
 #include "serial.h"
 
+#include <sys/un.h>
+
 struct console {
 	struct loop *loop;
 	struct serial *serial;
 	const struct serial_config *config;
-	int in, out; /* loop files, but for standard output; -1: none, or no client */
+	int in, out; /* loop files; -1: none, or no client */
+	/* Standard output that is a pipe or a socket is written to without the ring. */
+	bool is_direct, is_pipe;
+	int relay[2];	 /* SERIAL_STDIO into a pipe: the way there, and what is on it */
+	size_t in_relay; /* bytes */
+	int direct_res;
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;
+	const struct sockaddr_un *address; /* of the socket's file, ours to remove, or NULL */
 	int next_fd;	/* came while the client was half closed, and takes its place */
 	bool accepting; /* an accept is in flight */
-	bool is_bound;	/* the socket's file is ours to remove */
 	int wake_file;
 	bool is_tty;	 /* raw terminal: Ctrl-A is the escape key */
+	pid_t pid;	 /* our own, which that ends */
 	bool eof_breaks; /* the end of the input is told to the guest, as a BREAK */
 	bool escaped;	 /* Ctrl-A came, its command has not */
 	bool reading, writing, input_over;
@@ -30,7 +38,7 @@ struct console {
 	uint64_t written; /* bytes to the file */
 	uint64_t wakes;
 	struct op wake_op, read_op, readable_op, write_op, writable_op, batch_op, accept_op,
-		pace_op;
+		pace_op, direct_op;
 	struct __kernel_timespec stall, pace, batch;
 	uint64_t written_ns; /* when the last write went out */
 	uint64_t fed_ns;     /* when input was last put; 0: the guest has had its pause since */

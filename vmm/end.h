@@ -31,6 +31,8 @@ enum end_reason {
 #define EXIT_MONITOR	  125
 #define EXIT_SIGNAL	  128 /* plus the signal's number */
 
+#define EXIT_FORBIDDEN 148 /* a system call that a filter of seccomp/ does not allow */
+
 /* Of `mayfly serve`, as Firecracker has them. */
 #define EXIT_BAD_CONFIG	   152 /* the config file */
 #define EXIT_BAD_ARGUMENTS 153

@@ -6,6 +6,7 @@
 #include "halt.h"
 #include "log.h"
 
+#include <errno.h>
 #include <time.h>
 
 #define SOON_MS	  100
@@ -50,12 +51,15 @@ static void on_timer(struct op *op, int res)
 	const bool is_active =
 		cpu_time(h->vcpus) - h->cpu_ns > ACTIVE_NS || h->vcpus->exits != h->exits;
 
-	(void)res; /* -ETIME, the only way it ends */
 	if (h->vcpus->end->reason != END_NONE)
 		return;
 	h->is_due = h->is_held;
 	if (h->is_held)
 		return;
+	if (res == -ECANCELED) { /* there is something to see: on_poke() */
+		look_again(h, SOON_MS);
+		return;
+	}
 	if (!is_active && all_dead(h->vcpus)) {
 		end_now(h->vcpus->end, END_HALTED);
 		return;
@@ -73,12 +77,8 @@ static void on_poke(struct op *op, int res)
 	struct halt *h = container_of(op, struct halt, poke_op);
 
 	if (res > 0 && h->interval_ms > SOON_MS) {
-		struct io_uring_sqe *sqe = loop_sqe(h->loop);
-
 		h->interval_ms = SOON_MS;
-		h->ts = (struct __kernel_timespec){ .tv_nsec = SOON_MS * 1000000ll };
-		io_uring_prep_timeout_update(sqe, &h->ts, (uintptr_t)&h->timer_op, 0);
-		loop_prepared(sqe, NULL);
+		loop_cancel(h->loop, &h->timer_op);
 	}
 	loop_read(h->loop, &h->poke_op, h->file, &h->pokes, sizeof(h->pokes));
 }

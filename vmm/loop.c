@@ -4,11 +4,14 @@
  * anywhere but in the one io_uring_enter of loop_run().
  */
 #include "loop.h"
+#include "../seccomp/ring.h"
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 /* Submissions of one turn; more only cost another io_uring_enter. */
@@ -37,13 +40,25 @@ static int make_file_table(struct loop *loop)
 	return err;
 }
 
+static void on_ready(struct op *op, int res);
+
+static int make_ready(struct loop *loop)
+{
+	loop->ready_op.done = NULL;
+	loop->ready_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->ready_fd < 0)
+		return fail(-errno, "epoll_create1");
+	loop->ready_file = loop_file(loop, loop->ready_fd);
+	return loop->ready_file < 0 ? fail(loop->ready_file, "registering an epoll descriptor") : 0;
+}
+
 int loop_init(struct loop *loop)
 {
 	/* COOP_TASKRUN and friends come with DEFER_TASKRUN: completions are made in our own enter.
 	 */
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			 IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+			 IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED,
 		.cq_entries = COMPLETIONS,
 	};
 	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
@@ -66,7 +81,10 @@ int loop_init(struct loop *loop)
 	/* Calls by index into the ring's own table save a descriptor lookup; older kernels refuse.
 	 */
 	io_uring_register_ring_fd(&loop->ring);
-	return 0;
+	err = ring_restrict(&loop->ring);
+	if (!err)
+		err = io_uring_enable_rings(&loop->ring);
+	return err ? fail(err, "restricting the io_uring") : make_ready(loop);
 }
 
 int loop_file(struct loop *loop, int fd)
@@ -111,6 +129,7 @@ struct io_uring_sqe *loop_sqe(struct loop *loop)
 
 void loop_prepared(struct io_uring_sqe *sqe, struct op *op)
 {
+	sqe->flags |= IOSQE_FIXED_FILE; /* also where there is none: seccomp/ring.c requires it */
 	io_uring_sqe_set_data(sqe, op);
 }
 
@@ -119,7 +138,6 @@ void loop_read(struct loop *loop, struct op *op, int file, void *buf, unsigned l
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	io_uring_prep_read(sqe, file, buf, len, (uint64_t)-1);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, op);
 }
 
@@ -128,7 +146,6 @@ void loop_write(struct loop *loop, struct op *op, int file, const void *buf, uns
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	io_uring_prep_write(sqe, file, buf, len, (uint64_t)-1);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, op);
 }
 
@@ -138,7 +155,6 @@ void loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	io_uring_prep_readv(sqe, file, iov, nr, offset);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, op);
 }
 
@@ -148,7 +164,6 @@ void loop_writev(struct loop *loop, struct op *op, int file, const struct iovec 
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	io_uring_prep_writev(sqe, file, iov, nr, offset);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, op);
 }
 
@@ -157,7 +172,6 @@ void loop_sync(struct loop *loop, struct op *op, int file)
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, op);
 }
 
@@ -167,8 +181,43 @@ void loop_fallocate(struct loop *loop, struct op *op, int file, int mode, uint64
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	io_uring_prep_fallocate(sqe, file, mode, (off_t)offset, (off_t)len);
-	sqe->flags |= IOSQE_FIXED_FILE;
 	loop_prepared(sqe, op);
+}
+
+static void poll_ready(struct loop *loop)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	loop->ready_op.done = on_ready;
+	io_uring_prep_poll_add(sqe, loop->ready_file, POLLIN);
+	loop_prepared(sqe, &loop->ready_op);
+}
+
+/* One at a time: a callback may close what would be next. */
+static void on_ready(struct op *op, int res)
+{
+	struct loop *loop = container_of(op, struct loop, ready_op);
+	struct epoll_event event;
+
+	(void)res; /* what there is, epoll_wait() says */
+	poll_ready(loop);
+	if (epoll_wait(loop->ready_fd, &event, 1, 0) == 1) {
+		struct op *ready = event.data.ptr;
+
+		ready->done(ready, (int)event.events);
+	}
+}
+
+int loop_wait_ready(struct loop *loop, struct op *op, int fd, uint32_t events)
+{
+	struct epoll_event event = { .events = events | EPOLLONESHOT, .data.ptr = op };
+
+	if (!loop->ready_op.done)
+		poll_ready(loop);
+	if (epoll_ctl(loop->ready_fd, EPOLL_CTL_MOD, fd, &event) == 0 ||
+	    (errno == ENOENT && epoll_ctl(loop->ready_fd, EPOLL_CTL_ADD, fd, &event) == 0))
+		return 0;
+	return -errno;
 }
 
 void loop_yield(struct loop *loop, struct op *op)

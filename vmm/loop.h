@@ -31,21 +31,23 @@ struct loop {
 	unsigned nr_files, max_files;
 	struct turn *turns; /* to be called at the end of this turn */
 	struct turn *again; /* and of the next */
+	/* Of what is waited for without being registered: an epoll(7) descriptor, which is. */
+	int ready_fd, ready_file;
+	struct op ready_op;
 };
 
 /* The structure that a member is embedded in: from an op back to its device. */
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /*
- * Sets up the ring (Linux 6.1 or newer: SINGLE_ISSUER, DEFER_TASKRUN) for the calling thread.
- * 0 or -errno with the reason and the cure logged.
+ * Sets up the ring (Linux 6.1 or newer: SINGLE_ISSUER, DEFER_TASKRUN) for the calling thread, with
+ * the restrictions of seccomp/ring.c. 0 or -errno with the reason and the cure logged.
  */
 int loop_init(struct loop *loop);
 
 /*
  * Registers a descriptor, which stays the caller's and open; returns its index for the calls below,
- * or -errno. Operations go by registered files, but for the API's connections (api/server.h) and
- * standard output (console.c).
+ * or -errno. Operations go by registered files: the ring takes no others.
  */
 int loop_file(struct loop *loop, int fd);
 
@@ -60,7 +62,8 @@ int loop_file_replace(struct loop *loop, int file, int fd);
 
 /*
  * A free submission entry that will complete into op; never NULL. The caller prepares it at once
- * with io_uring_prep_*() and loop_prepared(). It goes out with the loop's next turn.
+ * with io_uring_prep_*(), with the index of a registered file for its descriptor, and
+ * loop_prepared(). It goes out with the loop's next turn.
  */
 struct io_uring_sqe *loop_sqe(struct loop *loop);
 void loop_prepared(struct io_uring_sqe *sqe, struct op *op);
@@ -82,6 +85,14 @@ void loop_writev(struct loop *loop, struct op *op, int file, const struct iovec 
 void loop_sync(struct loop *loop, struct op *op, int file);
 void loop_fallocate(struct loop *loop, struct op *op, int file, int mode, uint64_t offset,
 		    uint64_t len);
+
+/*
+ * Completes, once, with the events (EPOLLIN, ...) that `fd`, which is not registered, is ready for;
+ * never where it is closed before. For descriptors that others wait to see closed: Linux 6.1 keeps
+ * a file that has left the ring's table until every request made before has ended, even a guest's,
+ * and takes the ring itself down some time after the process. 0 or -errno.
+ */
+int loop_wait_ready(struct loop *loop, struct op *op, int fd, uint32_t events);
 
 /* Completes in the loop's next turn, after what has completed already. */
 void loop_yield(struct loop *loop, struct op *op);

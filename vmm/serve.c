@@ -9,6 +9,7 @@
 #include "log.h"
 #include "vm.h"
 #include "../api/server.h"
+#include "../seccomp/filters.h"
 #include "../seccomp/jail.h"
 
 #include <errno.h>
@@ -182,7 +183,13 @@ static int take_nothing(const char *value)
 
 static int take_seccomp(const char *value)
 {
-	note("--seccomp-filter %s: not read, since Firecracker's filters do not fit mayfly", value);
+	return filters_load(value);
+}
+
+static int take_no_seccomp(const char *value)
+{
+	(void)value;
+	filters_off();
 	return 0;
 }
 
@@ -226,8 +233,8 @@ static const struct {
 	  take_body_max },
 	{ "ready-fd", "N", "write a newline to descriptor N once the API listens", take_ready_fd },
 	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
-	{ "no-seccomp", NULL, "taken, without effect", take_nothing },
-	{ "seccomp-filter", "FILE", "taken, without effect", take_seccomp },
+	{ "no-seccomp", NULL, "no filters of system calls, for debugging", take_no_seccomp },
+	{ "seccomp-filter", "FILE", "these filters instead of those built in", take_seccomp },
 	{ "mmds-size-limit", "N", "taken, without effect", take_nothing },
 	{ "metadata", "FILE", "refused: there is no MMDS", refuse_metadata },
 	{ "enable-pci", NULL, "refused: there is no PCI", refuse_pci },
@@ -499,7 +506,9 @@ static int serve_as(int argc, char **argv, bool is_firecracker, const struct jai
 	keep(options.server.ready_fd);
 	if (jail_open(&options.jail))
 		return EXIT_MONITOR;
-	config = (struct vm_config){ .hv = options.hv, .is_fileless = !jail_has_files() };
+	config = (struct vm_config){ .hv = options.hv,
+				     .has_api = options.has_api,
+				     .is_fileless = !jail_has_files() };
 	vm = vm_open(&config);
 	if (!vm)
 		return EXIT_MONITOR;

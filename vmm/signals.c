@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signals: the operator's go through the loop, the fatal ones are answered on the spot. */
 #include "signals.h"
+#include "../seccomp/filters.h"
 #include "log.h"
 #include "term.h"
 
@@ -15,7 +16,7 @@ static const struct {
 	int code;
 	const char *line;
 } fatal[] = {
-	{ SIGSYS, 148, "mayfly: fatal: a forbidden system call\n" },
+	{ SIGSYS, EXIT_FORBIDDEN, "mayfly: fatal: a forbidden system call\n" },
 	{ SIGBUS, 149, "mayfly: fatal: SIGBUS (was a kernel or initrd file cut short?)\n" },
 	{ SIGSEGV, 150, "mayfly: fatal: SIGSEGV; please report it\n" },
 	{ SIGXFSZ, 151, "mayfly: fatal: SIGXFSZ (the file size limit is too low)\n" },
@@ -37,11 +38,27 @@ static void say_shutdown(int signo, int code)
 		return; /* there is no one left to tell */
 }
 
+/* From a filter of seccomp/filters.h: what the thread wanted it does not get, nor anything more. */
+static void say_forbidden(int call)
+{
+	char line[128];
+	const int n =
+		snprintf(line, sizeof(line),
+			 "mayfly: fatal: a forbidden system call: %s (%d), by the thread %s\n",
+			 filter_call_name(call), call, filter_thread());
+
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		_exit(EXIT_FORBIDDEN);
+	_exit(EXIT_FORBIDDEN);
+}
+
 static void on_fatal(int signo, siginfo_t *info, void *context)
 {
 	(void)context;
 	term_restore();
 	say_shutdown(signo, info->si_code);
+	if (signo == SIGSYS && info->si_code == FILTER_SI_CODE)
+		say_forbidden(info->si_syscall);
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
 		if (fatal[i].signo != signo)
 			continue;

@@ -4,6 +4,7 @@
  * spin; it cannot hold this thread: a kick is immediate_exit plus a signal, so none is ever lost.
  */
 #include "vcpu.h"
+#include "../seccomp/filters.h"
 #include "cpu.h"
 #include "log.h"
 #include "signals.h"
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
@@ -39,6 +41,7 @@ void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mm
 	pthread_cond_init(&vcpus->changed, NULL);
 	vcpus->pause = true;
 	vcpus->poke_fd = -1;
+	vcpus->pid = getpid();
 	for (unsigned i = 0; i < MAX_VCPUS; i++)
 		vcpus->vcpu[i].hv.fd = -1;
 }
@@ -313,11 +316,12 @@ static void *thread(void *arg)
 {
 	struct vcpu *v = arg;
 	struct vcpus *all = v->all;
-	char name[16];
 	int err;
 
-	snprintf(name, sizeof(name), "vcpu %u", v->id);
-	pthread_setname_np(pthread_self(), name);
+	pthread_setname_np(pthread_self(), v->name);
+	v->tid = (int)syscall(SYS_gettid);
+	if (filter_enter(FILTER_VCPU, v->name))
+		end_now(all->end, END_ERROR); /* and so it never runs */
 	for (;;) {
 		/* Cleared before the flags are read; kick() sets the flags before it. */
 		__atomic_store_n(&v->hv.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
@@ -352,6 +356,8 @@ int vcpus_start(struct vcpus *vcpus)
 	for (unsigned i = 0; i < vcpus->nr && !err; i++) {
 		struct vcpu *v = &vcpus->vcpu[i];
 
+		v->tid = 0;
+		snprintf(v->name, sizeof(v->name), "vcpu %u", v->id);
 		err = -pthread_create(&v->thread, NULL, thread, v);
 		if (err) {
 			fail(err, "starting the thread of vCPU %u", i);
@@ -364,11 +370,18 @@ int vcpus_start(struct vcpus *vcpus)
 	return err;
 }
 
+/*
+ * By tgkill(2), which names the process and which the loop's filter allows for our own. A thread
+ * that has no number yet reads the flags before it enters the guest.
+ */
 static void kick(struct vcpus *vcpus)
 {
 	for (unsigned i = 0; i < vcpus->started; i++) {
-		__atomic_store_n(&vcpus->vcpu[i].hv.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-		pthread_kill(vcpus->vcpu[i].thread, KICK);
+		struct vcpu *v = &vcpus->vcpu[i];
+
+		__atomic_store_n(&v->hv.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		if (v->tid)
+			syscall(SYS_tgkill, vcpus->pid, v->tid, KICK);
 	}
 }
 

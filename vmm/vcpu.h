@@ -29,6 +29,8 @@ struct vcpu {
 	struct hv_vcpu hv;
 	unsigned id;
 	pthread_t thread;
+	char name[16]; /* of the thread */
+	atomic_int tid;
 	clockid_t clock; /* the thread's CPU time */
 	struct exit_count exits[EXIT_KINDS];
 	uint64_t failures; /* runs that ended in an error */
@@ -37,6 +39,7 @@ struct vcpu {
 struct vcpus {
 	struct vcpu vcpu[MAX_VCPUS];
 	unsigned nr, started; /* created; with a thread */
+	pid_t pid;	      /* our own */
 	const struct bus *pio, *mmio;
 	const struct mem *mem;
 	struct end *end;

@@ -5,6 +5,8 @@
  * created before anything runs.
  */
 #include "vm.h"
+#include "../seccomp/filters.h"
+#include "../seccomp/sealed.h"
 #include "../virtio/blk.h"
 #include "../seccomp/jail.h"
 #include "../virtio/net.h"
@@ -346,6 +348,21 @@ static int keep_folders(const struct vm_config *c)
 }
 
 /*
+ * The loop's thread gets its filter; the vCPUs have theirs. Where that fails no guest runs: too
+ * much is under way to take it all back.
+ */
+static void confine(struct vm *v)
+{
+	enum filter which = v->config->has_api ? FILTER_SERVE : FILTER_RUN;
+
+	for (unsigned i = 0; i < v->config->nr_nets; i++)
+		if (v->config->nets[i].kind == NET_PEER || v->config->nets[i].kind == NET_STREAM)
+			which = FILTER_LINKS;
+	if (sealed_close() || filter_enter(which, "mayfly"))
+		end_now(&v->end, END_ERROR);
+}
+
+/*
  * The console comes last of what can be refused: it is the first that leaves a mark outside. The
  * threads come behind the jail, so that they are born in it.
  */
@@ -370,6 +387,7 @@ static int start(struct vm *v)
 		virtio_listen(&v->disks[i].dev);
 	for (unsigned i = 0; i < v->config->nr_nets; i++)
 		net_listen(&v->nets[i]);
+	confine(v);
 	vcpus_resume(&v->vcpus);
 	return 0;
 }

@@ -5,6 +5,7 @@
  * line runs in a process of its own, as it does in life: getopt(3) and args.c keep state.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -620,6 +621,29 @@ static void jail_mistakes(void **state)
 	refused("mayfly: --no-jail goes with none of the jail's other options\n");
 }
 
+/* A descriptor in a path's place is itself once more: no file is opened, no right is gained. */
+static void descriptors(void **state)
+{
+	char path[64], byte = 0;
+	int fds[2], again;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[0]);
+	again = config_open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(again > fds[1]);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	assert_int_equal(read(again, &byte, 1), 1);
+	assert_int_equal(fcntl(again, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(config_open(path, O_RDWR), -1);
+	assert_int_equal(errno, EACCES);
+	close(fds[0]);
+	assert_int_equal(config_open(path, O_RDONLY), -1);
+	assert_int_equal(errno, EBADF);
+	close(fds[1]);
+	close(again);
+}
+
 static const struct CMUnitTest tests[] = {
 	{ .name = "sizes with and without a suffix", .test_func = sizes },
 	{ .name = "times with and without a suffix", .test_func = durations },
@@ -645,6 +669,7 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "a job comes after --", .test_func = jobs },
 	{ .name = "mistakes are named as they were made", .test_func = mistakes },
 	{ .name = "--help wins over what comes after it", .test_func = help },
+	{ .name = "a descriptor in a path's place is itself once more", .test_func = descriptors },
 };
 
 int main(void)

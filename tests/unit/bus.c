@@ -183,6 +183,7 @@ static int add_in_child(uint64_t base, uint64_t size, unsigned times)
 
 	assert_true(child >= 0);
 	if (child == 0) {
+		signal(SIGILL, SIG_DFL); /* must() ends so; cmocka would go on */
 		close(STDERR_FILENO);
 		fill(&bus);
 		while (times--)
@@ -206,7 +207,7 @@ static void overlaps(void **state)
 	for (unsigned i = 0; i < COUNT(wrong); i++) {
 		const int status = add_in_child(wrong[i].base, wrong[i].size, 1);
 
-		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGILL);
 	}
 	assert_int_equal(add_in_child(0x3f6, 2, 1), 0);
 }
@@ -219,7 +220,7 @@ static void full(void **state)
 	(void)state;
 	assert_int_equal(add_in_child(0x1000, 0x100, room), 0);
 	status = add_in_child(0x1000, 0x100, room + 1);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGILL);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -12,7 +12,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -311,7 +313,7 @@ static void files(void **state)
 	assert_int_equal(loop_file(&loop, 1 << 20), -EBADF);
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	file = loop_file(&loop, fds[1]);
-	assert_int_equal(file, 0); /* the failure took no place */
+	assert_int_equal(file, (int)loop.nr_files - 1); /* the failure took no place */
 	assert_int_equal(write(fds[1], "abc", 3), 3);
 	assert_int_equal(loop_file_replace(&loop, file, fds[0]), 0);
 	loop_read(&loop, &p.op, file, got, 3);
@@ -431,6 +433,127 @@ static void data_operations(void **state)
 	close(fd);
 }
 
+/* Every operation that mayfly has, in the order of their numbers. */
+static bool is_ours(unsigned op)
+{
+	static const uint8_t ours[] = {
+		IORING_OP_NOP,	   IORING_OP_READV,	   IORING_OP_WRITEV,
+		IORING_OP_FSYNC,   IORING_OP_POLL_ADD,	   IORING_OP_SENDMSG,
+		IORING_OP_RECVMSG, IORING_OP_TIMEOUT,	   IORING_OP_ACCEPT,
+		IORING_OP_READ,	   IORING_OP_ASYNC_CANCEL, IORING_OP_LINK_TIMEOUT,
+		IORING_OP_WRITE,   IORING_OP_FALLOCATE,
+	};
+
+	return memchr(ours, (int)op, sizeof(ours)) != NULL;
+}
+
+/* What the ring says to one operation, with these flags. */
+static int submit(unsigned opcode, int fd, unsigned flags)
+{
+	static char byte;
+	unsigned left = 1;
+	struct probe p = probe(&left);
+	struct io_uring_sqe *sqe = loop_sqe(&loop);
+
+	io_uring_prep_rw((int)opcode, sqe, fd, &byte, 1, 0);
+	loop_prepared(sqe, &p.op);
+	sqe->flags = (uint8_t)flags;
+	loop.stopped = false;
+	assert_int_equal(loop_run(&loop), 0);
+	return p.res;
+}
+
+/* OPENAT2, CONNECT, SOCKET and all others, also those that this kernel does not know. */
+static void forbidden_operations(void **state)
+{
+	(void)state;
+	need_io_uring();
+	for (unsigned op = 0; op < 256; op++) {
+		const int res = is_ours(op) ? -EACCES : submit(op, 0, IOSQE_FIXED_FILE);
+
+		if (res != -EACCES && res != -EINVAL)
+			fail_msg("operation %u is allowed: %d", op, res);
+	}
+	assert_int_equal(submit(IORING_OP_OPENAT2, 0, IOSQE_FIXED_FILE), -EACCES);
+	assert_int_equal(submit(IORING_OP_CONNECT, 0, IOSQE_FIXED_FILE), -EACCES);
+	assert_int_equal(submit(IORING_OP_TIMEOUT_REMOVE, 0, IOSQE_FIXED_FILE), -EACCES);
+}
+
+/* Nor ours without the flag, or with others than links. */
+static void forbidden_flags(void **state)
+{
+	const int null = open("/dev/null", O_RDWR | O_CLOEXEC), file = loop_file(&loop, null);
+
+	(void)state;
+	need_io_uring();
+	assert_int_equal(submit(IORING_OP_WRITE, file, IOSQE_FIXED_FILE), 1);
+	assert_int_equal(submit(IORING_OP_WRITE, null, 0), -EACCES);
+	assert_int_equal(submit(IORING_OP_NOP, 0, 0), -EACCES);
+	assert_int_equal(submit(IORING_OP_WRITE, file, IOSQE_FIXED_FILE | IOSQE_ASYNC), -EACCES);
+	assert_int_equal(submit(IORING_OP_WRITE, file, IOSQE_FIXED_FILE | IOSQE_IO_DRAIN), -EACCES);
+	close(null);
+}
+
+/* The second half: nothing is registered but files in the table. */
+static void forbidden_registrations(void **state)
+{
+	(void)state;
+	need_io_uring();
+	for (unsigned op = 0; op < 64; op++) {
+		const long res =
+			op == IORING_REGISTER_FILES_UPDATE
+				? -1
+				: syscall(SYS_io_uring_register, loop.ring.ring_fd, op, NULL, 0);
+
+		/* EINVAL: this kernel does not know it. */
+		if (res != -1 ||
+		    (op != IORING_REGISTER_FILES_UPDATE && errno != EACCES && errno != EINVAL))
+			fail_msg("registration %u: %ld, %s", op, res, strerror(errno));
+	}
+	assert_int_equal(io_uring_register_restrictions(&loop.ring, NULL, 0), -EACCES);
+	assert_int_equal(io_uring_enable_rings(&loop.ring), -EACCES);
+	assert_int_equal(io_uring_register_personality(&loop.ring), -EACCES);
+}
+
+static void readiness(void **state)
+{
+	unsigned left = 2;
+	struct probe in = probe(&left), out = probe(&left), never = probe(&left);
+	int fds[2], others[2];
+
+	(void)state;
+	need_io_uring();
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_equal(pipe2(others, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_equal(loop_wait_ready(&loop, &in.op, fds[0], EPOLLIN), 0);
+	assert_int_equal(loop_wait_ready(&loop, &never.op, others[0], EPOLLIN), 0);
+	assert_int_equal(loop_wait_ready(&loop, &out.op, fds[1], EPOLLOUT), 0);
+	assert_int_equal(write(fds[1], "abc", 3), 3);
+	close(others[0]); /* and so it never comes */
+	close(others[1]);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(in.res, EPOLLIN);
+	assert_int_equal(out.res, EPOLLOUT);
+	/* Once: what is there still is told again only if it is asked for again. */
+	loop.stopped = false;
+	left = 1;
+	out = probe(&left);
+	assert_int_equal(loop_wait_ready(&loop, &out.op, fds[1], EPOLLOUT), 0);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(in.calls, 1);
+	assert_int_equal(never.calls, 0);
+	/* The end is told too. */
+	loop.stopped = false;
+	left = 1;
+	in = probe(&left);
+	assert_int_equal(read(fds[0], &in.value, 8), 3);
+	assert_int_equal(loop_wait_ready(&loop, &in.op, fds[0], EPOLLIN), 0);
+	close(fds[1]);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(in.res, EPOLLHUP);
+	close(fds[0]);
+}
+
 #define TEST(text, function)                                                  \
 	{                                                                     \
 		.name = text, .test_func = function, .setup_func = make_loop, \
@@ -449,6 +572,10 @@ static const struct CMUnitTest tests[] = {
 	TEST("the file table: taken, replaced, emptied", files),
 	TEST("stopping keeps what has completed", stops),
 	TEST("a turn's end comes once, and again where it asks", turn_ends),
+	TEST("what mayfly does not do, the ring refuses: operations", forbidden_operations),
+	TEST("the ring refuses: files that are not registered, other flags", forbidden_flags),
+	TEST("the ring refuses: registrations but of files", forbidden_registrations),
+	TEST("what is not registered is waited for", readiness),
 	TEST("reads, writes, syncs and allocations at a position", data_operations),
 };
 

@@ -74,6 +74,7 @@ static struct machine {
 	struct mem mem;
 	pthread_t thread;
 	bool is_looping;
+	int stop_file;
 	int irq_fd, wake_fd, kick_fds[NR_QUEUES], stop_fd, started_fd;
 	struct op stop_op;
 	uint64_t stop_count;
@@ -114,7 +115,7 @@ static void on_stop(struct op *op, int res)
 	const uint8_t bytes[] = { 9, 8, 7 };
 
 	assert_int_equal(res, 8);
-	loop_read(&m->loop, op, 0, &m->stop_count, sizeof(m->stop_count));
+	loop_read(&m->loop, op, m->stop_file, &m->stop_count, sizeof(m->stop_count));
 	if (m->stop_count == 1)
 		loop_stop(&m->loop);
 	else if (m->stop_count == 2)
@@ -136,8 +137,10 @@ static void *loop_thread(void *arg)
 	m->is_looping = is_made;
 	if (is_made) {
 		m->stop_op.done = on_stop;
-		assert_int_equal(loop_file(&m->loop, m->stop_fd), 0);
-		loop_read(&m->loop, &m->stop_op, 0, &m->stop_count, sizeof(m->stop_count));
+		m->stop_file = loop_file(&m->loop, m->stop_fd);
+		assert_true(m->stop_file >= 0);
+		loop_read(&m->loop, &m->stop_op, m->stop_file, &m->stop_count,
+			  sizeof(m->stop_count));
 		assert_int_equal(virtio_open(&m->dev, &m->loop, m->irq_fd, m->wake_fd, m->kick_fds),
 				 0);
 		virtio_listen(&m->dev);

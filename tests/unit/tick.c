@@ -65,6 +65,29 @@ void loop_prepared(struct io_uring_sqe *sqe, struct op *op)
 	abort();
 }
 
+int loop_wait_ready(struct loop *l, struct op *op, int fd, uint32_t events)
+{
+	(void)l;
+	(void)op;
+	(void)fd;
+	(void)events;
+	abort();
+}
+
+void loop_yield(struct loop *l, struct op *op)
+{
+	(void)l;
+	(void)op;
+	abort();
+}
+
+void loop_cancel(struct loop *l, struct op *op)
+{
+	(void)l;
+	(void)op;
+	abort();
+}
+
 static void count(void *vm, struct counters *counters)
 {
 	(void)vm;

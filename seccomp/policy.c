@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which thread may make which system call while a guest runs, and why. generate.c makes programs of
+ * it at build time; tests/unit/filters.c tries every system call against them, and the stories fail
+ * where a row is missing. A row more is a way out more: none without a story that needs it.
+ */
+#include "policy.h"
+
+#include <linux/filter.h>
+#include <linux/fs.h>
+#include <linux/futex.h>
+#include <linux/if_tun.h>
+#include <linux/io_uring.h>
+#include <linux/kvm.h>
+#include <linux/prctl.h>
+
+#include <asm/termbits.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define VCPU  (1u << FILTER_VCPU)
+#define RUN   (1u << FILTER_RUN)
+#define LINKS (1u << FILTER_LINKS)
+#define SERVE (1u << FILTER_SERVE)
+#define LOOP  (RUN | LINKS | SERVE)
+#define ALL   (VCPU | LOOP)
+
+/* A row a line: */
+/* clang-format off */
+/* An int: the kernel does not look at the other half of the register. */
+#define INT UINT32_MAX
+#define IS(i, v) { .index = (i), .mask = INT, .value = (v) }
+/* In the flags no other bits than those. */
+#define WITHIN(i, bits) { .index = (i), .mask = INT & ~(uint64_t)(bits), .value = 0 }
+#define ADDRESS(i, place) \
+	{ .index = (i), .mask = FILTER_SEALED_MASK, .value = (uint64_t)FILTER_PLACE_HIGH << 32 | (place) }
+#define ANY { { 0 } }
+#define FUTEX_CALL (INT & ~(uint64_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME))
+
+/* What musl's open(2) adds is O_LARGEFILE, of another value than glibc's. */
+#define OPEN_FLAGS (O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_DIRECT | 0100000)
+
+const struct policy_row policy[] = {
+	/* All threads. */
+	{ ALL, SYS_write, "wakes the loop or a guest by an eventfd; the log", ANY },
+	{ ALL, SYS_futex, "waits: parked vCPUs, room in the serial port's queue", { { 1, FUTEX_CALL, FUTEX_WAIT } } },
+	{ ALL, SYS_futex, "the same, woken", { { 1, FUTEX_CALL, FUTEX_WAKE } } },
+	{ ALL, SYS_futex, "the same, several by a condition's broadcast", { { 1, FUTEX_CALL, FUTEX_REQUEUE } } },
+	{ ALL, SYS_clock_gettime, "CPU time, which the vDSO does not know", ANY },
+	{ ALL, SYS_rt_sigprocmask, "the end of a thread, the terminal's restoration", ANY },
+	{ ALL, SYS_restart_syscall, "the kernel's own, when a timed wait goes on after SIGCONT", ANY },
+	{ ALL, SYS_exit_group, "the end of the process, also out of a fatal signal's handler", ANY },
+	{ ALL, SYS_poll, "whether the log's reader takes a line, without waiting", { IS(1, 1), IS(2, 0) } },
+	{ ALL, SYS_prctl, "the thread's name, for the log", { IS(0, PR_GET_NAME) } },
+
+	/* vCPUs. */
+	{ VCPU, SYS_ioctl, "runs the guest", { IS(1, KVM_RUN) } },
+	{ VCPU, SYS_ioctl, "the guest reprograms its I/O APIC", { IS(1, KVM_SET_GSI_ROUTING) } },
+	{ VCPU, SYS_ioctl, "registers, to be shown when the guest cannot go on", { IS(1, KVM_GET_REGS) } },
+	{ VCPU, SYS_ioctl, "the same, those of the system", { IS(1, KVM_GET_SREGS) } },
+	{ VCPU, SYS_rt_sigreturn, "the way back from the signal that takes it out of the guest", ANY },
+	{ VCPU, SYS_exit, "the end of a vCPU's thread", ANY },
+
+	/* The loop. */
+	{ LOOP, SYS_io_uring_enter, "all input and output; ring.c says which", ANY },
+	{ LOOP, SYS_io_uring_register, "a descriptor that comes or goes at run time", { IS(1, IORING_REGISTER_FILES_UPDATE) } },
+	{ LOOP, SYS_tgkill, "takes a vCPU out of the guest; Ctrl-A x", { IS(0, FILTER_PLACE_PID) } },
+	{ LOOP, SYS_ioctl, "whether a vCPU has halted for good: its state", { IS(1, KVM_GET_MP_STATE) } },
+	{ LOOP, SYS_ioctl, "the same: its interrupt flag", { IS(1, KVM_GET_REGS) } },
+	{ LOOP, SYS_ioctl, "the same: an NMI on its way", { IS(1, KVM_GET_VCPU_EVENTS) } },
+	{ ALL, SYS_ioctl, "the operator's terminal as it was, also after a fatal signal", { IS(1, TCSETS) } },
+	{ LOOP, SYS_ioctl, "the offloads that a driver takes from its tap", { IS(1, TUNSETOFFLOAD) } },
+	{ LOOP, SYS_ioctl, "the queues that a driver uses of its tap", { IS(1, TUNSETQUEUE) } },
+	{ LOOP, SYS_close, "clients, peers and images that are gone; the end", ANY },
+	{ LOOP, SYS_shutdown, "a connection's end, seen at once by the other side", ANY },
+	{ LOOP, SYS_fcntl, "gives up an image's lock", { IS(1, F_OFD_SETLK) } },
+	{ LOOP, SYS_fdatasync, "a layer's data, before its bitmap names it", ANY },
+	{ LOOP, SYS_pwrite64, "a layer's bitmap at the end", ANY },
+	{ LOOP, SYS_munmap, "gives back stacks and bitmaps at the end", ANY },
+	{ LOOP, SYS_unlink, "removes our socket's file, named in sealed memory", { ADDRESS(0, FILTER_PLACE_PATH) } },
+	{ LOOP, SYS_splice, "standard output into a pipe, without waiting", { IS(2, STDOUT_FILENO), IS(5, SPLICE_F_NONBLOCK) } },
+	{ LOOP, SYS_epoll_ctl, "waits for what the ring has not registered", ANY },
+	{ LOOP, SYS_epoll_pwait, "the same: which it is, without waiting", { IS(3, 0) } },
+	{ RUN | LINKS, SYS_sendto, "standard output into a socket, without waiting or an address", { IS(0, STDOUT_FILENO), IS(3, MSG_NOSIGNAL | MSG_DONTWAIT), { 4, UINT64_MAX, 0 } } },
+
+	/* The loop with peers or passt, which come back under their names. */
+	{ LINKS, SYS_socket, "a peer that came", { IS(0, AF_UNIX), IS(1, SOCK_DGRAM | SOCK_CLOEXEC) } },
+	{ LINKS, SYS_socket, "passt that came back", { IS(0, AF_UNIX), IS(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK) } },
+	{ LINKS, SYS_connect, "the same, to addresses in sealed memory", { ADDRESS(1, FILTER_PLACE_ADDRESS) } },
+	{ LINKS, SYS_setsockopt, "a peer's send buffer", { IS(1, SOL_SOCKET), IS(2, SO_SNDBUF) } },
+	{ LINKS, SYS_fcntl, "passt's socket waits inside of the ring", { IS(1, F_SETFL) } },
+
+	/* The loop with an API. */
+	{ SERVE, SYS_recvmsg, "requests, without waiting", { IS(2, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) } },
+	{ SERVE, SYS_sendto, "answers, without waiting, to who is connected", { IS(3, MSG_NOSIGNAL | MSG_DONTWAIT), { 4, UINT64_MAX, 0 } } },
+	{ SERVE, SYS_open, "another image for a disk: nothing new is made, and all lies in the jail", { WITHIN(1, OPEN_FLAGS) } },
+	{ SERVE, SYS_fcntl, "the same: a descriptor that came with the request", { IS(1, F_DUPFD_CLOEXEC) } },
+	{ SERVE, SYS_fcntl, "the same: O_CLOEXEC once more, by musl's open()", { IS(1, F_SETFD) } },
+	{ SERVE, SYS_fcntl, "the same: may wait from now on", { IS(1, F_GETFL) } },
+	{ SERVE, SYS_fcntl, "the same", { IS(1, F_SETFL) } },
+	{ SERVE, SYS_fstat, "the same: its kind and size", ANY },
+	{ SERVE, SYS_ioctl, "the same: the size of a block device", { IS(1, BLKGETSIZE64) } },
+	{ SERVE, SYS_nanosleep, "the same: a lock that is just being given up", ANY },
+};
+/* clang-format on */
+const size_t policy_rows = sizeof(policy) / sizeof(policy[0]);

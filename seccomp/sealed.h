@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Paths that a confined process still names: sockets that it connects to or removes. A filter sees
+ * no more of a path than its address, so they lie in memory that is sealed before the filters close
+ * and that nothing can make writable again; the filters let through addresses in there only.
+ */
+#ifndef SECCOMP_SEALED_H
+#define SECCOMP_SEALED_H
+
+#include <stdint.h>
+#include <sys/un.h>
+
+/*
+ * The address of the socket at `path`, which stays; its sun_path is the path to remove. NULL where
+ * the path is too long, there is no room for more, or all is sealed already.
+ */
+const struct sockaddr_un *sealed_address(const char *path);
+
+/* No more of them, and none changes. 0 or -errno, logged. */
+int sealed_close(void);
+
+/* Where they lie; 0 where there are none. */
+uint64_t sealed_base(void);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A compromised thread: linked around filter_enter() in a build for tests only, it does, as soon as
+ * the thread is confined, what MAYFLY_SEAM="THREAD ATTEMPT" says (THREAD: vcpu or loop), and says
+ * how that went. It also tells of memory that is allocated after the loop's thread is confined.
+ */
+#include "../../seccomp/filters.h"
+#include "../../vmm/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int __real_filter_enter(enum filter which, const char *thread);
+int __wrap_filter_enter(enum filter which, const char *thread);
+int __real_loop_init(struct loop *loop);
+int __wrap_loop_init(struct loop *loop);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t nr, size_t size);
+void *__wrap_calloc(size_t nr, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+
+static char path[] = "/etc/passwd", *const arguments[] = { path, NULL };
+static struct loop *loop;
+static atomic_bool is_confined;
+
+static const struct {
+	const char *name;
+	long call;
+	long args[6];
+} calls[] = {
+	{ "open", SYS_open, { (long)path, O_RDWR | O_CREAT } },
+	{ "openat", SYS_openat, { AT_FDCWD, (long)path, O_RDONLY } },
+	{ "openat2", SYS_openat2, { AT_FDCWD, (long)path, 0, 24 } },
+	{ "execve", SYS_execve, { (long)path, (long)arguments, 0 } },
+	{ "execveat", SYS_execveat, { AT_FDCWD, (long)path, (long)arguments, 0, 0 } },
+	{ "fork", SYS_fork, { 0 } },
+	{ "vfork", SYS_vfork, { 0 } },
+	{ "clone", SYS_clone, { SIGCHLD } },
+	{ "clone3", SYS_clone3, { 0, 88 } },
+	{ "ptrace", SYS_ptrace, { 16, 1 } }, /* PTRACE_ATTACH */
+	{ "socket", SYS_socket, { AF_INET, SOCK_STREAM } },
+	{ "socketpair", SYS_socketpair, { AF_UNIX, SOCK_STREAM, 0, (long)path } },
+	{ "kill", SYS_kill, { 1, 0 } },
+	{ "tkill", SYS_tkill, { 1, 0 } },
+	{ "tgkill", SYS_tgkill, { 1, 1, 0 } },
+	{ "pidfd_open", SYS_pidfd_open, { 1, 0 } },
+	{ "mount", SYS_mount, { 0, (long)path, 0, 4096 } },
+	{ "setns", SYS_setns, { 0, 0 } },
+	{ "unshare", SYS_unshare, { CLONE_NEWUSER } },
+	{ "chroot", SYS_chroot, { (long)path } },
+	{ "bpf", SYS_bpf, { 0, 0, 0 } },
+	{ "perf_event_open", SYS_perf_event_open, { 0, 0, -1, -1, 0 } },
+	{ "userfaultfd", SYS_userfaultfd, { 0 } },
+	{ "process_vm_writev", SYS_process_vm_writev, { 1, 0, 0, 0, 0, 0 } },
+	{ "keyctl", SYS_keyctl, { 0 } },
+	{ "memfd_create", SYS_memfd_create, { (long)path, 0 } },
+	{ "rt_sigaction", SYS_rt_sigaction, { SIGSYS, 0, 0, 8 } },
+	{ "seccomp", SYS_seccomp, { 0, 0, 0 } },
+	{ "prctl", SYS_prctl, { PR_SET_DUMPABLE, 1 } },
+	{ "mmap",
+	  SYS_mmap,
+	  { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 } },
+	{ "mprotect", SYS_mprotect, { 0, 4096, PROT_READ | PROT_EXEC } },
+	{ "pkey_mprotect", SYS_pkey_mprotect, { 0, 4096, PROT_READ | PROT_EXEC, -1 } },
+	{ "io_uring_setup", SYS_io_uring_setup, { 4, (long)path } },
+	{ "io_uring_register", SYS_io_uring_register, { 0, IORING_REGISTER_BUFFERS, 0, 0 } },
+};
+
+static const struct {
+	const char *name;
+	int op, fd;
+	unsigned flags;
+} operations[] = {
+	{ "ring-openat", IORING_OP_OPENAT, AT_FDCWD, IOSQE_FIXED_FILE },
+	{ "ring-openat2", IORING_OP_OPENAT2, AT_FDCWD, IOSQE_FIXED_FILE },
+	{ "ring-connect", IORING_OP_CONNECT, 0, IOSQE_FIXED_FILE },
+	{ "ring-socket", IORING_OP_SOCKET, AF_INET, IOSQE_FIXED_FILE },
+	{ "ring-unlink", IORING_OP_UNLINKAT, AT_FDCWD, IOSQE_FIXED_FILE },
+	{ "ring-splice", IORING_OP_SPLICE, 0, IOSQE_FIXED_FILE },
+	{ "ring-command", IORING_OP_URING_CMD, 0, IOSQE_FIXED_FILE },
+	{ "ring-unregistered", IORING_OP_WRITE, STDERR_FILENO, 0 },
+	{ "ring-unregistered-poll", IORING_OP_POLL_ADD, STDERR_FILENO, 0 },
+};
+
+static void say(const char *name, long res)
+{
+	char line[128];
+	const int n = snprintf(line, sizeof(line), "seam: %s: %s\n", name,
+			       res < 0 ? strerror((int)-res) : "SUCCEEDED");
+
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		_exit(99);
+}
+
+static int result;
+
+static void on_result(struct op *op, int res)
+{
+	(void)op;
+	result = res;
+}
+
+/* The answer to an operation that is refused comes with its submission. */
+static int submit(int opcode, int fd, unsigned flags)
+{
+	static struct op op = { on_result };
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_rw(opcode, sqe, fd, path, 1, 0);
+	loop_prepared(sqe, &op);
+	sqe->flags = (uint8_t)flags;
+	result = 0;
+	loop_turn(loop);
+	return result;
+}
+
+static void attempt(const char *name)
+{
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		const long *a = calls[i].args;
+
+		if (strcmp(name, calls[i].name))
+			continue;
+		say(name,
+		    syscall(calls[i].call, a[0], a[1], a[2], a[3], a[4], a[5]) < 0 ? -errno : 0);
+	}
+	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++)
+		if (!strcmp(name, operations[i].name))
+			say(name, submit(operations[i].op, operations[i].fd, operations[i].flags));
+	if (!strcmp(name, "malloc")) {
+		void *volatile memory = malloc(100); /* or the compiler leaves both out */
+
+		free(memory);
+	}
+}
+
+int __wrap_filter_enter(enum filter which, const char *thread)
+{
+	const char *what = getenv("MAYFLY_SEAM"), *who = which == FILTER_VCPU ? "vcpu " : "loop ";
+	const int err = __real_filter_enter(which, thread);
+
+	if (which != FILTER_VCPU)
+		is_confined = true;
+	if (!err && what && !strncmp(what, who, strlen(who)))
+		attempt(what + strlen(who));
+	return err;
+}
+
+int __wrap_loop_init(struct loop *l)
+{
+	loop = l;
+	return __real_loop_init(l);
+}
+
+static void tell_of_memory(void)
+{
+	static const char line[] = "seam: memory was allocated\n";
+
+	if (is_confined && write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
+		_exit(99);
+}
+
+void *__wrap_malloc(size_t size)
+{
+	tell_of_memory();
+	return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t nr, size_t size)
+{
+	tell_of_memory();
+	return __real_calloc(nr, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+	tell_of_memory();
+	return __real_realloc(old, size);
+}
