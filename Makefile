@@ -19,7 +19,8 @@ MUSL    := /usr/lib/x86_64-linux-musl
 GCCFILE  = $(shell gcc -print-file-name=$(1))
 WARN    := -Wall -Wextra -Werror -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 CFLAGS  := -std=c11 -O2 -g -fPIE -D_GNU_SOURCE -DMAYFLY_VERSION='"$(VERSION)"' $(WARN) \
-	-fstack-protector-strong -fstack-clash-protection -fcf-protection -ffunction-sections -fdata-sections
+	-fstack-protector-strong -fstack-clash-protection -fcf-protection -ffunction-sections -fdata-sections \
+	-fno-asynchronous-unwind-tables # nothing unwinds; the debugger has its own
 CPPFLAGS = -I$(BUILD)/include -I$(BUILD)/cjson
 LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack,--gc-sections \
 	-Wl,--fatal-warnings
@@ -84,7 +85,7 @@ test: deps ## install what is missing, build, and run all tests
 soak: tests-built ## the long tests: a disk's monitor killed 50 times under a writing Linux guest
 	@tests/run soak
 
-tests-built: all guests $(BUILD)/tests/mayfly-san $(BUILD)/tests/mayfly-seam $(BUILD)/tests/filters $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+tests-built: all guests $(BUILD)/tests/mayfly-san $(BUILD)/tests/mayfly-seam $(BUILD)/tests/filters $(BUILD)/tests/ask $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
 	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
 
 kernel: ## build the tuned guest kernel (5 minutes on two cores, once)

@@ -116,6 +116,7 @@ struct vm_config {
 	const char *timeline; /* file for the phases' time stamps, or NULL */
 	bool report;	      /* say at the end how long it took */
 	bool has_api;	      /* clients may ask for changes while it runs */
+	bool is_fileless;     /* once it runs, a path reaches no file: the jail's root is empty */
 };
 
 /* The checks that all who fill it share. */
@@ -129,7 +130,10 @@ bool config_cpus_is_ok(uint64_t cpus);
  */
 size_t config_cmdline(struct vm_config *config, const char *const *words, unsigned nr);
 
-/* What is to change of a device while the microVM runs; NULL: stays as it is. */
+/*
+ * What is to change of a device while the microVM runs; NULL: stays as it is. A path of "" means
+ * the file that the disk has, whose size is looked at again.
+ */
 struct disk_update {
 	const char *id, *path;
 	const struct token_bucket *bytes, *ops;

@@ -132,6 +132,32 @@ static void merge_limiter(struct limiter_body *to, const struct limiter_body *fr
 	to->is_set = to->bandwidth.is_set || to->ops.is_set;
 }
 
+/* In a jail without files a path can only mean the file that the drive has. */
+static bool is_by_name(const struct call *c, const struct held *image)
+{
+	return c->api->config->is_fileless && !image->fd;
+}
+
+static int check_new_image(struct call *c, const struct drive_body *drive, const struct held *image,
+			   const char *path)
+{
+	if (!is_by_name(c, image))
+		return check_image(c, path, drive->is_read_only);
+	if (!strcmp(path, drive->path_on_host))
+		return 0;
+	return call_refuse(c,
+			   "Drive config error: %s: the jail of a running microVM holds no files; "
+			   "send the file's descriptor with the request, and `fd:0` as its path.",
+			   path);
+}
+
+static const char *new_path(const struct call *c, const struct held *image, const char *path)
+{
+	if (!*path)
+		return NULL;
+	return is_by_name(c, image) ? "" : path;
+}
+
 int patch_drive(struct call *c)
 {
 	static struct drive_patch_body patch;
@@ -155,15 +181,15 @@ int patch_drive(struct call *c)
 	if (call_fd(c, patch.path_on_host, &image))
 		return -EINVAL;
 	path = call_path(&image, patch.path_on_host);
-	if (*path && check_image(c, path, drive->is_read_only))
+	if (*path && check_new_image(c, drive, &image, path))
 		return -EINVAL;
 	c->kept = 0; /* the monitor opens it once more, and at once */
-	update = (struct disk_update){ patch.drive_id, *path ? path : NULL,
+	update = (struct disk_update){ patch.drive_id, new_path(c, &image, path),
 				       given(&patch.rate_limiter.bandwidth, &buckets.bytes),
 				       given(&patch.rate_limiter.ops, &buckets.ops) };
 	if (c->api->ops->disk_update(c->api->vm, &update))
 		return call_refuse(c, "Drive config error: %s", log_last_failure());
-	if (update.path)
+	if (*patch.path_on_host)
 		strcpy(drive->path_on_host, patch.path_on_host);
 	merge_limiter(&drive->rate_limiter, &patch.rate_limiter);
 	return 0;

@@ -7,7 +7,7 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-BENCH_TOOLS := $(BUILD)/bench/boot $(BUILD)/bench/api $(BUILD)/bench/report $(BUILD)/bench/initrd $(BUILD)/bench/hold.elf
+BENCH_TOOLS := $(BUILD)/bench/boot $(BUILD)/bench/api $(BUILD)/bench/jail $(BUILD)/bench/report $(BUILD)/bench/initrd $(BUILD)/bench/hold.elf
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -25,6 +25,10 @@ $(BUILD)/bench/boot: $(addprefix $(BUILD)/bench/,boot.o child.o kernel.o peers.o
 	@$(BENCH_CC) -static $^ -o $@
 
 $(BUILD)/bench/api: $(addprefix $(BUILD)/bench/,api.o child.o)
+	@echo "  LD      $@"
+	@$(BENCH_CC) -static $^ -o $@
+
+$(BUILD)/bench/jail: $(BUILD)/bench/jail.o
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 

@@ -715,6 +715,10 @@ int disk_replace(struct disk *d, const char *path)
 	struct overlay_base size = { 0 };
 	int err;
 
+	if (!*path) {
+		disk_resize(d);
+		return 0;
+	}
 	if (d->has_layer)
 		return fail(0, "%s: a disk with a layer keeps its image", path);
 	err = open_other(d, path, &file, &size);

@@ -9,7 +9,6 @@
 #include "log.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -375,9 +374,23 @@ static int finish(struct vm_config *c)
 	return 0;
 }
 
-int args_run(int argc, char **argv, struct vm_config *c)
+/* Taps that came as descriptors stay open in the jail. */
+static void keep_nets(const struct vm_config *c, struct jail_config *jail)
 {
-	struct option longs[OPTIONS + 1] = { 0 };
+	for (unsigned i = 0; i < c->nr_nets; i++)
+		if (c->nets[i].kind == NET_TAP_FD)
+			jail->keep[jail->nr_keep++] = c->nets[i].fd;
+}
+
+static int take(struct vm_config *c, struct jail_config *jail, unsigned index, const char *value)
+{
+	return index < OPTIONS ? options[index].take(c, value)
+			       : args_jail_take(jail, index - OPTIONS, value);
+}
+
+int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jail)
+{
+	struct option longs[OPTIONS + ARGS_JAIL + 1] = { 0 };
 	const char *word; /* where getopt stands: after an error its optind may be anywhere */
 	int index, got;
 
@@ -385,6 +398,9 @@ int args_run(int argc, char **argv, struct vm_config *c)
 		longs[i] = (struct option){ options[i].name,
 					    options[i].value ? required_argument : no_argument,
 					    NULL, 0 };
+	args_jail_options(longs + OPTIONS);
+	*jail = (struct jail_config){ .name = "mayfly" };
+	args_jail_named(jail, argc, argv);
 	*c = (struct vm_config){ .mem_size = MEM_DEFAULT, .cpus = 1, .job.env = env };
 	opterr = 0;
 	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
@@ -393,9 +409,9 @@ int args_run(int argc, char **argv, struct vm_config *c)
 		if (got != 0)
 			return fail(0, "run: %s is no option ('mayfly run --help' lists them)",
 				    word);
-		if (!options[index].take)
+		if (index < (int)OPTIONS && !options[index].take)
 			return 1;
-		if (options[index].take(c, optarg))
+		if (take(c, jail, (unsigned)index, optarg))
 			return -EINVAL;
 	}
 	if (optind < argc && strcmp(argv[optind - 1], "--"))
@@ -403,5 +419,6 @@ int args_run(int argc, char **argv, struct vm_config *c)
 			    argv[optind]);
 	c->job.argv = argv + optind;
 	c->job.argc = (unsigned)(argc - optind);
-	return finish(c);
+	keep_nets(c, jail);
+	return args_jail_finish(jail) ? -EINVAL : finish(c);
 }

@@ -4,12 +4,15 @@
 #define VMM_ARGS_H
 
 #include "../api/config.h"
+#include "../seccomp/jail.h"
+
+#include <getopt.h>
 
 /*
- * Fills *config from argv[1..argc), argv[0] being "run". 0; 1 where help was asked for and printed;
- * -EINVAL with one line logged. The config borrows from argv.
+ * Fills *config and *jail from argv[1..argc), argv[0] being "run". 0; 1 where help was asked for
+ * and printed; -EINVAL with one line logged. Both borrow from argv.
  */
-int args_run(int argc, char **argv, struct vm_config *config);
+int args_run(int argc, char **argv, struct vm_config *config, struct jail_config *jail);
 
 /* The options of `run`, for --help. */
 void args_help(void);
@@ -37,5 +40,15 @@ int args_hv(const char *text, enum hv_provider *hv);
 
 /* "30s" -> milliseconds; suffixes ms, s, m, h, or none for seconds. 0 or -EINVAL. */
 int args_duration(const char *text, uint64_t *ms);
+
+/* The options of the jail, ARGS_JAIL of them: for --help, for getopt_long(3), one taken by its
+ * place among them, and what is between them once all are taken; before that, which descriptors
+ * the words name as /dev/fd/N. 0 or -EINVAL, logged. */
+#define ARGS_JAIL 11u
+void args_jail_help(unsigned width, bool has_id);
+void args_jail_options(struct option *longs);
+void args_jail_named(struct jail_config *config, int argc, char **argv);
+int args_jail_take(struct jail_config *config, unsigned index, const char *value);
+int args_jail_finish(struct jail_config *config);
 
 #endif

@@ -24,10 +24,12 @@ static void print_help(void)
 	       "  Boots a Linux kernel directly. With a command, runs it in the guest, powers off and\n"
 	       "  exits with its status.\n\n");
 	args_help();
+	args_jail_help(24, false);
 	printf("\nmayfly serve [OPTIONS]\n"
 	       "  Takes a microVM's configuration over a Unix socket, with Firecracker's REST API and\n"
 	       "  options; so does a link to mayfly by the name of firecracker.\n\n");
 	serve_help();
+	args_jail_help(27, true);
 	printf("\nmayfly check [--json | --quiet]\n"
 	       "  Says what this host offers; exits with 0 where a stock kernel can boot.\n\n"
 	       "mayfly disk commit LAYER BASE\n"
@@ -62,13 +64,15 @@ static void fill_standard_descriptors(void)
 static int run(int argc, char **argv)
 {
 	static struct vm_config config;
-	const int err = args_run(argc, argv, &config);
+	static struct jail_config jail;
+	int err = args_run(argc, argv, &config, &jail);
 
 	if (err > 0)
 		print_help();
 	if (err)
 		return err > 0 ? 0 : EXIT_MONITOR;
-	return vm_run(&config);
+	err = jail_open(&jail);
+	return err ? EXIT_MONITOR : vm_run(&config);
 }
 
 static int check(int argc, char **argv)
@@ -110,6 +114,8 @@ int main(int argc, char **argv)
 	fill_standard_descriptors();
 	if (argc > 0 && is_called(argv[0], "firecracker"))
 		return serve(argc, argv, true);
+	if (argc > 0 && is_called(argv[0], "jailer"))
+		return serve_jailer(argc, argv);
 	if (!strcmp(command, "run"))
 		return run(argc - 1, argv + 1);
 	if (!strcmp(command, "serve"))

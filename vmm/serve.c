@@ -10,14 +10,15 @@
 #include "vm.h"
 #include "../api/server.h"
 #include "../seccomp/filters.h"
+#include "../seccomp/jail.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -36,6 +37,7 @@ static struct options {
 	uint64_t start_us, start_cpu_us, parent_cpu_us;
 	enum hv_provider hv;
 	bool has_api, has_boot_timer, is_firecracker;
+	struct jail_config jail;
 } options;
 
 static struct vm_config config;
@@ -262,7 +264,7 @@ static void say_version(bool is_firecracker)
 /* 0, 1 where something was printed instead, or -EINVAL, logged. */
 static int parse(int argc, char **argv, bool is_firecracker)
 {
-	struct option longs[ROWS + 1] = { 0 };
+	struct option longs[ROWS + ARGS_JAIL + 1] = { 0 };
 	const char *word;
 	int index, got;
 
@@ -270,12 +272,19 @@ static int parse(int argc, char **argv, bool is_firecracker)
 		longs[i] =
 			(struct option){ rows[i].name,
 					 rows[i].value ? required_argument : no_argument, NULL, 0 };
+	args_jail_options(longs + ROWS);
+	args_jail_named(&options.jail, argc, argv);
 	opterr = 0;
 	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
 		if (got == ':')
 			return fail(0, "%s needs a value", word);
 		if (got != 0)
 			return fail(0, "%s is no option ('mayfly --help' lists them)", word);
+		if (index >= (int)ROWS) {
+			if (args_jail_take(&options.jail, (unsigned)index - ROWS, optarg))
+				return -EINVAL;
+			continue;
+		}
 		if (!rows[index].take) {
 			if (!strcmp(rows[index].name, "version"))
 				say_version(is_firecracker);
@@ -290,7 +299,15 @@ static int parse(int argc, char **argv, bool is_firecracker)
 		return fail(0, "'%s' is no option ('mayfly --help' lists them)", argv[optind]);
 	if (!options.has_api && !options.config_file)
 		return fail(0, "--no-api needs --config-file");
-	return 0;
+	options.jail.id = options.id;
+	return args_jail_finish(&options.jail);
+}
+
+/* What the caller left open for us. */
+static void keep(int fd)
+{
+	if (fd >= 0)
+		options.jail.keep[options.jail.nr_keep++] = fd;
 }
 
 /* A socket that systemd has opened for us. */
@@ -422,7 +439,8 @@ static int prepare(struct vm *vm)
 		vm_say_boot_time(vm);
 	note_startup();
 	server_tick(&server, vm_loop(vm), &api);
-	if (options.has_api && server_open(&server, vm_loop(vm), &api, &options.server))
+	if (options.has_api && (jail_keep_folder(options.server.path, false) ||
+				server_open(&server, vm_loop(vm), &api, &options.server)))
 		return EXIT_MONITOR;
 	return options.config_file && take_config_file(options.config_file) ? EXIT_BAD_CONFIG : 0;
 }
@@ -459,7 +477,7 @@ static int run(struct vm *vm)
 	return code;
 }
 
-int serve(int argc, char **argv, bool is_firecracker)
+static int serve_as(int argc, char **argv, bool is_firecracker, const struct jail_config *jail)
 {
 	const struct log_form form = { .fd = STDERR_FILENO,
 				       .level = LOG_INFO,
@@ -473,7 +491,8 @@ int serve(int argc, char **argv, bool is_firecracker)
 	int err;
 
 	options = (struct options){
-		.id = form.id,
+		.id = jail->id ? jail->id : form.id,
+		.jail = *jail,
 		.has_api = true,
 		.is_firecracker = is_firecracker,
 		.server = { .path = SOCKET_DEFAULT, .body_max = HTTP_BODY_MAX, .ready_fd = -1 }
@@ -483,7 +502,13 @@ int serve(int argc, char **argv, bool is_firecracker)
 		return err > 0 ? 0 : EXIT_BAD_ARGUMENTS;
 	names.id = log.id = options.id;
 	options.server.listen_fd = inherited_socket();
-	config = (struct vm_config){ .hv = options.hv, .has_api = options.has_api };
+	keep(options.server.listen_fd);
+	keep(options.server.ready_fd);
+	if (jail_open(&options.jail))
+		return EXIT_MONITOR;
+	config = (struct vm_config){ .hv = options.hv,
+				     .has_api = options.has_api,
+				     .is_fileless = !jail_has_files() };
 	vm = vm_open(&config);
 	if (!vm)
 		return EXIT_MONITOR;
@@ -491,4 +516,72 @@ int serve(int argc, char **argv, bool is_firecracker)
 	api.changed = on_changed;
 	vm_on_end(vm, on_ended);
 	return run(vm);
+}
+
+int serve(int argc, char **argv, bool is_firecracker)
+{
+	const struct jail_config jail = { .name = is_firecracker ? "firecracker" : "mayfly" };
+
+	return serve_as(argc, argv, is_firecracker, &jail);
+}
+
+/* What Firecracker's jailer takes beside the options of the jail. */
+
+static int take_exec_file(const char *value, struct jail_config *jail)
+{
+	const char *slash = strrchr(value, '/');
+	struct stat given, own;
+
+	if (stat(value, &given) || stat("/proc/self/exe", &own))
+		return fail(-errno, "--exec-file %s", value);
+	if (given.st_dev != own.st_dev || given.st_ino != own.st_ino)
+		return fail(
+			0, "--exec-file %s: give mayfly itself, which is jailer and microVM in one",
+			value);
+	jail->name = slash ? slash + 1 : value;
+	return 0;
+}
+
+static int take_cgroup_version(const char *value)
+{
+	return strcmp(value, "2") ? fail(0, "--cgroup-version %s: mayfly knows version 2", value)
+				  : 0;
+}
+
+static int parse_jailer(int argc, char **argv, struct jail_config *jail)
+{
+	struct option longs[ARGS_JAIL + 3] = { 0 };
+	int index, got, err = 0;
+
+	args_jail_options(longs);
+	longs[ARGS_JAIL] = (struct option){ "exec-file", required_argument, NULL, 0 };
+	longs[ARGS_JAIL + 1] = (struct option){ "cgroup-version", required_argument, NULL, 0 };
+	opterr = 0;
+	while (!err && (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
+		if (got != 0)
+			err = fail(0, "jailer: %s is no option, or lacks its value",
+				   argv[optind - 1]);
+		else if (index == (int)ARGS_JAIL)
+			err = take_exec_file(optarg, jail);
+		else if (index == (int)ARGS_JAIL + 1)
+			err = take_cgroup_version(optarg);
+		else
+			err = args_jail_take(jail, (unsigned)index, optarg);
+	}
+	if (!err && (!jail->id || !jail->has_uid || !jail->has_gid || !jail->name))
+		err = fail(0, "jailer: --id, --exec-file, --uid and --gid are required");
+	return err;
+}
+
+int serve_jailer(int argc, char **argv)
+{
+	struct jail_config jail = { .chroot_base = "/srv/jailer", .has_pid_file = true };
+	int first;
+
+	if (parse_jailer(argc, argv, &jail))
+		return EXIT_BAD_ARGUMENTS;
+	first = optind - 1; /* "--", or the last of ours: where the program's name would stand */
+	optind = 1;
+	prctl(PR_SET_NAME, jail.name); /* in the log */
+	return serve_as(argc - first, argv + first, true, &jail);
 }

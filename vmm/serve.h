@@ -11,6 +11,9 @@
  */
 int serve(int argc, char **argv, bool is_firecracker);
 
+/* The same under the name of jailer, with the command line of Firecracker's. */
+int serve_jailer(int argc, char **argv);
+
 /* The options, for --help. */
 void serve_help(void);
 

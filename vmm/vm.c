@@ -8,6 +8,7 @@
 #include "../seccomp/filters.h"
 #include "../seccomp/sealed.h"
 #include "../virtio/blk.h"
+#include "../seccomp/jail.h"
 #include "../virtio/net.h"
 #include "boot.h"
 #include "bus.h"
@@ -347,17 +348,37 @@ static void confine(struct vm *v)
 		end_now(&v->end, END_ERROR);
 }
 
-/* The console comes last: it is the first that leaves a mark outside, and nothing is refused after.
+/* What is needed by path while the guest runs: to connect anew, and to remove a socket at the end.
+ */
+static int keep_folders(const struct vm_config *c)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < c->nr_nets && !err; i++)
+		if (c->nets[i].kind == NET_PEER || c->nets[i].kind == NET_STREAM)
+			err = jail_keep_folder(c->nets[i].path, c->nets[i].kind == NET_PEER);
+	if (!err && c->serial.kind == SERIAL_UNIX)
+		err = jail_keep_folder(c->serial.path, false);
+	return err;
+}
+
+/*
+ * The console comes last of what can be refused: it is the first that leaves a mark outside. The
+ * threads come behind the jail, so that they are born in it.
  */
 static int start(struct vm *v)
 {
-	int err = vcpus_start(&v->vcpus);
+	int err = halt_init(&v->halt, &v->loop, &v->vcpus);
 
 	if (!err)
-		err = halt_init(&v->halt, &v->loop, &v->vcpus);
+		err = keep_folders(v->config);
 	if (!err)
 		err = console_open(&v->console, &v->loop, &v->serial, &v->config->serial,
 				   v->config->job.argc > 0);
+	if (!err)
+		err = jail_enter();
+	if (!err)
+		err = vcpus_start(&v->vcpus);
 	if (err)
 		return err;
 	v->is_started = true;
@@ -502,7 +523,9 @@ int vm_start(struct vm *v, const struct vm_config *config)
 	err = prepare(v, config);
 	if (!err)
 		err = build(v);
-	if (err)
+	if (err && jail_is_entered()) /* there is no way back to try again; vm_wait() cleans up */
+		end_now(&v->end, END_ERROR);
+	else if (err)
 		unmake(v, nr_files);
 	return err;
 }

@@ -22,7 +22,7 @@ struct loop *vm_loop(struct vm *vm);
 
 /*
  * Builds the microVM as configured and lets it run. 0, or -errno, logged; then nothing is left of
- * it, and it can be tried again.
+ * it, and it can be tried again; unless it failed behind the jail, which ends the process.
  */
 int vm_start(struct vm *vm, const struct vm_config *config);
 

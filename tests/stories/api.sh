@@ -3,6 +3,7 @@
 # in tests/unit/api.c; here are the transport, the process around it, and real guests where this
 # machine has a usable /dev/kvm. Needs socat.
 . tests/stories/api_lib.sh
+ASK=${ASK:-build/tests/ask}
 
 story "a process that serves answers, and its socket goes with it"
 serve --id some-id
@@ -313,12 +314,15 @@ truncate -s 1M "$T/one" "$T/two"
 is_free() {
 	"$MAYFLY" run --kernel "$GUESTS/hello.elf" --disk "$1" > /dev/null 2>&1
 }
-serve
-ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
-ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/one\"}"
-ask PUT /actions '{"action_type":"InstanceStart"}'
-is_done
-holds eval '! is_free "$T/one"'
+with_drive_one() {
+	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
+	ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/one\"}"
+	ask PUT /actions '{"action_type":"InstanceStart"}'
+	is_done
+	holds eval '! is_free "$T/one"'
+}
+serve --no-jail
+with_drive_one
 ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/nowhere\"}"
 refused "Drive config error: $T/nowhere: No such file or directory (os error 2)"
 ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/two\",\"rate_limiter\":{\"ops\":{\"size\":10,\"refill_time\":100}}}"
@@ -331,6 +335,21 @@ is_done
 ask GET /vm/config
 shows "\"path_on_host\":\"$T/two\""
 shows '"ops":{"size":10,'
+stop
+
+story "in the jail a drive gets another image by a descriptor, and by a path only what it has"
+truncate -s 1M "$T/one" "$T/two"
+serve
+with_drive_one
+ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/two\"}"
+refused "Drive config error: $T/two: the jail of a running microVM holds no files; send the file's descriptor with the request, and \`fd:0\` as its path."
+truncate -s 2M "$T/one"
+ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/one\"}"
+is_done
+request PATCH /drives/a '{"drive_id":"a","path_on_host":"fd:0"}' | "$ASK" "$SOCKET" "$T/two" > "$T/out"
+is_done
+holds is_free "$T/one"
+holds eval '! is_free "$T/two"'
 stop
 
 story "a start that failed leaves nothing behind: the next one succeeds"

@@ -5,6 +5,7 @@
 
 GUESTS=${GUESTS:-build/guest}
 SANITIZED=${SANITIZED:-build/tests/mayfly-san}
+export ASAN_OPTIONS=detect_leaks=0 # which wants /proc at the end; the unit tests look for leaks
 PEERS=$T/peers
 
 # net WORDS OPTION...: the driver, with WORDS on its command line

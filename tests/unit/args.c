@@ -30,6 +30,7 @@
 /* What the child made of its command line; strings of the config lie in the parent's memory too. */
 static struct outcome {
 	struct vm_config config;
+	struct jail_config jail;
 	int result;
 	char env[80][64], path[64]; /* which the child makes, or cuts */
 	char disks[4][3][64];	    /* path, overlay and name of the first disks */
@@ -51,7 +52,7 @@ static void parse_in_child(int argc, char **argv, int say_fd)
 		if (!strcmp(argv[i - 1], "--disk") || !strcmp(argv[i - 1], "--root") ||
 		    !strcmp(argv[i - 1], "--net"))
 			argv[i] = strdup(argv[i]);
-	got->result = args_run(argc, argv, &got->config);
+	got->result = args_run(argc, argv, &got->config, &got->jail);
 	snprintf(got->path, sizeof(got->path), "%s",
 		 got->config.serial.path ? got->config.serial.path : "");
 	for (unsigned i = 0; i < got->config.nr_disks && i < COUNT(got->disks); i++) {
@@ -574,6 +575,75 @@ static void descriptors(void **state)
 	close(again);
 }
 
+/* Strings are the child's own, or lie in the parent's memory too. */
+static void jail(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--uid", "1000", "--gid", "100", "--chroot-base-dir", "/srv",
+			     "--netns", "/run/netns/a", "--new-pid-ns", "--cgroup",
+			     "memory.max=256M", "--cgroup", "cpu.weight.nice=1", "--parent-cgroup",
+			     "a/b", "--resource-limit", "fsize=1M", "--resource-limit",
+			     "no-file=100", "--daemonize", "--id", "x-1"),
+			 0);
+	assert_true(got->jail.has_uid && got->jail.has_gid && got->jail.has_new_pid_ns &&
+		    got->jail.is_daemon && !got->jail.is_off);
+	assert_int_equal(got->jail.uid, 1000);
+	assert_int_equal(got->jail.gid, 100);
+	assert_string_equal(got->jail.chroot_base, "/srv");
+	assert_string_equal(got->jail.netns, "/run/netns/a");
+	assert_int_equal(got->jail.nr_cgroup, 2);
+	assert_string_equal(got->jail.cgroup[1], "cpu.weight.nice=1");
+	assert_string_equal(got->jail.parent_cgroup, "a/b");
+	assert_int_equal(got->jail.fsize, 1 << 20);
+	assert_int_equal(got->jail.no_file, 100);
+	assert_string_equal(got->jail.id, "x-1");
+	assert_string_equal(got->jail.name, "mayfly");
+	assert_int_equal(RUN(K, "--no-jail"), 0);
+	assert_true(got->jail.is_off);
+}
+
+static void jail_keeps_taps(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--net", "fd=7", "--net", "tap=a", "--net", "fd=9"), 0);
+	assert_int_equal(got->jail.nr_keep, 2);
+	assert_int_equal(got->jail.keep[0], 7);
+	assert_int_equal(got->jail.keep[1], 9);
+}
+
+static void jail_mistakes(void **state)
+{
+	static char *const wrong[][2] = {
+		{ "--uid", "root" },
+		{ "--uid", "4294967295" },
+		{ "--gid", "-1" },
+		{ "--id", "a/b" },
+		{ "--id", "" },
+		{ "--chroot-base-dir", "srv" },
+		{ "--cgroup", "memory.max" },
+		{ "--cgroup", "memory.max=" },
+		{ "--cgroup", "../memory.max=1" },
+		{ "--cgroup", "memory=1.5" },
+		{ "--parent-cgroup", "/a" },
+		{ "--parent-cgroup", "a/../../b" },
+		{ "--parent-cgroup", "" },
+		{ "--resource-limit", "fsize=" },
+		{ "--resource-limit", "no-file=0" },
+		{ "--resource-limit", "core=1" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(wrong); i++) {
+		RUN(K, wrong[i][0], wrong[i][1]);
+		assert_int_equal(got->result, -EINVAL);
+		assert_non_null(strstr(got->said, wrong[i][0]));
+	}
+	RUN(K, "--uid", "1");
+	refused("mayfly: give --uid and --gid, or neither\n");
+	RUN(K, "--no-jail", "--new-pid-ns");
+	refused("mayfly: --no-jail goes with none of the jail's other options\n");
+}
+
 static const struct CMUnitTest tests[] = {
 	{ .name = "sizes with and without a suffix", .test_func = sizes },
 	{ .name = "times with and without a suffix", .test_func = durations },
@@ -590,6 +660,9 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "--disk takes words", .test_func = disks },
 	{ .name = "--net takes a link and words", .test_func = nets },
 	{ .name = "rate limits: size, burst, time", .test_func = rate_limits },
+	{ .name = "the jail's options", .test_func = jail },
+	{ .name = "taps that came as descriptors stay open", .test_func = jail_keeps_taps },
+	{ .name = "mistakes in the jail's options", .test_func = jail_mistakes },
 	{ .name = "--root goes first", .test_func = root_disk },
 	{ .name = "the kernel's command line is composed", .test_func = command_lines },
 	{ .name = "a huge --cmdline is refused", .test_func = huge_command_line },

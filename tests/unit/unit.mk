@@ -45,7 +45,7 @@ $(eval $(call unit,cpio,vmm/cpio.c))
 $(eval $(call unit,serial,vmm/serial.c vmm/log.c tests/fuzz/serial.c))
 $(eval $(call unit,bus,vmm/bus.c vmm/log.c))
 $(eval $(call unit,mem,vmm/mem.c vmm/log.c))
-$(eval $(call unit,args,vmm/args.c vmm/args_disk.c vmm/args_net.c vmm/log.c api/config.c seccomp/filters.c seccomp/sealed.c $(BUILD)/programs.o))
+$(eval $(call unit,args,vmm/args.c vmm/args_disk.c vmm/args_net.c vmm/args_jail.c vmm/log.c api/config.c seccomp/filters.c seccomp/sealed.c $(BUILD)/programs.o))
 $(eval $(call unit,ioapic,vmm/ioapic.c vmm/log.c))
 $(eval $(call unit,cpu,vmm/cpu.c vmm/mem.c vmm/log.c))
 $(eval $(call unit,end,vmm/end.c vmm/log.c))
@@ -111,6 +111,12 @@ $(SAN_OBJECTS): $(BUILD)/cjson
 $(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/tests/obj-san/tests/seam/unfiltered.o $(BUILD)/programs.o $(BUILD)/init.o
 	@echo "  LD      $@"
 	@$(UNIT_CC) $(UNIT_SAN) -Wl,--wrap=filter_enter -o $@ $^ $(BUILD)/cjson/libcjson.a $(LIBURING) -lpthread
+
+# What stories need beside the shell; static, for the emulated hosts.
+$(BUILD)/tests/ask: tests/tool/ask.c
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(UNIT_CC) $(UNIT_CFLAGS) -static -o $@ $<
 
 $(FUZZERS:%=$(BUILD)/fuzz/%):
 	@echo "  LD      $@"

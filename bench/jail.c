@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the jail costs: the same microVM with it and without, in turns. Prints the lines that
+ * bench/report.c describes; called by bench/jail as `jail RUNS STARTS OPTION...`, the options being
+ * those that leave all confinement out.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAIRS	   15u /* of single starts in a run: their median is the run's figure */
+#define STARTS_MAX 10000u
+#define WORDS_MAX  16
+
+static const char *jailed[WORDS_MAX] = { "build/mayfly", "run", "--kernel",
+					 "build/guest/hello.elf" };
+static const char *plain[WORDS_MAX] = { "build/mayfly", "run", "--kernel",
+					"build/guest/hello.elf" };
+
+static _Noreturn void die(const char *what)
+{
+	perror(what);
+	exit(EXIT_FAILURE);
+}
+
+static double now_us(void)
+{
+	struct timespec ts;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &ts))
+		die("clock_gettime");
+	return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
+}
+
+/* Between vfork and exec nothing but system calls is done. */
+static pid_t start(const char *const *argv, int null)
+{
+	const pid_t pid = vfork();
+
+	if (pid < 0)
+		die("vfork");
+	if (pid > 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(null, STDERR_FILENO);
+	execv(argv[0], (char *const *)argv);
+	_exit(127);
+}
+
+/* Its CPU time in microseconds, all threads, user and kernel, from exec to the end. */
+static double end(pid_t pid)
+{
+	struct rusage usage;
+	int status;
+
+	if (wait4(pid, &status, 0, &usage) != pid)
+		die("wait4");
+	if (status) {
+		fprintf(stderr, "bench: jail: a microVM ended with status %#x\n", (unsigned)status);
+		exit(EXIT_FAILURE);
+	}
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+static double all_at_once(const char *const *argv, int null, unsigned starts)
+{
+	static pid_t pids[STARTS_MAX];
+	const double begin = now_us();
+
+	for (unsigned i = 0; i < starts; i++)
+		pids[i] = start(argv, null);
+	for (unsigned i = 0; i < starts; i++)
+		end(pids[i]);
+	return now_us() - begin;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double median(double *values, unsigned nr)
+{
+	qsort(values, nr, sizeof(*values), by_size);
+	return values[nr / 2];
+}
+
+/* What the kernel still has to take down of the last ones is not the next one's. */
+static void settle(void)
+{
+	const struct timespec pause = { .tv_nsec = 300000000 };
+
+	nanosleep(&pause, NULL);
+}
+
+static void one_run(unsigned run, unsigned starts, int null)
+{
+	double cpu[2][PAIRS], wall[2][PAIRS], added[PAIRS];
+	double many[2];
+
+	for (unsigned i = 0; i < PAIRS; i++) {
+		for (unsigned p = 0; p < 2; p++) {
+			const double begin = now_us();
+
+			cpu[p][i] = end(start(p ? plain : jailed, null));
+			wall[p][i] = now_us() - begin;
+		}
+		added[i] = cpu[0][i] - cpu[1][i];
+	}
+	for (unsigned i = 0; i < 2; i++) { /* who goes first changes from run to run */
+		const unsigned p = (i + run) % 2;
+
+		settle();
+		many[p] = all_at_once(p ? plain : jailed, null, starts);
+	}
+	printf("{\"who\":\"jailed\",\"run\":%u,\"cpu\":%.0f,\"cpu_added\":%.0f,\"wall\":%.0f,\"many\":%.0f}\n",
+	       run, median(cpu[0], PAIRS), median(added, PAIRS), median(wall[0], PAIRS), many[0]);
+	printf("{\"who\":\"plain\",\"run\":%u,\"cpu\":%.0f,\"wall\":%.0f,\"many\":%.0f}\n", run,
+	       median(cpu[1], PAIRS), median(wall[1], PAIRS), many[1]);
+	fflush(stdout);
+}
+
+static void describe(unsigned runs, unsigned starts)
+{
+	printf("{\"bench\":\"jail\",\"title\":\"mayfly run with the jail and without, hello guest from "
+	       "exec to exit; %u runs of %u pairs\"}\n",
+	       runs, PAIRS);
+	printf("{\"figure\":\"cpu\",\"label\":\"a start and its end, CPU\",\"unit\":\"us\",\"plot\":false}\n"
+	       "{\"figure\":\"cpu_added\",\"label\":\"of it the jail's\",\"unit\":\"us\",\"plot\":false}\n"
+	       "{\"figure\":\"wall\",\"label\":\"a start and its end, wall\",\"unit\":\"us\",\"plot\":false}\n"
+	       "{\"figure\":\"many\",\"label\":\"%u at once, wall\",\"unit\":\"us\",\"plot\":false}\n",
+	       starts);
+	printf("{\"target\":\"cpu_added\",\"who\":\"jailed\",\"at_most\":1000}\n"
+	       "{\"target\":\"many\",\"who\":\"jailed\",\"over\":\"plain\",\"at_most\":1.3}\n");
+}
+
+int main(int argc, char **argv)
+{
+	const unsigned runs = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 10;
+	const unsigned starts = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 500;
+	const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
+		die("/dev/null");
+	if (starts > STARTS_MAX || argc - 3 > WORDS_MAX - 5) {
+		fprintf(stderr, "bench: jail: give at most %u starts\n", STARTS_MAX);
+		return EXIT_FAILURE;
+	}
+	for (int i = 3; i < argc; i++)
+		plain[i + 1] = argv[i];
+	describe(runs, starts);
+	for (unsigned i = 0; i < runs; i++)
+		one_run(i, starts, null);
+	return 0;
+}

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The order of confinement: steps[], the one list of it. What each step takes away, no later one
+ * needs. Called by vmm/; next: root.c, landlock.c, cgroup.c, and then the filters, which are
+ * installed after the last step.
+ */
+#include "jail.h"
+#include "steps.h"
+#include "../vmm/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Of a user namespace of our own, whose count is ours: vCPUs, and the ring's workers. */
+#define NPROC 512
+
+/* Of <linux/prctl.h>, which cannot be included beside musl's <sys/prctl.h>. */
+#define SCHED_CORE		      62
+#define SCHED_CORE_CREATE	      1
+#define SCHED_CORE_SCOPE_THREAD_GROUP 1
+
+static struct jail jail;
+
+/* Descriptors. */
+
+static bool is_among(const int *fds, unsigned nr, int fd)
+{
+	for (unsigned i = 0; i < nr; i++)
+		if (fds[i] == fd)
+			return true;
+	return false;
+}
+
+/* The lowest of these from `first` on, where it is below `least`; else that. */
+static unsigned lowest(const int *fds, unsigned nr, unsigned first, unsigned least)
+{
+	for (unsigned i = 0; i < nr; i++)
+		if (fds[i] >= 0 && (unsigned)fds[i] >= first && (unsigned)fds[i] < least)
+			least = (unsigned)fds[i];
+	return least;
+}
+
+/* What the caller left open goes, but for what its options name. */
+static int close_inherited(struct jail *j)
+{
+	const struct jail_config *c = j->config;
+	unsigned first = STDERR_FILENO + 1, next = 0;
+
+	for (; next != UINT_MAX; first = next + 1) {
+		next = lowest(c->keep, c->nr_keep, first, UINT_MAX);
+		next = lowest(c->named, c->nr_named, first, next);
+		if (next > first)
+			syscall(SYS_close_range, first, next == UINT_MAX ? next : next - 1, 0);
+	}
+	return 0;
+}
+
+/* By now they have been opened anew, under their names. */
+static int close_named(struct jail *j)
+{
+	const struct jail_config *c = j->config;
+
+	for (unsigned i = 0; i < c->nr_named; i++)
+		if (!is_among(c->keep, c->nr_keep, c->named[i]))
+			close(c->named[i]);
+	return 0;
+}
+
+/* Users, and namespaces. */
+
+static bool has_capability(unsigned capability)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { 0 };
+
+	return syscall(SYS_capget, &head, data) == 0 &&
+	       data[capability / 32].effective & 1u << capability % 32;
+}
+
+static int write_proc(const char *path, const char *text)
+{
+	const int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	return err ? fail(err, "jail: %s", path) : 0;
+}
+
+/* A user namespace in which we are whom we were, and nobody else exists. */
+static int enter_user_ns(struct jail *j)
+{
+	const uid_t uid = geteuid();
+	const gid_t gid = getegid();
+	char map[64];
+	int err;
+
+	if (unshare(CLONE_NEWUSER)) {
+		j->lacking = strerror(errno);
+		return 0;
+	}
+	j->has_user_ns = true;
+	err = write_proc("/proc/self/setgroups", "deny");
+	snprintf(map, sizeof(map), "%u %u 1", uid, uid);
+	if (!err)
+		err = write_proc("/proc/self/uid_map", map);
+	snprintf(map, sizeof(map), "%u %u 1", gid, gid);
+	return err ? err : write_proc("/proc/self/gid_map", map);
+}
+
+/* Who may make namespaces needs none to be allowed to. */
+static int enter_user(struct jail *j)
+{
+	const struct jail_config *c = j->config;
+
+	if (has_capability(CAP_SYS_ADMIN))
+		return 0;
+	if ((c->has_uid && c->uid != geteuid()) || (c->has_gid && c->gid != getegid()))
+		return fail(-EPERM, "--uid, --gid: only root may become somebody else");
+	return enter_user_ns(j);
+}
+
+static int join_netns(struct jail *j)
+{
+	const char *path = j->config->netns;
+	int fd, err = 0;
+
+	if (!path)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNET))
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	return err ? fail(err, "--netns %s", path) : 0;
+}
+
+/* A kernel or a profile may give a user namespace and then nothing in it. */
+static int unshare_rest(struct jail *j)
+{
+	int err;
+
+	if (j->lacking)
+		return 0;
+	err = unshare((j->config->chroot_base ? 0 : CLONE_NEWNS) | CLONE_NEWIPC | CLONE_NEWUTS)
+		      ? -errno
+		      : 0;
+	if (!err && !j->config->netns)
+		err = netns_enter(j);
+	if (err != -EPERM && err != -ENOSPC)
+		return err ? fail(err, "jail: namespaces") : 0;
+	j->lacking = strerror(-err);
+	return 0;
+}
+
+/* The end of who stands in for us is ours. A change of user undoes this, so it is said again. */
+static void tie_life(const struct jail *j)
+{
+	struct pollfd gone = { .fd = j->alive_fd, .events = POLLIN };
+
+	if (j->alive_fd < 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (poll(&gone, 1, 0) != 0)
+		_exit(EXIT_FAILURE);
+}
+
+/* What cannot be left out silently, since it was asked for. */
+static int check_asked(struct jail *j)
+{
+	const struct jail_config *c = j->config;
+
+	if (j->lacking && (c->chroot_base || c->has_new_pid_ns))
+		return fail(0, "%s: this host gives no namespaces: %s",
+			    c->chroot_base ? "--chroot-base-dir" : "--new-pid-ns", j->lacking);
+	return 0;
+}
+
+/* Whose files are opened from here on; what is still to be done as root is done before the end. */
+static int lend_user(struct jail *j)
+{
+	if (j->has_user_ns || (!j->config->has_uid && !j->config->has_gid))
+		return 0;
+	if (setgroups(0, NULL) || setegid(j->gid) || seteuid(j->uid))
+		return fail(-errno, "--uid %u, --gid %u", j->uid, j->gid);
+	tie_life(j);
+	return 0;
+}
+
+static int return_user(struct jail *j)
+{
+	if (getuid() != geteuid() && seteuid(getuid()))
+		return fail(-errno, "--uid %u", j->uid);
+	return 0;
+}
+
+static int change_user(struct jail *j)
+{
+	if (j->has_user_ns || !has_capability(CAP_SETUID) || !has_capability(CAP_SETGID))
+		return 0;
+	if (setgroups(0, NULL) || setresgid(j->gid, j->gid, j->gid))
+		return fail(-errno, "--gid %u", j->gid);
+	if (setresuid(j->uid, j->uid, j->uid))
+		return fail(-errno, "--uid %u", j->uid);
+	tie_life(j);
+	return 0;
+}
+
+/* The process itself. */
+
+static void forward(pid_t child, const sigset_t *taken, const siginfo_t *info)
+{
+	int status;
+
+	if (info->si_signo != SIGCHLD) {
+		if (info->si_code <= 0) /* a terminal's has gone to the child, too */
+			kill(child, info->si_signo);
+		return;
+	}
+	if (waitpid(child, &status, WNOHANG) != child)
+		return;
+	if (WIFEXITED(status))
+		_exit(WEXITSTATUS(status));
+	signal(WTERMSIG(status), SIG_DFL);
+	sigprocmask(SIG_UNBLOCK, taken, NULL);
+	kill(getpid(), WTERMSIG(status));
+	_exit(128 + WTERMSIG(status));
+}
+
+/* In the caller's place: the operator's signals go to the child, and its end is ours. */
+static _Noreturn void stand_in(pid_t child, const sigset_t *taken, int alive)
+{
+	siginfo_t info;
+
+	must(dup2(alive, STDIN_FILENO) == STDIN_FILENO);
+	close(STDOUT_FILENO);
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
+	for (;;)
+		if (sigwaitinfo(taken, &info) >= 0)
+			forward(child, taken, &info);
+}
+
+/* In a session of its own, without the caller's terminal and output. */
+static int leave_terminal(void)
+{
+	const int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail(-errno, "/dev/null");
+	setsid();
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+	return 0;
+}
+
+/* A signal that the caller had us ignore stays ignored. */
+static void take_signals(sigset_t *set)
+{
+	static const int taken[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	struct sigaction old;
+
+	sigemptyset(set);
+	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
+		if (taken[i] == SIGCHLD ||
+		    (sigaction(taken[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN))
+			sigaddset(set, taken[i]);
+}
+
+/* A PID namespace is entered by a child only. `fds`: of the stand-in, which never writes. */
+static int start_process(struct jail *j)
+{
+	const struct jail_config *c = j->config;
+	sigset_t set, old;
+	int fds[2];
+	pid_t pid;
+
+	if (!c->has_new_pid_ns && !c->is_daemon)
+		return 0;
+	if (c->has_new_pid_ns && unshare(CLONE_NEWPID))
+		return fail(-errno, "--new-pid-ns");
+	if (pipe2(fds, O_CLOEXEC))
+		return fail(-errno, "pipe");
+	take_signals(&set);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	pid = fork();
+	if (pid < 0)
+		return fail(-errno, "fork");
+	if (pid > 0 && c->is_daemon)
+		_exit(0);
+	if (pid > 0)
+		stand_in(pid, &set, fds[1]);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	close(fds[1]);
+	if (c->is_daemon) {
+		close(fds[0]);
+		return leave_terminal();
+	}
+	j->alive_fd = fds[0];
+	tie_life(j);
+	return 0;
+}
+
+static int limit(int resource, uint64_t most)
+{
+	struct rlimit now, to = { most, most };
+
+	if (getrlimit(resource, &now))
+		return -errno;
+	if (to.rlim_max > now.rlim_max) /* what is lower already stays so */
+		to.rlim_cur = to.rlim_max = now.rlim_max;
+	return setrlimit(resource, &to) ? -errno : 0;
+}
+
+static int set_limits(struct jail *j)
+{
+	const struct jail_config *c = j->config;
+	int err = limit(RLIMIT_NOFILE, c->no_file ? c->no_file : JAIL_NO_FILE);
+
+	if (!err)
+		err = limit(RLIMIT_CORE, 0);
+	if (!err && c->fsize)
+		err = limit(RLIMIT_FSIZE, c->fsize);
+	if (!err && j->has_user_ns)
+		err = limit(RLIMIT_NPROC, NPROC);
+	return err ? fail(err, "--resource-limit") : 0;
+}
+
+/* No hyperthread of another microVM's beside ours, where the kernel can do that. */
+static int set_core_cookie(struct jail *j)
+{
+	(void)j;
+	prctl(SCHED_CORE, SCHED_CORE_CREATE, 0, SCHED_CORE_SCOPE_THREAD_GROUP, 0);
+	return 0;
+}
+
+/* No program that is started, and no user that is become, brings any back. */
+static int bound_capabilities(struct jail *j)
+{
+	(void)j;
+	if (!has_capability(CAP_SETPCAP))
+		return 0;
+	for (int cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+		;
+	if (errno != EINVAL || prctl(PR_SET_SECUREBITS, SECURE_ALL_BITS | SECURE_ALL_LOCKS))
+		return fail(-errno, "jail: bounding capabilities");
+	return 0;
+}
+
+static int drop_capabilities(struct jail *j)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	const struct __user_cap_data_struct none[2] = { 0 };
+
+	(void)j;
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (syscall(SYS_capset, &head, none))
+		return fail(-errno, "jail: dropping capabilities");
+	return 0;
+}
+
+static int forbid_privileges(struct jail *j)
+{
+	(void)j;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? fail(-errno, "jail: no_new_privs") : 0;
+}
+
+static int hide_memory(struct jail *j)
+{
+	(void)j;
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ? fail(-errno, "jail: dumpable") : 0;
+}
+
+static int say_lacking(struct jail *j)
+{
+	if (j->lacking)
+		note("jail: this host gives no namespaces (%s): %s", j->lacking,
+		     j->has_landlock ? "Landlock stands in for an empty root"
+				     : "and no Landlock, so files can still be reached by path");
+	return 0;
+}
+
+/*
+ * At the start: what makes the surroundings in which the configuration is read and its files are
+ * opened. At the end: all is open, and there is one thread, so that what is given up is given up
+ * for all that come.
+ */
+static const struct {
+	enum { AT_START, AT_END } when;
+	int (*take)(struct jail *jail);
+} steps[] = {
+	{ AT_START, close_inherited }, /* before anything of ours is open */
+	{ AT_START, join_netns },      /* taps are looked for in it; needs the caller's privilege */
+	{ AT_START, cgroup_enter },    /* likewise; what is forked from here on is in it */
+	{ AT_START, enter_user },      /* needs a single thread; gives the privilege for the rest */
+	{ AT_START, check_asked },     /* else what follows would fail with less to say */
+	{ AT_START, start_process },   /* --new-pid-ns, --daemonize */
+	{ AT_START, root_open },       /* paths mean files in there */
+	{ AT_START, lend_user },       /* and are opened with the rights of --uid */
+
+	{ AT_END, close_named },	/* before a lock of ours lies on one of them (netns.c) */
+	{ AT_END, return_user },	/* for the next two */
+	{ AT_END, unshare_rest },	/* mounts, network, System V IPC, host name */
+	{ AT_END, root_enter },		/* no files, no /proc, no devices */
+	{ AT_END, set_limits },		/* while they may be set */
+	{ AT_END, set_core_cookie },	/* the threads to come inherit it */
+	{ AT_END, bound_capabilities }, /* takes CAP_SETPCAP */
+	{ AT_END, change_user },	/* keeps the capabilities, by the step before */
+	{ AT_END, drop_capabilities },
+	{ AT_END, forbid_privileges }, /* none come back; Landlock demands it */
+	{ AT_END, landlock_enter },    /* what the first wall has left */
+	{ AT_END, hide_memory },       /* last: /proc/self would be another's */
+	{ AT_END, say_lacking },       /* once it is known what stands in */
+};
+
+static int take(int when)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && !err; i++)
+		if ((int)steps[i].when == when)
+			err = steps[i].take(&jail);
+	return err;
+}
+
+int jail_open(const struct jail_config *config)
+{
+	jail.config = config;
+	jail.uid = config->has_uid ? config->uid : geteuid();
+	jail.gid = config->has_gid ? config->gid : getegid();
+	jail.alive_fd = jail.cgroup_fd = -1;
+	if (!config->is_off)
+		return take(AT_START);
+	note("jail: none (--no-jail)");
+	return 0;
+}
+
+static void cut_last(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	slash[slash == path ? 1 : 0] = '\0';
+}
+
+static bool is_kept(const char *path)
+{
+	for (unsigned i = 0; i < jail.nr_kept; i++)
+		if (!strcmp(jail.kept[i], path))
+			return true;
+	return false;
+}
+
+int jail_keep_folder(const char *path, bool is_folder)
+{
+	size_t used = 0;
+	char *kept;
+
+	if (!jail.config || jail.config->is_off || jail.config->chroot_base)
+		return 0;
+	if (jail.nr_kept == JAIL_KEEP_MAX)
+		return fail(0, "jail: %u folders at most", JAIL_KEEP_MAX);
+	kept = jail.kept[jail.nr_kept];
+	if (*path != '/') {
+		if (!getcwd(kept, PATH_MAX))
+			return fail(-errno, "jail: the current folder");
+		used = strlen(kept);
+	}
+	if (snprintf(kept + used, PATH_MAX - used, "%s%s", used ? "/" : "", path) >=
+	    (int)(PATH_MAX - used))
+		return fail(-ENAMETOOLONG, "%s", path);
+	if (!is_folder)
+		cut_last(kept);
+	if (kept[1] && !is_kept(kept)) /* not all there is, nor once more */
+		jail.nr_kept++;
+	return 0;
+}
+
+int jail_enter(void)
+{
+	if (!jail.config || jail.config->is_off)
+		return 0;
+	jail.is_entered = true;
+	return take(AT_END);
+}
+
+bool jail_is_entered(void)
+{
+	return jail.is_entered;
+}
+
+bool jail_has_files(void)
+{
+	return !jail.config || jail.config->is_off || jail.config->chroot_base;
+}

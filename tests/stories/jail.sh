@@ -1,0 +1,502 @@
+# SPDX-License-Identifier: Apache-2.0
+# The jail, looked at from outside through /proc while a small guest runs in it: as root, and, where
+# setpriv(1) of util-linux is there, as a user without any privilege. Needs root; GUESTS as guests.sh.
+. tests/stories/lib.sh
+
+GUESTS=${GUESTS:-build/guest}
+ASK=${ASK:-build/tests/ask}
+# As many at once as a machine can take: an emulated one is slow.
+STARTS=${STARTS:-$([ -e /host/job ] && echo 30 || echo 500)}
+pids=''
+trap 'for p in $pids; do kill -KILL $p 2> /dev/null; done; umount "$T/kvm" 2> /dev/null; rm -rf "$T"' EXIT
+
+if [ "$(id -u)" -ne 0 ]; then
+	skipped "the jail, seen from outside" "needs root"
+	the_end
+	exit
+fi
+
+# A mayfly whose guest runs already is in the jail: its vCPU's thread was born there.
+has_vcpu() {
+	grep -qs '^vcpu 0' "/proc/$1"/task/*/comm
+}
+until_jailed() {
+	for _ in $(seq 300); do
+		has_vcpu "$1" && return
+		sleep 0.1
+	done
+	is_wrong "no guest runs"
+}
+# spin OPTION...: a guest that spins, in the jail; $pid
+spin() {
+	"$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin "$@" > "$T/out" 2> "$T/err" &
+	pid=$!
+	pids="$pids $pid"
+	until_jailed $pid
+}
+gone() {
+	for _ in $(seq 100); do
+		[ -e "/proc/$1" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+stop() {
+	kill -TERM $pid
+	wait $pid
+	status=$?
+	ends_with 143
+}
+field() { # PID NAME: of /proc/PID/status
+	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status"
+}
+is_field() { # NAME VALUE
+	[ "$(field $pid "$1")" = "$2" ] || is_wrong "$1 is $(field $pid "$1"), not $2"
+}
+namespace() { readlink "/proc/$1/ns/$2"; }
+is_apart() { # NAMESPACE...: not ours
+	for ns in "$@"; do
+		[ "$(namespace $pid $ns)" != "$(namespace self $ns)" ] || is_wrong "the $ns namespace is ours"
+	done
+}
+# What is true of every jail without files of its own.
+is_empty_jail() {
+	holds [ -z "$(ls -A "/proc/$pid/root/")" ]
+	holds [ "$(wc -l < "/proc/$pid/mountinfo")" -eq 1 ]
+	holds grep -q '^[0-9]* [0-9]* [0-9:]* / / ro,' "/proc/$pid/mountinfo"
+	holds [ "$(readlink "/proc/$pid/cwd")" = / ]
+}
+has_nothing() {
+	is_apart mnt net ipc uts
+	for set in CapInh CapPrm CapEff CapBnd CapAmb; do
+		is_field $set 0000000000000000
+	done
+	for task in "/proc/$pid"/task/*; do
+		grep -q '^CapBnd:[[:space:]]*0*$' "$task/status" || is_wrong "a thread has capabilities to gain"
+	done
+	is_field NoNewPrivs 1
+	holds grep -q '^Max core file size *0 *0 ' "/proc/$pid/limits"
+	for fd in "/proc/$pid/fd"/*; do
+		[ ! -d "$fd" ] || is_wrong "a folder is open: $(readlink "$fd")"
+	done
+	# Not dumpable, so that nobody of the same user looks into it or at its memory.
+	holds [ "$(stat -c %u "/proc/$pid/status")" -eq 0 ]
+}
+
+story "a microVM runs in an empty root, in namespaces of its own, with no capability"
+spin
+is_empty_jail
+has_nothing
+holds grep -q '^Max open files *2048 *2048 ' "/proc/$pid/limits"
+stop
+
+story "what the caller left open is closed, but not what was asked for"
+exec 9< README.md 8< README.md
+spin --kernel /proc/self/fd/8 --kernel "$GUESTS/exits.elf"
+holds eval '! ls -l "/proc/$pid/fd" | grep -q README.md'
+stop
+exec 9<&- 8<&-
+"$MAYFLY" run --kernel /proc/self/fd/7 --cmdline exit=4 7< "$GUESTS/hello.elf" > "$T/out" 2> "$T/err"
+status=$?
+ends_with 4
+
+story "the network namespace is empty, and microVMs of one host share it"
+spin
+first=$pid
+holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
+spin
+second=$pid
+holds [ "$(namespace $second net)" = "$(namespace $first net)" ]
+kill -KILL $first
+wait $first
+spin
+is_apart net
+kill -KILL $second $pid
+
+story "a lock of somebody else's leads nowhere: not into our own namespace"
+if command -v flock > /dev/null; then # BSD's lock, which is none of these: only that it does no harm
+	flock /dev/null sleep 2 &
+fi
+spin
+has_nothing
+stop
+
+story "--no-jail gives nothing up, and says so"
+spin --no-jail
+says "jail: none (--no-jail)"
+for ns in mnt net ipc uts user pid; do
+	holds [ "$(namespace $pid $ns)" = "$(namespace self $ns)" ]
+done
+stop
+
+story "a folder that is needed by path is there, and nothing else"
+spin --net "peer=$T/lan" --serial "unix=$T/port"
+holds [ "$(find "/proc/$pid/root/" -name 0 | wc -l)" -eq 1 ]
+holds [ -S "$T/lan/0" ]
+holds [ -S "/proc/$pid/root$T/lan/0" ]
+holds [ ! -e "/proc/$pid/root/etc" ]
+has_nothing
+stop
+holds [ ! -e "$T/port" ]
+holds [ ! -e "$T/lan/0" ]
+
+story "relative paths mean the same in the jail as outside"
+here=$PWD program=$(realpath "$MAYFLY") guests=$(realpath "$GUESTS")
+(cd "$T" && exec "$program" run --kernel "$guests/exits.elf" --cmdline spin --serial unix=port > out 2> err) &
+pid=$!
+until_jailed $pid
+holds [ -S "$T/port" ]
+stop
+holds [ ! -e "$T/port" ]
+cd "$here" || exit
+
+story "--uid and --gid: whom it runs as, also in its folder"
+base=$T/base
+mkdir -p "$base/mayfly/a/root"
+cp "$GUESTS/exits.elf" "$GUESTS/hello.elf" "$base/mayfly/a/root"
+chmod 755 "$T"
+"$MAYFLY" run --id a --uid 4321 --gid 1234 --chroot-base-dir "$base" --kernel /exits.elf --cmdline spin \
+	--serial file=/log > "$T/out" 2> "$T/err" &
+pid=$!
+until_jailed $pid
+has_nothing
+is_field Uid "4321	4321	4321	4321"
+is_field Gid "1234	1234	1234	1234"
+is_field Groups ""
+holds [ "$(ls "/proc/$pid/root/" | tr '\n' ' ')" = "exits.elf hello.elf log run " ]
+holds [ "$(stat -c %u:%g "$base/mayfly/a/root/log")" = 4321:1234 ]
+holds [ "$(stat -c %u:%g "$base/mayfly/a/root")" = 4321:1234 ]
+stop
+
+story "a file that the user may not read is not read for him"
+chmod 600 "$base/mayfly/a/root/hello.elf"
+mayfly run --id a --uid 4321 --gid 1234 --chroot-base-dir "$base" --kernel /hello.elf
+ends_with 125
+says "Permission denied"
+mayfly run --id a --chroot-base-dir "$base" --kernel /hello.elf --cmdline exit=3
+ends_with 3
+
+story "an API process in its folder takes paths in there, also for a drive of a running microVM"
+truncate -s 1M "$base/mayfly/a/root/one" "$base/mayfly/a/root/two"
+chown 4321 "$base/mayfly/a/root/one" "$base/mayfly/a/root/two" "$base/mayfly/a/root/hello.elf"
+send() { # SOCKET FILE METHOD PATH BODY: with FILE's descriptor
+	printf '%s %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s' "$3" "$4" ${#5} "$5" | "$ASK" "$1" "$2" > "$T/out"
+}
+patch() { # PATH
+	send "$base/mayfly/a/root/run/api" /dev/null PATCH /drives/d "{\"drive_id\":\"d\",\"path_on_host\":\"$1\"}"
+}
+cat > "$base/mayfly/a/root/config" << END
+{"boot-source":{"kernel_image_path":"/exits.elf","boot_args":"spin"},
+ "drives":[{"drive_id":"d","is_root_device":false,"path_on_host":"/one"}]}
+END
+"$MAYFLY" serve --id a --uid 4321 --gid 1234 --chroot-base-dir "$base" --api-sock /run/api --config-file /config \
+	> "$T/out" 2> "$T/err" &
+pid=$!
+until_jailed $pid
+holds [ "$(stat -c %u "$base/mayfly/a/root/run/api")" -eq 4321 ]
+patch /two
+shows "204"
+patch /../../../../../../etc/passwd
+shows "No such file or directory"
+patch /dev/kvm
+shows "No such file or directory"
+stop
+holds [ ! -e "$base/mayfly/a/root/run/api" ]
+
+# api OPTION...: a process that serves on $T/api; $pid
+api() {
+	[ -p "$T/ready" ] || mkfifo "$T/ready"
+	"$@" --ready-fd 3 3> "$T/ready" > "$T/serial" 2> "$T/err" &
+	pid=$!
+	pids="$pids $pid"
+	read -r _ < "$T/ready"
+}
+
+story "a kernel that lies outside of the folder comes as a descriptor"
+api "$MAYFLY" serve --id a --chroot-base-dir "$base" --api-sock /run/api
+send "$base/mayfly/a/root/run/api" "$GUESTS/exits.elf" PUT /boot-source '{"kernel_image_path":"fd:0","boot_args":"reset"}'
+shows "204"
+send "$base/mayfly/a/root/run/api" /dev/null PUT /actions '{"action_type":"InstanceStart"}'
+shows "204"
+wait $pid
+status=$?
+ends_with 120
+
+story "under the name of jailer it takes the command line of Firecracker's"
+ln -sf "$(realpath "$MAYFLY")" "$T/jailer"
+ln -sf "$(realpath "$MAYFLY")" "$T/firecracker"
+mkdir -p "$base/firecracker/b/root"
+cp "$GUESTS/hello.elf" "$base/firecracker/b/root"
+echo '{"boot-source":{"kernel_image_path":"/hello.elf","boot_args":"exit=6"},"drives":[]}' > "$base/firecracker/b/root/config"
+"$T/jailer" --id b --exec-file "$T/firecracker" --uid 4321 --gid 1234 --chroot-base-dir "$base" --new-pid-ns \
+	--resource-limit no-file=512 -- --no-api --config-file /config > "$T/out" 2> "$T/err"
+status=$?
+ends_with 6
+shows "Hello from ring 3"
+holds [ "$(cat "$base/firecracker/b/root/firecracker.pid")" -gt 1 ]
+"$T/jailer" --id b --exec-file /bin/sh --uid 1 --gid 1 > "$T/out" 2> "$T/err"
+status=$?
+ends_with 153
+says "give mayfly itself"
+"$T/jailer" --id b --uid 1 --gid 1 -- --no-api > "$T/out" 2> "$T/err"
+status=$?
+ends_with 153
+says "--id, --exec-file, --uid and --gid are required"
+
+story "--new-pid-ns: process 1 of its own, with the caller's signals and exit status"
+"$MAYFLY" run --new-pid-ns --kernel "$GUESTS/hello.elf" --cmdline exit=7 > "$T/out" 2> "$T/err"
+status=$?
+ends_with 7
+prints "Hello from ring 3"
+child() {
+	for p in /proc/[0-9]*; do
+		[ "$(field "${p#/proc/}" PPid 2> /dev/null)" != "$1" ] || echo "${p#/proc/}"
+	done
+}
+inside() { # starts it: $outer, and $pid in its namespace
+	"$MAYFLY" run --new-pid-ns --kernel "$GUESTS/exits.elf" --cmdline spin > "$T/out" 2> "$T/err" &
+	outer=$!
+	pids="$pids $outer"
+	for _ in $(seq 100); do
+		pid=$(child $outer)
+		[ -z "$pid" ] || break
+		sleep 0.1
+	done
+	until_jailed "$pid"
+}
+inside
+has_nothing
+is_apart pid
+is_field NSpid "$pid	1"
+kill -TERM $outer
+wait $outer
+status=$?
+ends_with 143
+says "stopped by a signal"
+inside
+kill -KILL $outer
+holds gone "$pid"
+inside
+kill -KILL "$pid"
+wait $outer
+status=$?
+ends_with 137
+
+story "--daemonize: the caller goes on, the microVM in a session of its own"
+"$MAYFLY" run --daemonize --id c --chroot-base-dir "$base" --kernel /none > "$T/out" 2> "$T/err"
+status=$?
+ends_with 0
+"$MAYFLY" run --daemonize --kernel "$GUESTS/exits.elf" --cmdline spin --serial "unix=$T/daemon" > "$T/out" 2> "$T/err"
+status=$?
+ends_with 0
+for _ in $(seq 100); do
+	pid=$(grep -ls "daemon" /proc/[0-9]*/cmdline | cut -d/ -f3 | grep -v self | while read -r p; do
+		has_vcpu "$p" && echo "$p"
+	done)
+	[ -z "$pid" ] || break
+	sleep 0.1
+done
+has_nothing
+holds [ "$(readlink "/proc/$pid/fd/1")" = "$(readlink "/proc/$pid/fd/2")" ]
+[ -z "$pid" ] || kill -TERM "$pid"
+holds gone "$pid"
+
+story "--netns: the namespace that was made for it"
+if unshare -n true 2> /dev/null; then
+	unshare -n sleep 300 &
+	holder=$!
+	pids="$pids $holder"
+	for _ in $(seq 100); do
+		[ "$(namespace $holder net)" = "$(namespace self net)" ] || break
+		sleep 0.1
+	done
+	spin --netns "/proc/$holder/ns/net"
+	holds [ "$(namespace $pid net)" = "$(namespace $holder net)" ]
+	has_nothing
+	stop
+	kill $holder
+fi
+mayfly run --netns "$T/none" --kernel "$GUESTS/hello.elf"
+ends_with 125
+says "--netns $T/none: No such file or directory"
+
+story "--resource-limit: a file no larger, no more descriptors"
+spin --resource-limit no-file=100 --resource-limit fsize=64K
+holds grep -q '^Max open files *100 *100 ' "/proc/$pid/limits"
+holds grep -q '^Max file size *65536 *65536 ' "/proc/$pid/limits"
+stop
+mayfly run --timeout 60s --resource-limit fsize=4K --kernel "$GUESTS/exits.elf" --cmdline flood=16 --serial "file=$T/flood"
+holds [ "$status" -ne 124 ]
+holds [ "$(wc -c < "$T/flood")" -eq 4096 ]
+
+# Where there is a cgroup v2 hierarchy with controllers that can be given on.
+cgroups=''
+for place in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+	if grep -qs memory "$place/cgroup.controllers" && [ -w "$place/cgroup.subtree_control" ]; then
+		cgroups=$place
+	fi
+done
+if [ -n "$cgroups" ]; then
+	story "--cgroup: limits that hold, in a cgroup that goes with the microVM"
+	mayfly run --id limited --cgroup memory.max=24M --cgroup memory.swap.max=0 --cgroup pids.max=40 \
+		--timeout 180s --kernel "$GUESTS/memmap.elf" --cmdline "mem=$((128 << 20))" --mem 128M
+	ends_with 137
+	spin --id limited --cgroup memory.max=64M --cgroup "cpu.max=50000 100000" --cgroup pids.max=40 --parent-cgroup vms
+	holds [ "$(cat "$cgroups/vms/limited/memory.max")" -eq $((64 << 20)) ]
+	holds [ "$(cat "$cgroups/vms/limited/cpu.max")" = "50000 100000" ]
+	holds [ "$(cat "$cgroups/vms/limited/pids.max")" -eq 40 ]
+	holds grep -qx $pid "$cgroups/vms/limited/cgroup.procs"
+	kill -KILL $pid
+	wait $pid
+	for _ in $(seq 100); do
+		[ -e "$cgroups/vms/limited" ] || break
+		sleep 0.1
+	done
+	holds [ ! -e "$cgroups/vms/limited" ]
+	rmdir "$cgroups/vms"
+	holds [ ! -e "$cgroups/mayfly" ]
+	mayfly run --cgroup none.such=1 --kernel "$GUESTS/hello.elf"
+	ends_with 125
+	says "--cgroup"
+else
+	skipped "--cgroup" "no cgroup v2 with a memory controller that can be given on; told in the emulated host"
+	story "--cgroup without a hierarchy for it is refused, and says why"
+	mayfly run --cgroup memory.max=24M --kernel "$GUESTS/hello.elf"
+	ends_with 125
+	says "--cgroup"
+fi
+
+# What a start could leave behind: mounts, namespaces, processes, files.
+left() {
+	wc -l < /proc/self/mountinfo
+	for p in /proc/[0-9]*; do
+		readlink "$p/ns/net" "$p/ns/mnt" "$p/ns/user"
+	done 2> /dev/null | sort -u | wc -l
+	ls -A "$T" | wc -l
+	ls /dev/shm | wc -l
+}
+story "$STARTS starts at once leave nothing behind, nor do those that are killed"
+spin --serial "unix=$T/neighbour"
+neighbour=$pid
+mkdir "$T/many"
+: > "$T/before"
+: > "$T/after"
+left > "$T/before"
+n=0
+while [ $n -lt "$STARTS" ]; do
+	n=$((n + 1))
+	{ "$MAYFLY" run --timeout 180s --kernel "$GUESTS/hello.elf" --cmdline exit=9 > /dev/null 2> "$T/many/$n.err"; echo $? > "$T/many/$n"; } &
+	starts="$starts $!"
+done
+wait $starts
+holds [ "$(cat "$T"/many/*[0-9] | sort | uniq -c | tr -s ' ')" = " $STARTS 9" ]
+holds [ "$(cat "$T"/many/*.err | wc -c)" -eq 0 ]
+victims=''
+for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	"$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin --net "peer=$T/many" > /dev/null 2> "$T/err" &
+	victims="$victims $!"
+done
+sleep 0.5 # some in the middle of it, some in the jail
+kill -KILL $victims
+for pid in $victims; do
+	wait "$pid"
+	holds gone "$pid"
+done
+for _ in $(seq 50); do # the kernel takes namespaces down in its own time
+	left > "$T/after"
+	cmp -s "$T/before" "$T/after" && break
+	sleep 0.1
+done
+holds cmp "$T/before" "$T/after"
+pid=$neighbour
+holds has_vcpu $pid
+has_nothing
+stop
+
+# A command as nobody, in place of the (sub)shell, with a node of his own for /dev/kvm where the machine's is root's.
+if ! setpriv --help 2>&1 | grep -q reuid || ! unshare -m true 2> /dev/null; then
+	skipped "the jail of a user without privileges" "no setpriv or unshare of util-linux here"
+	the_end
+	exit
+fi
+mkdir "$T/user"
+cp "$MAYFLY" "$T/user/mayfly"
+cp "$GUESTS"/*.elf "$T/user"
+chown -R 65534:65534 "$T/user"
+if [ -e /dev/kvm ] && mknod -m 666 "$T/kvm" c $((0x$(stat -c %t /dev/kvm))) $((0x$(stat -c %T /dev/kvm))); then
+	nobody() {
+		exec unshare -m sh -c 'mount --bind "$0" /dev/kvm && cd "$1" && shift && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"' \
+			"$T/kvm" "$T/user" "$@"
+	}
+else
+	nobody() {
+		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+	}
+fi
+as_nobody() { # OPTION...: as spin
+	nobody ./mayfly run --kernel exits.elf --cmdline spin "$@" > "$T/out" 2> "$T/err" &
+	pid=$!
+	pids="$pids $pid"
+	until_jailed $pid
+}
+
+if (nobody unshare -U true 2> /dev/null); then
+	story "a user without privileges has the same jail, in a user namespace"
+	as_nobody
+	is_empty_jail
+	has_nothing
+	is_apart user
+	is_field Uid "65534	65534	65534	65534"
+	stop
+	as_nobody --serial unix=port --net peer=lan
+	has_nothing
+	holds [ -S "$T/user/lan/0" ]
+	stop
+	holds [ ! -e "$T/user/lan/0" ]
+	holds [ ! -e "$T/user/port" ]
+
+	story "and may have a root and a PID namespace, but become nobody else"
+	mkdir -p "$T/user/base/mayfly/u/root"
+	cp "$GUESTS/hello.elf" "$T/user/base/mayfly/u/root"
+	chown -R 65534:65534 "$T/user"
+	(nobody ./mayfly run --id u --chroot-base-dir "$T/user/base" --new-pid-ns --kernel /hello.elf --cmdline exit=5 \
+		> "$T/out" 2> "$T/err")
+	status=$?
+	ends_with 5
+	prints "Hello from ring 3"
+	(nobody ./mayfly run --uid 1 --gid 1 --kernel hello.elf > "$T/out" 2> "$T/err")
+	status=$?
+	ends_with 125
+	says "only root may become somebody else"
+
+	story "behind the jail there is no way back: a start that fails there ends the process"
+	(nobody prlimit --nproc=1:1 ./mayfly run --kernel hello.elf > "$T/out" 2> "$T/err")
+	status=$?
+	ends_with 125
+	says "starting the thread of vCPU 0"
+	api nobody prlimit --nproc=1:1 ./mayfly serve --api-sock api
+	send "$T/user/api" "$GUESTS/hello.elf" PUT /boot-source '{"kernel_image_path":"fd:0"}'
+	shows "204"
+	send "$T/user/api" /dev/null PUT /actions '{"action_type":"InstanceStart"}'
+	shows "Start microvm error: starting the thread of vCPU 0"
+	wait $pid
+	status=$?
+	ends_with 125
+	holds [ ! -e "$T/user/api" ]
+else
+	skipped "a user without privileges has the same jail" "user namespaces are forbidden here"
+fi
+
+story "where there are no user namespaces, Landlock stands in, and mayfly says so"
+# In a user namespace that allows no further ones, without a capability in it.
+nobody unshare -U -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all --securebits=+noroot,+noroot_locked --no-new-privs ./mayfly run --kernel exits.elf --cmdline spin' \
+	> "$T/out" 2> "$T/err" &
+pid=$!
+pids="$pids $pid"
+until_jailed $pid
+says "jail: this host gives no namespaces"
+is_field CapEff 0000000000000000
+is_field NoNewPrivs 1
+stop
+
+the_end
