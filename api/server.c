@@ -306,7 +306,7 @@ static void on_moment_over(struct op *op, int res)
 	struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
 
 	(void)res; /* -ETIME, or -ECANCELED */
-	recvmsg(s->refused_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	(void)!recvmsg(s->refused_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	close(s->refused_fd);
 	accept_next(s);
 }
