@@ -12,10 +12,13 @@
 #define SECTOR	512u
 #define T_IN	0u
 #define T_OUT	1u
+#define F_FLUSH (1ull << 9) /* else each write is flushed by itself (virtio 1.2, 5.2.6.2) */
 #define MIB	(1u << 20)
 #define PAUSE	30000000ul /* cycles, about 10 ms */
 #define DEPTHS	32u
 #define BUFFERS (4u * MIB)
+
+#define FEATURES (F_VERSION_1 | F_INDIRECT | F_EVENT_IDX | F_FLUSH)
 
 struct slot {
 	struct vdesc table[3]; /* header, data, status: aligned as nothing else here asks for */
@@ -124,7 +127,7 @@ int guest_main(void)
 	data = pages(BUFFERS);
 	if (!v_find(&dev, 2))
 		die("there is no disk");
-	v_open(&dev, v_offered(&dev) & (F_VERSION_1 | F_INDIRECT | F_EVENT_IDX), 1, VQ_MAX);
+	v_open(&dev, v_offered(&dev) & FEATURES, 1, VQ_MAX);
 	capacity = ((uint64_t)v_read(&dev, V_CONFIG + 4) << 32 | v_read(&dev, V_CONFIG)) * SECTOR;
 	for (unsigned i = 0; i < sizeof(loads) / sizeof(loads[0]); i++) {
 		const uint64_t nr = arg_number(loads[i].name, 0);
