@@ -210,7 +210,9 @@ static int parse_transfer(struct blk_request *r, enum disk_what what, uint64_t s
 		return S_IOERR;
 	if (bytes == 0)
 		return S_OK;
-	memcpy(r->iov, iov, nr * sizeof(*iov));
+	r->iov[0] = iov[0];
+	if (nr > 1)
+		memcpy(r->iov + 1, iov + 1, (nr - 1) * sizeof(*iov));
 	r->io.what = what;
 	r->io.offset = sector * DISK_SECTOR;
 	r->io.left = r->charge = bytes;
@@ -276,8 +278,13 @@ static int parse(struct blk *b, struct blk_request *r, struct queue_chain *c)
 	r->status = take_status(out, &nr_out);
 	r->written = c->writable;
 	r->charge = 0;
-	if (!take_front(&in, &nr_in, &h, sizeof(h)))
+	if (nr_in > 0 && in->iov_len == sizeof(h)) { /* as drivers do */
+		memcpy(&h, in->iov_base, sizeof(h));
+		in++;
+		nr_in--;
+	} else if (!take_front(&in, &nr_in, &h, sizeof(h))) {
 		return S_IOERR;
+	}
 	bytes = c->readable - sizeof(h);
 	switch (h.type) {
 	case T_IN:

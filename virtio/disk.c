@@ -470,16 +470,17 @@ static const char *kind_of(mode_t mode)
 static int open_any(const char *path, int flags)
 {
 	const int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
-	int now;
+	int now, err;
 
 	if (fd < 0)
 		return -errno;
-	now = fcntl(fd, F_GETFL);
-	if (now < 0 || fcntl(fd, F_SETFL, now & ~O_NONBLOCK)) {
-		close(fd);
-		return -errno;
-	}
-	return fd;
+	now = fcntl(fd, F_GETFL) & ~O_NONBLOCK;
+	/* To note when an image was read costs each read; only its owner may leave that out. */
+	if (fcntl(fd, F_SETFL, now | O_NOATIME) == 0 || fcntl(fd, F_SETFL, now) == 0)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
 }
 
 int disk_measure(int fd, struct overlay_base *base)
