@@ -13,10 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -47,6 +49,7 @@ struct monitor {
 };
 
 struct plan {
+	bool is_alone; /* nothing else on the machine comes between */
 	const char *host, *machine, *guest;
 	unsigned runs, file_mib, percent; /* percent: of the requests, for slow hosts */
 	struct monitor monitors[WHO_MAX];
@@ -193,7 +196,6 @@ static void run_bare(const struct plan *plan, unsigned run)
 	fflush(stdout);
 }
 
-/* All of them at the same time: they do nothing. Advisory locks want an image of one monitor's. */
 static void measure_idle(const struct plan *plan)
 {
 	for (unsigned i = 0; i < plan->nr_monitors; i++) {
@@ -256,9 +258,10 @@ static void print_head(const struct plan *plan)
 	printf("{\"bench\":\"blk\",\"title\":\"Disks on %s (%s), Linux %s, %ld CPUs; a raw image of "
 	       "%u MiB in the page cache, on %s; %u runs of each in turn. CPU: for each second of "
 	       "CPU time of the monitor, its vCPU threads left out and the kernel's I/O workers "
-	       "counted; bare: a program that is nothing but io_uring\"}\n",
+	       "counted; bare: a program that is nothing but io_uring; %s\"}\n",
 	       plan->host, plan->machine, uts.release, sysconf(_SC_NPROCESSORS_ONLN),
-	       plan->file_mib, file_system(), plan->runs);
+	       plan->file_mib, file_system(), plan->runs,
+	       plan->is_alone ? "all at real-time priority" : "with whatever else runs there");
 	for (unsigned i = 0; i < LOADS; i++) {
 		snprintf(id, sizeof(id), "%s_cpu", loads[i].name);
 		snprintf(label, sizeof(label), "%s, CPU", loads[i].label);
@@ -291,6 +294,17 @@ static void take_monitor(struct plan *plan, const char *name, const char *progra
 		exit(EXIT_FAILURE);
 	}
 	m->program = program;
+}
+
+/*
+ * What else runs would keep guest and monitor from running side by side, which the bare program has
+ * no need of. Inherited by all that is started, for the loads; for some seconds in all.
+ */
+static bool leave_others_behind(void)
+{
+	const struct sched_param param = { .sched_priority = 1 };
+
+	return syscall(SYS_sched_setscheduler, 0, SCHED_RR, &param) == 0;
 }
 
 static unsigned number(const char *text)
@@ -357,6 +371,7 @@ int main(int argc, char **argv)
 		}
 	}
 	make_dir(&plan);
+	plan.is_alone = leave_others_behind();
 	print_head(&plan);
 	print_targets(&plan);
 	for (unsigned run = 0; run < plan.runs; run++) {
