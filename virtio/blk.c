@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The block device. take() takes chains out of a queue, parse() makes requests of them, disk.c
- * does the work, complete() answers. Each request is answered once, or forgotten by a reset.
- * Section numbers are virtio 1.2's.
+ * The block device. take() takes chains out of a queue, parse() makes requests of them,
+ * disk_io.c does the work, complete() answers. Each request is answered once, or forgotten by a
+ * reset. Section numbers are virtio 1.2's.
  */
 #include "blk.h"
 #include "../vmm/log.h"
@@ -90,7 +90,7 @@ static uint64_t turn_ns(struct blk *b)
 static void end_reset(struct blk *b)
 {
 	b->is_stopping = false;
-	disk_resume(&b->disk);
+	disk_io_resume(&b->disk);
 	virtio_reset_done(&b->dev);
 }
 
@@ -150,7 +150,7 @@ static void on_done(struct disk_io *io, int err)
 	if (!err && io->what != DISK_READ && io->what != DISK_FLUSH &&
 	    b->dev.offered & ~b->dev.features & F_FLUSH && !b->is_stopping) {
 		io->what = DISK_FLUSH;
-		disk_submit(&b->disk, io);
+		disk_io_submit(&b->disk, io);
 		return;
 	}
 	if (err)
@@ -344,7 +344,7 @@ static void handle(struct blk *b, unsigned queue)
 	if (status != IN_PROGRESS)
 		complete(r, status);
 	else if (is_allowed(b, r))
-		disk_submit(&b->disk, &r->io);
+		disk_io_submit(&b->disk, &r->io);
 }
 
 /* As many requests as a queue holds, then it is others' turn: a guest can ask for ever. */
@@ -414,7 +414,7 @@ static void on_timer(struct op *op, int res)
 	b->held = NULL;
 	if (!r || !is_allowed(b, r))
 		return;
-	disk_submit(&b->disk, &r->io);
+	disk_io_submit(&b->disk, &r->io);
 	for (unsigned i = 0; i < b->dev.nr_queues; i++)
 		blk_kick(&b->dev, i);
 }
@@ -431,7 +431,7 @@ static void blk_reset(struct virtio_device *dev)
 	b->held = NULL;
 	if (held)
 		complete(held, S_IOERR);
-	disk_stop(&b->disk);
+	disk_io_stop(&b->disk);
 	for (unsigned i = 0; i < dev->nr_queues * QUEUE_MAX && b->nr_in_flight > 1; i++)
 		if (b->requests[i].is_in_flight)
 			loop_cancel(dev->loop, &b->requests[i].io.op);

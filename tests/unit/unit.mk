@@ -51,12 +51,12 @@ $(eval $(call unit,loop,vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
 $(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
 $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c vmm/mem.c vmm/log.c,-luring -lpthread))
-$(eval $(call unit,disk,virtio/disk.c virtio/overlay.c vmm/log.c))
-$(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/overlay.c vmm/loop.c vmm/log.c,-luring))
+$(eval $(call unit,disk,virtio/disk.c virtio/disk_io.c virtio/overlay.c vmm/log.c))
+$(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/disk_io.c virtio/overlay.c vmm/loop.c vmm/log.c,-luring))
 $(eval $(call unit,limit,virtio/limit.c))
 NET_SOURCES := virtio/net.c virtio/frame.c virtio/stream.c virtio/peer.c virtio/tap.c virtio/mmio.c virtio/queue.c \
 	virtio/limit.c vmm/mem.c
-BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/overlay.c virtio/limit.c \
+BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/disk_io.c virtio/overlay.c virtio/limit.c \
 	vmm/mem.c vmm/log.c
 $(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
 $(eval $(call unit,frame,virtio/frame.c))
