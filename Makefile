@@ -82,7 +82,7 @@ soak: tests-built ## the long tests: a disk's monitor killed 50 times under a wr
 	@tests/run soak
 	@MAYFLY_SOAK=1 tests/run linux-nets
 
-tests-built: all guests $(BUILD)/tests/mayfly-san $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+tests-built: all guests $(BUILD)/tests/mayfly-san $(BAD_SECTORS) $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
 	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
 
 kernel: ## build the tuned guest kernel (5 minutes on two cores, once)

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 /* A process that was killed holds its locks until the kernel has taken its ring down: a moment. */
-#define LOCK_TRIES    25u
+#define LOCK_TRIES    100u
 #define LOCK_PAUSE_US 10000u
 
 int disk_lock(int fd, const char *path, bool is_writer)

@@ -109,6 +109,13 @@ $(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/init.o
 	@echo "  LD      $@"
 	@$(UNIT_CC) $(UNIT_SAN) -o $@ $^ $(BUILD)/cjson/libcjson.a -luring -lpthread
 
+# mayfly on a host whose disks have bad sectors, static as mayfly is, for emulated hosts too.
+BAD_SECTORS := $(BUILD)/tests/mayfly-badsectors
+$(BAD_SECTORS): $(OBJECTS) $(BUILD)/tests/badsectors.o
+	@echo "  LD      $@"
+	@$(CC) -static -s -Wl,--wrap=loop_readv,--wrap=loop_writev $^ \
+		/usr/lib/x86_64-linux-gnu/liburing.a $(BUILD)/cjson/libcjson.a -lpthread -o $@
+
 $(FUZZERS:%=$(BUILD)/fuzz/%):
 	@echo "  LD      $@"
 	@$(FUZZ_CC) $(UNIT_SAN) -fsanitize=fuzzer -o $@ $^ $(FUZZ_LIBS)
