@@ -80,7 +80,6 @@ test: deps ## install what is missing, build, and run all tests
 
 soak: tests-built ## the long tests: a disk's monitor killed 50 times under a writing Linux guest
 	@tests/run soak
-	@MAYFLY_SOAK=1 tests/run linux-nets
 
 tests-built: all guests $(BUILD)/tests/mayfly-san $(BAD_SECTORS) $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
 	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
