@@ -45,6 +45,8 @@ for cpus in 1 4; do
 			$FIO --rw=write --bs=256k --iodepth=4 --size=8M --offset=24M --numjobs=$cpus --offset_increment=8M > /dev/null
 			blkdiscard -o 4096 -l 16m /dev/vdb
 			$FIO --rw=randwrite --bs=4k --iodepth=16 --size=4M > /dev/null
+			$FIO --rw=randwrite --bs=4k --iodepth=8 --size=2M --offset=40M --trim_percentage=30 --trim_backlog=16 --trim_verify_zero=1 > /dev/null
+			$FIO --rw=randtrimwrite --bs=4k --iodepth=8 --size=2M --offset=44M > /dev/null
 			ls /sys/block/vdb/mq | wc -l" --cpus $cpus --disk "$T/disks/raw$layer"
 		ends_with 0
 		prints $cpus
