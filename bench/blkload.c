@@ -21,7 +21,7 @@
 #define FEATURES (F_VERSION_1 | F_INDIRECT | F_EVENT_IDX | F_FLUSH)
 
 struct slot {
-	struct vdesc table[3]; /* header, data, status: aligned as nothing else here asks for */
+	struct vdesc table[3]; /* header, data, status */
 	uint32_t type, reserved;
 	uint64_t sector;
 	uint8_t status;
