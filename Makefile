@@ -41,6 +41,7 @@ DEPS := $(RUN_DEPS)
 DEPS += flex bison bc libelf-dev patch                      # make kernel
 DEPS += bochs bochs-term bochsbios vgabios isolinux syslinux-common genisoimage # the vtx host
 DEPS += libcmocka-dev acpica-tools mandoc socat curl procps iproute2 passt # tests
+DEPS += python3 python3-yaml python3-jsonschema             # tests of the API
 DEPS += clang libclang-rt-14-dev                            # make fuzz
 DEPS += clang-format clang-tidy cppcheck                    # make check
 DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs        # make rootfs

@@ -2,6 +2,8 @@
 /* What GETs give: what was configured, as it came, and what was counted. */
 #include "handlers.h"
 
+#include <stdio.h>
+
 int get_instance(struct call *c)
 {
 	const struct api *api = c->api;
@@ -11,6 +13,10 @@ int get_instance(struct call *c)
 	cJSON_AddStringToObject(c->answer, "state", api_state_name(api->state));
 	cJSON_AddStringToObject(c->answer, "vmm_version", api->names.version);
 	cJSON_AddStringToObject(c->answer, "app_name", api->names.app);
+	if (api->exit_reason) {
+		cJSON_AddStringToObject(c->answer, "exit_reason", api->exit_reason);
+		cJSON_AddNumberToObject(c->answer, "exit_code", api->exit_code);
+	}
 	return 0;
 }
 
@@ -72,9 +78,12 @@ int get_config(struct call *c)
 
 int get_metrics(struct call *c)
 {
-	api_count(c->api);
+	struct metrics_devices devices;
+
+	api_count(c->api, &devices);
 	c->reply->head.type = "text/plain; version=0.0.4";
-	c->reply->head.body_len = metrics_text(&c->api->counters, c->reply->body, c->reply->size);
+	c->reply->head.body_len =
+		metrics_text(&c->api->counters, &devices, c->reply->body, c->reply->size);
 	return c->reply->head.body_len
 		       ? 0
 		       : call_refuse(c, "The answer is larger than mayfly can send.");
@@ -85,4 +94,16 @@ int get_events(struct call *c)
 	c->reply->head.type = "application/x-ndjson";
 	c->reply->head.is_stream = c->reply->is_events = true;
 	return 0;
+}
+
+void api_state_event(const struct api *api, char line[API_EVENT_MAX])
+{
+	snprintf(line, API_EVENT_MAX, "{\"event\":\"state\",\"state\":\"%s\"}",
+		 api_state_name(api->state));
+}
+
+void api_exit_event(const struct api *api, char line[API_EVENT_MAX])
+{
+	snprintf(line, API_EVENT_MAX, "{\"event\":\"exit\",\"reason\":\"%s\",\"exit_code\":%d}",
+		 api->exit_reason, api->exit_code);
 }

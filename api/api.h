@@ -20,6 +20,9 @@
 struct api_ops {
 	/* Builds the microVM and lets it run; a failure leaves nothing behind. */
 	int (*start)(void *vm, const struct vm_config *config);
+	/* An open descriptor of the tap, or -errno; whether a descriptor is such a one. */
+	int (*tap_open)(const char *name);
+	int (*tap_check)(int fd);
 	void (*pause)(void *vm); /* returns when no vCPU runs */
 	void (*resume)(void *vm);
 	/* NULL where the monitor has no such devices. */
@@ -46,7 +49,9 @@ struct api {
 	void *vm;
 	struct vm_config *config; /* filled at the start; what no request sets is the caller's */
 	enum api_state state;
-	void (*changed)(struct api *api); /* the state did; or NULL */
+	const char *exit_reason; /* once the guest has ended, of which output may still go out */
+	int exit_code;
+	void (*changed)(struct api *api); /* the state did, or the guest has ended; or NULL */
 
 	struct log_form log;
 	struct counters counters;
@@ -94,6 +99,17 @@ void api_request(struct api *api, const struct http_request *request, struct api
 /* Configures from a file's text and starts. 0 or -EINVAL, logged. */
 int api_config_file(struct api *api, const char *text, size_t len);
 
+/* The guest has ended: GET / says why from now on, and nothing changes any more. */
+void api_ended(struct api *api, const char *reason, int code);
+
+/* Closes what was given for a start that has come, or never will. */
+void api_let_go(struct api *api);
+
+/* The events that tell the state, and once it has ended how: JSON lines, without their newlines. */
+#define API_EVENT_MAX 160u
+void api_state_event(const struct api *api, char line[API_EVENT_MAX]);
+void api_exit_event(const struct api *api, char line[API_EVENT_MAX]);
+
 /* "Not started", "Running", "Paused" */
 const char *api_state_name(enum api_state state);
 
@@ -103,7 +119,9 @@ int api_open_log(struct api *api, const struct logger_body *body);
 
 /* A line of metrics, if there is a file for them. 0 or -errno. */
 int api_flush_metrics(struct api *api);
-void api_count(struct api *api);
+
+/* Counts anew: api->counters, and in *devices api->devices with their names. */
+void api_count(struct api *api, struct metrics_devices *devices);
 
 /* Whether an instance may be called so: 1 to 64 letters, digits and hyphens. */
 bool api_id_is_ok(const char *id);

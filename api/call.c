@@ -37,6 +37,14 @@ int call_check_state(struct call *c, enum when when)
 	return !is_started && when == AFTER_START ? call_refuse(c, AFTER_ONLY) : 0;
 }
 
+int call_check_end(struct call *c)
+{
+	const struct api *api = c->api;
+
+	return api->exit_reason ? call_refuse(c, "The microVM has ended: %s.", api->exit_reason)
+				: 0;
+}
+
 int call_bad_body(struct call *c, const char *why)
 {
 	return call_refuse(
@@ -58,28 +66,34 @@ const char *call_os_error(int err, char out[96])
 	return out;
 }
 
-int call_fd(struct call *c, const char *path)
+int call_fd(struct call *c, const char *text, struct held *held)
 {
 	const struct api_fds *fds = c->reply ? c->reply->fds : NULL;
 	char *end;
 	unsigned long n;
 
-	if (strncmp(path, "fd:", 3) != 0)
-		return -1;
-	n = strtoul(path + 3, &end, 10);
-	if (path[3] < '0' || path[3] > '9' || *end || !fds || n >= fds->nr)
-		return call_refuse(c, "No descriptor came with the request for `%.32s`.", path);
+	held->fd = 0;
+	if (strncmp(text, "fd:", 3) != 0)
+		return 0;
+	n = strtoul(text + 3, &end, 10);
+	if (text[3] < '0' || text[3] > '9' || *end || !fds || n >= fds->nr || c->kept & 1u << n)
+		return call_refuse(c, "No descriptor came with the request for `%.32s`.", text);
 	c->kept |= 1u << n;
-	return fds->fd[n];
+	held->fd = fds->fd[n];
+	snprintf(held->path, sizeof(held->path), "/proc/self/fd/%d", held->fd);
+	return 0;
 }
 
-int call_path(struct call *c, char path[API_PATH_MAX])
+const char *call_path(const struct held *held, const char *path)
 {
-	const int fd = call_fd(c, path);
+	return held->fd ? held->path : path;
+}
 
-	if (fd >= 0)
-		snprintf(path, API_PATH_MAX, "/proc/self/fd/%d", fd);
-	return fd == -EINVAL ? fd : 0;
+void call_let_go(struct held *held)
+{
+	if (held->fd)
+		close(held->fd);
+	held->fd = 0;
 }
 
 int call_try_open(const char *path, int flags, mode_t *mode)

@@ -35,14 +35,19 @@ int call_read(struct call *c, const struct json_body *body, void *to);
 int call_check_state(struct call *c, enum when when);
 
 /*
- * "fd:N" is descriptor N of those that came with the request, which it stays if the request is
- * done: it, -1 for any other text, or -EINVAL.
+ * "fd:N" is descriptor N of those that came with the request: then it is held, and stays open if
+ * the request is done; of any other text nothing is. 0 or -EINVAL.
  */
-int call_fd(struct call *c, const char *text);
+int call_fd(struct call *c, const char *text, struct held *held);
 
-/* A path that may name such a descriptor: then it becomes one that opens the same file. 0 or
- * -EINVAL. */
-int call_path(struct call *c, char path[API_PATH_MAX]);
+/* What is to be opened: what is held, or else the path. */
+const char *call_path(const struct held *held, const char *path);
+
+/* Closes what is held, if anything. */
+void call_let_go(struct held *held);
+
+/* Refuses what comes when the guest has ended and only its output is still going out. */
+int call_check_end(struct call *c);
 
 /* Whether a file can be opened: 0 and its kind, or an errno, which is positive here. */
 int call_try_open(const char *path, int flags, mode_t *mode);

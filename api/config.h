@@ -24,6 +24,13 @@
  */
 #define CMDLINE_DEFAULT "console=ttyS0 reboot=panic_warm panic=-1 pci=off 8250.nr_uarts=1"
 
+/* A token bucket: `size` tokens at most, as many again each `refill_ms`; 0 in either: no limit. */
+struct token_bucket {
+	uint64_t size;
+	uint64_t one_time_burst; /* spent first and never refilled */
+	uint64_t refill_ms;
+};
+
 enum serial_kind {
 	SERIAL_STDIO,
 	SERIAL_FILE, /* output only, to a file */
@@ -34,9 +41,10 @@ enum serial_kind {
 
 struct serial_config {
 	enum serial_kind kind;
-	const char *path;  /* of the file or socket */
-	uint64_t max_size; /* bytes the file may grow to; 0: no limit */
-	bool is_tty_only;  /* SERIAL_STDIO: standard input is read only where it is a terminal */
+	const char *path;	   /* of the file or socket */
+	uint64_t max_size;	   /* bytes the file may grow to; 0: no limit */
+	struct token_bucket limit; /* on its output, of bytes: what is beyond is dropped */
+	bool is_tty_only; /* SERIAL_STDIO: standard input is read only where it is a terminal */
 };
 
 /* What runs in the guest instead of its own init; argc 0: nothing, the guest boots as it likes. */
@@ -45,13 +53,6 @@ struct job_config {
 	unsigned argc;
 	const char *const *env; /* NAME=VALUE */
 	unsigned nr_env;
-};
-
-/* A token bucket: `size` tokens at most, as many again each `refill_ms`; 0 in either: no limit. */
-struct token_bucket {
-	uint64_t size;
-	uint64_t one_time_burst; /* spent first and never refilled */
-	uint64_t refill_ms;
 };
 
 struct rate_limit {

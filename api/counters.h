@@ -121,6 +121,7 @@ static inline void latency_add(struct latency *l, uint64_t us)
 /* One device's; of a disk the first enumerations, of an interface the second. */
 struct device_counters {
 	uint64_t counts[NET_COUNTS];
+	uint64_t queue_depth; /* requests that the guest waits for: a gauge */
 	struct latency latency[BLOCK_LATENCIES];
 };
 
@@ -133,8 +134,9 @@ struct counters {
 	/* The monitor's. */
 	uint64_t exits[EXIT_KINDS], vcpu_failures;
 	struct latency latency[EXIT_KINDS];
-	uint64_t uart_reads, uart_writes, uart_dropped; /* bytes from and to the guest; lost */
-	uint64_t i8042_resets;
+	/* Bytes from and to the guest; without a reader; beyond the rate limit. */
+	uint64_t uart_reads, uart_writes, uart_dropped, uart_limited;
+	uint64_t i8042_resets, interrupts;
 	/* When each phase of metrics.c was reached: since main(), and in the process's CPU time. */
 	uint64_t phase_us[4], phase_cpu_us[4];
 

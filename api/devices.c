@@ -53,7 +53,7 @@ static int check_drive(struct call *c, struct drive_body *d)
 
 	if (*d->socket)
 		return call_refuse(c, "Drive config error: mayfly has no vhost-user disks.");
-	if (call_path(c, d->path_on_host))
+	if (call_fd(c, d->path_on_host, &d->image))
 		return -EINVAL;
 	if (!*d->path_on_host)
 		return call_refuse(c, "Drive config error: missing field `path_on_host`");
@@ -63,7 +63,7 @@ static int check_drive(struct call *c, struct drive_body *d)
 		if (api->drives[i].is_root_device && strcmp(api->drives[i].drive_id, d->drive_id))
 			return call_refuse(
 				c, "Drive config error: A root block device already exists!");
-	return check_image(c, d->path_on_host, d->is_read_only);
+	return check_image(c, call_path(&d->image, d->path_on_host), d->is_read_only);
 }
 
 int put_drive(struct call *c)
@@ -84,11 +84,15 @@ int put_drive(struct call *c)
 				   DEVICES_MAX);
 	if (check_drive(c, &drive))
 		return -EINVAL;
-	*(place ? place : &c->api->drives[c->api->nr_drives++]) = drive;
+	if (!place)
+		place = &c->api->drives[c->api->nr_drives++];
+	else
+		call_let_go(&place->image);
+	*place = drive;
 	return 0;
 }
 
-static struct token_bucket bucket_of(const struct bucket_body *b)
+struct token_bucket devices_bucket(const struct bucket_body *b)
 {
 	return (struct token_bucket){ .size = b->size,
 				      .one_time_burst = b->has_burst ? b->one_time_burst : 0,
@@ -97,7 +101,8 @@ static struct token_bucket bucket_of(const struct bucket_body *b)
 
 static struct rate_limit limit_of(const struct limiter_body *l)
 {
-	return (struct rate_limit){ .bytes = bucket_of(&l->bandwidth), .ops = bucket_of(&l->ops) };
+	return (struct rate_limit){ .bytes = devices_bucket(&l->bandwidth),
+				    .ops = devices_bucket(&l->ops) };
 }
 
 /* The buckets that an update gives, each in its own place, and pointers to those only. */
@@ -107,7 +112,7 @@ struct updated {
 
 static const struct token_bucket *given(const struct bucket_body *b, struct token_bucket *place)
 {
-	*place = bucket_of(b);
+	*place = devices_bucket(b);
 	return b->is_set ? place : NULL;
 }
 
@@ -133,6 +138,8 @@ int patch_drive(struct call *c)
 	struct disk_update update;
 	struct drive_body *drive;
 	struct updated buckets;
+	struct held image;
+	const char *path;
 	int err;
 
 	memset(&patch, 0, sizeof(patch));
@@ -145,12 +152,13 @@ int patch_drive(struct call *c)
 	if (!drive || !c->api->ops->disk_update)
 		return call_refuse(c, "Drive config error: there is no drive `%s`.",
 				   patch.drive_id);
-	if (call_path(c, patch.path_on_host))
+	if (call_fd(c, patch.path_on_host, &image))
 		return -EINVAL;
-	if (*patch.path_on_host && check_image(c, patch.path_on_host, drive->is_read_only))
+	path = call_path(&image, patch.path_on_host);
+	if (*path && check_image(c, path, drive->is_read_only))
 		return -EINVAL;
-	update = (struct disk_update){ patch.drive_id,
-				       *patch.path_on_host ? patch.path_on_host : NULL,
+	c->kept = 0; /* the monitor opens it once more, and at once */
+	update = (struct disk_update){ patch.drive_id, *path ? path : NULL,
 				       given(&patch.rate_limiter.bandwidth, &buckets.bytes),
 				       given(&patch.rate_limiter.ops, &buckets.ops) };
 	if (c->api->ops->disk_update(c->api->vm, &update))
@@ -163,12 +171,56 @@ int patch_drive(struct call *c)
 
 /* Network interfaces. */
 
+#define NO_TAP "Network config error: Could not create the network device: Open tap device failed: "
+
 static struct net_body *find_net(struct api *api, const char *id)
 {
 	for (unsigned i = 0; i < api->nr_nets; i++)
 		if (!strcmp(api->nets[i].iface_id, id))
 			return &api->nets[i];
 	return NULL;
+}
+
+static int refuse_tap(struct call *c, const char *name, int err)
+{
+	/* ENOENT and EACCES are never an answer of the tap's. */
+	const bool has_tun = err != ENOENT && err != EACCES;
+	char text[96];
+
+	call_os_error(err, text);
+	if (!has_tun)
+		return call_refuse(c, NO_TAP "Couldn't open /dev/net/tun: %s", text);
+	return call_refuse(c,
+			   NO_TAP
+			   "Error while creating ifreq structure: %s. Invalid TUN/TAP Backend "
+			   "provided by %s. Check our documentation on setting up the network "
+			   "devices.",
+			   text, name);
+}
+
+/* Opens the tap, or takes the one that came, or that `old` has: only then it changes hands. */
+static int open_tap(struct call *c, struct net_body *n, struct net_body *old)
+{
+	const struct api_ops *ops = c->api->ops;
+	int fd;
+
+	if (call_fd(c, n->host_dev_name, &n->tap))
+		return -EINVAL;
+	if (n->tap.fd)
+		return ops->tap_check(n->tap.fd)
+			       ? call_refuse(c,
+					     NO_TAP "%s is no tap that was opened with IFF_TAP, "
+						    "IFF_NO_PI and IFF_VNET_HDR.",
+					     n->host_dev_name)
+			       : 0;
+	if (old && !strcmp(old->host_dev_name, n->host_dev_name)) {
+		n->tap = old->tap;
+		old->tap.fd = 0;
+		return 0;
+	}
+	fd = ops->tap_open(n->host_dev_name);
+	n->tap.fd = fd > 0 ? fd : 0;
+	return fd < 0 ? refuse_tap(c, n->host_dev_name, -fd) : 0;
 }
 
 static int check_net(struct call *c, const struct net_body *n)
@@ -192,12 +244,9 @@ static int check_net(struct call *c, const struct net_body *n)
 			return call_refuse(
 				c, "Network config error: The MAC address is already in use: %s",
 				n->guest_mac);
-		if (n->tap_fd < 0 && !strcmp(other->host_dev_name, n->host_dev_name))
-			return call_refuse(
-				c,
-				"Network config error: Could not create the network device: "
-				"Open tap device failed: %s is in use by `%s`",
-				n->host_dev_name, other->iface_id);
+		if (strncmp(n->host_dev_name, "fd:", 3) != 0 &&
+		    !strcmp(other->host_dev_name, n->host_dev_name))
+			return refuse_tap(c, n->host_dev_name, EBUSY);
 	}
 	return 0;
 }
@@ -210,7 +259,7 @@ static int wrong_net_id(struct call *c, const char *id)
 
 int put_net(struct call *c)
 {
-	struct net_body net = { .tap_fd = -1 }, *place;
+	struct net_body net = { .iface_id = "" }, *place;
 	int err = call_read(c, &net_put, &net);
 
 	if (err)
@@ -221,10 +270,13 @@ int put_net(struct call *c)
 	if (!place && is_full(c->api))
 		return call_refuse(c, "Network config error: mayfly has room for %u devices.",
 				   DEVICES_MAX);
-	net.tap_fd = call_fd(c, net.host_dev_name);
-	if (net.tap_fd == -EINVAL || check_net(c, &net))
+	if (check_net(c, &net) || open_tap(c, &net, place))
 		return -EINVAL;
-	*(place ? place : &c->api->nets[c->api->nr_nets++]) = net;
+	if (!place)
+		place = &c->api->nets[c->api->nr_nets++];
+	else
+		call_let_go(&place->tap);
+	*place = net;
 	return 0;
 }
 
@@ -269,7 +321,7 @@ static void fill_disks(struct vm_config *config, const struct api *api)
 				continue;
 			config->disks[config->nr_disks++] = (struct disk_config){
 				.id = d->drive_id,
-				.path = d->path_on_host,
+				.path = call_path(&d->image, d->path_on_host),
 				.is_root = d->is_root_device,
 				.is_read_only = d->is_read_only,
 				.partuuid = *d->partuuid ? d->partuuid : NULL,
@@ -288,14 +340,22 @@ static void fill_nets(struct vm_config *config, const struct api *api)
 		struct net_config *net = &config->nets[i];
 
 		*net = (struct net_config){ .id = n->iface_id,
-					    .kind = n->tap_fd < 0 ? NET_TAP : NET_TAP_FD,
-					    .fd = n->tap_fd,
+					    .kind = NET_TAP_FD,
+					    .fd = n->tap.fd,
 					    .path = n->host_dev_name,
 					    .mtu = (uint16_t)(n->has_mtu ? n->mtu : 0),
 					    .rx = limit_of(&n->rx_rate_limiter),
 					    .tx = limit_of(&n->tx_rate_limiter) };
 		net->has_mac = *n->guest_mac && config_mac(n->guest_mac, net->mac);
 	}
+}
+
+void devices_let_go(struct api *api)
+{
+	for (unsigned i = 0; i < api->nr_drives; i++)
+		call_let_go(&api->drives[i].image);
+	for (unsigned i = 0; i < api->nr_nets; i++)
+		call_let_go(&api->nets[i].tap);
 }
 
 void devices_fill(struct vm_config *config, const struct api *api)

@@ -30,6 +30,9 @@ int patch_drive(struct call *c);
 int put_net(struct call *c);
 int patch_net(struct call *c);
 void devices_fill(struct vm_config *config, const struct api *api);
+struct token_bucket devices_bucket(const struct bucket_body *b);
+/* Closes what is held for them. */
+void devices_let_go(struct api *api);
 
 /* start.c */
 int put_action(struct call *c);

@@ -16,7 +16,10 @@
 
 /* The arena. Only what is used of it is ever touched. */
 
-#define ARENA (512u << 10)
+#define ARENA	   (512u << 10)
+/* Far more than 19 devices with all their fields; and the guest's devices wait while it is read. */
+#define VALUES_MAX 4096u
+#define TOO_MANY   "more values than mayfly takes"
 static _Alignas(16) char arena[ARENA];
 static size_t arena_used;
 
@@ -85,7 +88,7 @@ static int wrong(char why[JSON_WHY], const char *fmt, ...)
 struct scan {
 	const char *text, *key; /* the last key, for texts that name the field */
 	size_t len, at, key_len;
-	unsigned depth;
+	unsigned depth, values;
 	const char *why; /* NULL: nothing wrong so far */
 	bool is_number_wrong;
 };
@@ -258,6 +261,8 @@ static bool scan_nested(struct scan *s, bool is_object)
 
 static bool scan_value(struct scan *s)
 {
+	if (s->values++ == VALUES_MAX)
+		return refuse(s, TOO_MANY);
 	skip_blanks(s);
 	switch (peek(s)) {
 	case -1:
@@ -321,8 +326,8 @@ int json_parse(const char *text, size_t len, struct json_text *json, char why[JS
 	}
 	if (json->root)
 		return 0;
-	if (!s.why && arena_used > ARENA / 2)
-		return wrong(why, "more values than mayfly takes");
+	if (s.values > VALUES_MAX || (!s.why && arena_used > ARENA / 2))
+		return wrong(why, TOO_MANY);
 	if (!s.why)
 		return wrong(why, "invalid unicode code point");
 	locate(text, s.at < len ? s.at + 1 : len, json);

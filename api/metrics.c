@@ -2,13 +2,13 @@
 /* One row per metric, in the order in which they are written; keys are the wire contract's. */
 #include "metrics.h"
 #include "../vmm/log.h"
+#include "../vmm/loop.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define AT(member)  offsetof(struct counters, member)
@@ -43,6 +43,8 @@ static const struct row {
 	{ "i8042", "read_count", NONE, COUNTER },
 	{ "i8042", "reset_count", AT(i8042_resets), COUNTER },
 	{ "i8042", "write_count", NONE, COUNTER },
+	{ "interrupts", "triggers", AT(interrupts), COUNTER },
+	{ "interrupts", "config_updates", NONE, COUNTER },
 	{ "latencies_us", "full_create_snapshot", NONE, GAUGE },
 	{ "latencies_us", "diff_create_snapshot", NONE, GAUGE },
 	{ "latencies_us", "load_snapshot", NONE, GAUGE },
@@ -109,7 +111,7 @@ static const struct row {
 	{ "uart", "missed_write_count", AT(uart_dropped), COUNTER },
 	{ "uart", "read_count", AT(uart_reads), COUNTER },
 	{ "uart", "write_count", AT(uart_writes), COUNTER },
-	{ "uart", "rate_limiter_dropped_bytes", NONE, COUNTER },
+	{ "uart", "rate_limiter_dropped_bytes", AT(uart_limited), COUNTER },
 	{ "vcpu", "exit_io_in", AT(exits[EXIT_IO_IN]), COUNTER },
 	{ "vcpu", "exit_io_out", AT(exits[EXIT_IO_OUT]), COUNTER },
 	{ "vcpu", "exit_mmio_read", AT(exits[EXIT_MMIO_READ]), COUNTER },
@@ -123,6 +125,37 @@ static const struct row {
 	{ "vmm", "panic_count", NONE, COUNTER },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+/* Devices that mayfly does not have: a group each, all of whose keys are zero. */
+static const struct {
+	const char *group, *keys, *latencies;
+} absent[] = {
+	{ "balloon",
+	  "activate_fails inflate_count stats_updates_count stats_update_fails deflate_count "
+	  "event_fails",
+	  "" },
+	{ "entropy",
+	  "activate_fails entropy_event_fails entropy_event_count entropy_bytes host_rng_fails "
+	  "entropy_rate_limiter_throttled rate_limiter_event_count",
+	  "" },
+	{ "memory_hotplug",
+	  "activate_fails queue_event_fails queue_event_count plug_count plug_bytes plug_fails "
+	  "unplug_count unplug_bytes unplug_fails unplug_discard_fails unplug_all_count "
+	  "unplug_all_fails state_count state_fails",
+	  "plug_agg unplug_agg unplug_all_agg state_agg" },
+	{ "mmds",
+	  "rx_accepted rx_accepted_err rx_accepted_unusual rx_bad_eth rx_count tx_bytes tx_count "
+	  "tx_errors tx_frames connections_created connections_destroyed",
+	  "" },
+	{ "pmem", "activate_fails cfg_fails event_fails queue_event_count", "" },
+	{ "vsock",
+	  "activate_fails cfg_fails rx_queue_event_fails tx_queue_event_fails "
+	  "ev_queue_event_fails muxer_event_fails conn_event_fails rx_queue_event_count "
+	  "tx_queue_event_count rx_bytes_count tx_bytes_count rx_packets_count tx_packets_count "
+	  "conns_added conns_killed conns_removed killq_resync tx_flush_fails tx_write_fails "
+	  "rx_read_fails",
+	  "" },
+};
 
 /* Of devices, in the order of their enumerations. */
 static const char *const block_keys[BLOCK_COUNTS] = {
@@ -304,14 +337,33 @@ static void add_devices(struct text *t, const struct device_kind *kind, const ch
 		add_device(t, kind, names[i], &now[i], i < nr_last ? &last[i] : &none);
 }
 
+/* Each word of `keys`, with `value`. */
+static void add_keys(struct text *t, const char *keys, const char *value, bool is_first)
+{
+	while (*keys) {
+		const int n = (int)strcspn(keys, " ");
+
+		add(t, "%s\"%.*s\":%s", is_first ? "" : ",", n, keys, value);
+		is_first = false;
+		keys += n + (keys[n] == ' ');
+	}
+}
+
+static void add_absent(struct text *t)
+{
+	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
+		add(t, ",\"%s\":{", absent[i].group);
+		add_keys(t, absent[i].keys, "0", true);
+		add_keys(t, absent[i].latencies, "{\"min_us\":0,\"max_us\":0,\"sum_us\":0}", false);
+		add(t, "}");
+	}
+}
+
 static void add_line(struct text *t, const struct metrics *m, const struct counters *now,
 		     const struct metrics_devices *d)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	add(t, "{\"utc_timestamp_ms\":%lld",
-	    (long long)ts.tv_sec * 1000 + (long long)ts.tv_nsec / 1000000);
+	add(t, "{\"utc_timestamp_ms\":%llu",
+	    (unsigned long long)loop_now_ns(CLOCK_REALTIME) / 1000000);
 	if (m->id)
 		add(t, ",\"id\":\"%s\"", m->id);
 	if (m->properties)
@@ -329,6 +381,7 @@ static void add_line(struct text *t, const struct metrics *m, const struct count
 		if (is_last)
 			add(t, "}");
 	}
+	add_absent(t);
 	add_devices(t, &block, d->disks, d->counters->disks, d->nr_disks, m->devices_last.disks,
 		    m->nr_disks);
 	add_devices(t, &net, d->nets, d->counters->nets, d->nr_nets, m->devices_last.nets,
@@ -375,29 +428,75 @@ static void add_phases(struct text *t, const char *name, const uint64_t us[4])
 			    (unsigned long long)us[i]);
 }
 
-static void add_latencies(struct text *t, const struct counters *now)
+/* `label` is one label and its value. */
+static void add_histogram(struct text *t, const char *name, const char *label,
+			  const struct latency *l)
 {
-	add(t, "# TYPE mayfly_vcpu_exit_microseconds histogram\n");
-	for (unsigned kind = 0; kind < EXIT_KINDS; kind++) {
-		const struct latency *l = &now->latency[kind];
-		uint64_t sum = 0;
+	uint64_t sum = 0;
 
-		for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
-			sum += l->buckets[i];
-			add(t, "mayfly_vcpu_exit_microseconds_bucket{kind=\"%s\",le=\"%u\"} %llu\n",
-			    kinds[kind], 1u << i, (unsigned long long)sum);
-		}
-		sum += l->buckets[LATENCY_BUCKETS - 1];
-		add(t,
-		    "mayfly_vcpu_exit_microseconds_bucket{kind=\"%s\",le=\"+Inf\"} %llu\n"
-		    "mayfly_vcpu_exit_microseconds_sum{kind=\"%s\"} %llu\n"
-		    "mayfly_vcpu_exit_microseconds_count{kind=\"%s\"} %llu\n",
-		    kinds[kind], (unsigned long long)sum, kinds[kind],
-		    (unsigned long long)l->sum_us, kinds[kind], (unsigned long long)sum);
+	for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
+		sum += l->buckets[i];
+		add(t, "%s_bucket{%s,le=\"%u\"} %llu\n", name, label, 1u << i,
+		    (unsigned long long)sum);
+	}
+	sum += l->buckets[LATENCY_BUCKETS - 1];
+	add(t, "%s_bucket{%s,le=\"+Inf\"} %llu\n%s_sum{%s} %llu\n%s_count{%s} %llu\n", name, label,
+	    (unsigned long long)sum, name, label, (unsigned long long)l->sum_us, name, label,
+	    (unsigned long long)sum);
+}
+
+static void add_exits(struct text *t, const struct counters *now)
+{
+	static const char name[] = "mayfly_vcpu_exit_microseconds";
+	char label[32];
+
+	add(t, "# TYPE %s histogram\n", name);
+	for (unsigned kind = 0; kind < EXIT_KINDS; kind++) {
+		snprintf(label, sizeof(label), "kind=\"%s\"", kinds[kind]);
+		add_histogram(t, name, label, &now->latency[kind]);
 	}
 }
 
-size_t metrics_text(const struct counters *now, char *buf, size_t size)
+/* "read_agg" is the histogram mayfly_block_read_microseconds. */
+static void add_device_latency(struct text *t, const struct device_kind *kind, unsigned which,
+			       const char *const *names, const struct device_counters *now,
+			       unsigned nr)
+{
+	const char *key = kind->latencies[which];
+	char name[64], label[80];
+
+	snprintf(name, sizeof(name), "mayfly_%s_%.*s_microseconds", kind->group,
+		 (int)(strlen(key) - strlen("_agg")), key);
+	add(t, "# TYPE %s histogram\n", name);
+	for (unsigned d = 0; d < nr; d++) {
+		snprintf(label, sizeof(label), "id=\"%s\"", names[d]);
+		add_histogram(t, name, label, &now[d].latency[which]);
+	}
+}
+
+/* Counters, requests in flight, and how long they took; of each device. */
+static void add_device_totals(struct text *t, const struct device_kind *kind,
+			      const char *const *names, const struct device_counters *now,
+			      unsigned nr)
+{
+	if (nr == 0)
+		return;
+	for (unsigned i = 0; i < kind->nr_keys; i++) {
+		add(t, "# TYPE mayfly_%s_%s counter\n", kind->group, kind->keys[i]);
+		for (unsigned d = 0; d < nr; d++)
+			add(t, "mayfly_%s_%s{id=\"%s\"} %llu\n", kind->group, kind->keys[i],
+			    names[d], (unsigned long long)now[d].counts[i]);
+	}
+	add(t, "# TYPE mayfly_%s_queue_depth gauge\n", kind->group);
+	for (unsigned d = 0; d < nr; d++)
+		add(t, "mayfly_%s_queue_depth{id=\"%s\"} %llu\n", kind->group, names[d],
+		    (unsigned long long)now[d].queue_depth);
+	for (unsigned i = 0; i < kind->nr_latencies; i++)
+		add_device_latency(t, kind, i, names, now, nr);
+}
+
+size_t metrics_text(const struct counters *now, const struct metrics_devices *d, char *buf,
+		    size_t size)
 {
 	struct text t = { .buf = buf, .size = size };
 
@@ -410,7 +509,9 @@ size_t metrics_text(const struct counters *now, char *buf, size_t size)
 		    r->kind == GAUGE ? "gauge" : "counter", r->group, r->key,
 		    (unsigned long long)value_at(now, r->at));
 	}
-	add_latencies(&t, now);
+	add_exits(&t, now);
+	add_device_totals(&t, &block, d->disks, d->counters->disks, d->nr_disks);
+	add_device_totals(&t, &net, d->nets, d->counters->nets, d->nr_nets);
 	add_phases(&t, "mayfly_phase_microseconds", now->phase_us);
 	add_phases(&t, "mayfly_phase_cpu_microseconds", now->phase_cpu_us);
 	return t.is_full ? 0 : t.used;

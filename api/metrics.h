@@ -39,6 +39,7 @@ int metrics_flush(struct metrics *metrics, struct counters *now,
 		  const struct metrics_devices *devices);
 
 /* Prometheus's text format, version 0.0.4; the bytes, or 0 where they do not fit. */
-size_t metrics_text(const struct counters *now, char *buf, size_t size);
+size_t metrics_text(const struct counters *now, const struct metrics_devices *devices, char *buf,
+		    size_t size);
 
 #endif

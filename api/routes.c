@@ -5,12 +5,12 @@
  */
 #include "handlers.h"
 #include "../vmm/log.h"
+#include "../vmm/loop.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define ID_SIZE (API_ID_MAX + 1) /* so that one that is too long shows */
 
@@ -70,6 +70,7 @@ static const struct route {
 	{ HTTP_PUT, "/cpu-config", NULL, ANY_TIME, REQ_CPU_CONFIG, NO_CPU },
 	{ HTTP_PUT, "/snapshot/create", NULL, ANY_TIME, REQ_OTHER, NO_SNAPSHOT },
 	{ HTTP_PUT, "/snapshot/load", NULL, ANY_TIME, REQ_OTHER, NO_SNAPSHOT },
+	{ HTTP_PUT, "/snapshot/", NULL, ANY_TIME, REQ_OTHER, "Missing snapshot operation type." },
 };
 #define ROUTES (sizeof(routes) / sizeof(routes[0]))
 
@@ -198,6 +199,8 @@ static int serve(struct call *c, const struct route *route, const struct http_re
 		return no_route(c, r);
 	if (strchr(route->path, '{') && check_id(c))
 		return -EINVAL;
+	if (r->method != HTTP_GET && call_check_end(c))
+		return -EINVAL;
 	if (route->absent)
 		return call_check_state(c, route->when) ? -EINVAL
 							: call_refuse(c, "%s", route->absent);
@@ -279,17 +282,9 @@ static void write_reply(struct call *c, int err)
 		 head->status == 200 ? "200 OK" : "204 No Content");
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
-
 void api_request(struct api *api, const struct http_request *request, struct api_reply *reply)
 {
-	const uint64_t begin = now_us();
+	const uint64_t begin = loop_now_ns(CLOCK_MONOTONIC);
 	char id[ID_SIZE] = "";
 	const struct route *route = find_route(request->method, request->path, id);
 	const enum request_kind kind = route ? route->kind : REQ_OTHER;
@@ -310,7 +305,7 @@ void api_request(struct api *api, const struct http_request *request, struct api
 	write_reply(&c, err);
 	json_reset();
 	log_line(LOG_DEBUG, "Total previous API call duration: %llu us.",
-		 (unsigned long long)(now_us() - begin));
+		 (unsigned long long)(loop_now_ns(CLOCK_MONOTONIC) - begin) / 1000);
 }
 
 /* The config file: its sections, in the order in which they take effect. */
@@ -337,6 +332,15 @@ static const struct section {
 	{ "memory-hotplug", NULL, false, NULL, NO_HOTPLUG },
 	{ "mmds-config", NULL, false, NULL, NO_MMDS },
 };
+
+static bool is_twice(const cJSON *root, const char *name)
+{
+	unsigned n = 0;
+	const cJSON *one;
+
+	cJSON_ArrayForEach(one, root) n += !strcmp(one->string, name);
+	return n > 1;
+}
 
 static const cJSON *section_of(const cJSON *root, const char *name)
 {
@@ -373,6 +377,9 @@ static int take_sections(struct call *c)
 
 	if (!cJSON_IsObject(root))
 		return call_refuse(c, "invalid type, expected an object");
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+		if (is_twice(root, sections[i].name))
+			return call_refuse(c, "duplicate field `%s`", sections[i].name);
 	if (!section_of(root, "boot-source"))
 		return call_refuse(c, "missing field `boot-source`");
 	if (!cJSON_GetObjectItemCaseSensitive(root, "drives"))

@@ -166,12 +166,16 @@ static void send_broken(struct connection *c)
 
 static void begin_events(struct connection *c, const struct http_answer *head)
 {
-	char text[HTTP_HEAD_MAX + 128];
+	const struct api *api = c->server->api;
+	char text[HTTP_HEAD_MAX + 2 * API_EVENT_MAX], line[API_EVENT_MAX];
 	size_t n = http_head(text, sizeof(text), head);
 
-	n += (size_t)snprintf(text + n, sizeof(text) - n,
-			      "{\"event\":\"state\",\"state\":\"%s\"}\n",
-			      api_state_name(c->server->api->state));
+	api_state_event(api, line);
+	n += (size_t)snprintf(text + n, sizeof(text) - n, "%s\n", line);
+	if (api->exit_reason) {
+		api_exit_event(api, line);
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s\n", line);
+	}
 	c->is_events = true;
 	if (!send_now(c->fd, text, n))
 		shutdown(c->fd, SHUT_RDWR); /* its end shows in the receive */

@@ -79,9 +79,18 @@ size_t setup_cmdline(struct vm_config *config, const struct boot_body *boot, con
 	return config_cmdline(config, words, sizeof(words) / sizeof(words[0]));
 }
 
+static void boot_let_go(struct api *api)
+{
+	if (!api->has_boot)
+		return;
+	call_let_go(&api->boot.kernel);
+	call_let_go(&api->boot.initrd);
+}
+
 int put_boot(struct call *c)
 {
 	static struct boot_body boot;
+	const char *initrd;
 	mode_t mode;
 	char text[96];
 	size_t len;
@@ -89,13 +98,15 @@ int put_boot(struct call *c)
 
 	memset(&boot, 0, sizeof(boot));
 	err = call_read(c, &boot_put, &boot);
-	if (err || call_path(c, boot.kernel_image_path) || call_path(c, boot.initrd_path))
+	if (err || call_fd(c, boot.kernel_image_path, &boot.kernel) ||
+	    call_fd(c, boot.initrd_path, &boot.initrd))
 		return -EINVAL;
-	err = call_try_open(boot.kernel_image_path, O_RDONLY, &mode);
+	err = call_try_open(call_path(&boot.kernel, boot.kernel_image_path), O_RDONLY, &mode);
 	if (err)
 		return call_refuse(c, "Boot source error: The kernel file cannot be opened: %s",
 				   call_os_error(err, text));
-	err = *boot.initrd_path ? call_try_open(boot.initrd_path, O_RDONLY, &mode) : 0;
+	initrd = call_path(&boot.initrd, boot.initrd_path);
+	err = *initrd ? call_try_open(initrd, O_RDONLY, &mode) : 0;
 	if (err)
 		return call_refuse(
 			c,
@@ -113,12 +124,19 @@ int put_boot(struct call *c)
 			"Boot source error: The kernel command line is invalid: %zu bytes; "
 			"at most %u go in.",
 			len, CMDLINE_SIZE - 1);
+	boot_let_go(c->api);
 	c->api->boot = boot;
 	c->api->has_boot = true;
 	return 0;
 }
 
 /* Serial port, log, metrics. */
+
+static void serial_let_go(struct api *api)
+{
+	if (api->has_serial)
+		call_let_go(&api->serial.out);
+}
 
 int put_serial(struct call *c)
 {
@@ -127,14 +145,19 @@ int put_serial(struct call *c)
 
 	memset(&serial, 0, sizeof(serial));
 	err = call_read(c, &serial_put, &serial);
-	if (err || call_path(c, serial.serial_out_path))
+	if (err || call_fd(c, serial.serial_out_path, &serial.out))
 		return -EINVAL;
-	if (serial.rate_limiter.is_set)
-		return call_refuse(c,
-				   "Serial error: mayfly has no rate limit for the serial port.");
+	serial_let_go(c->api);
 	c->api->serial = serial;
 	c->api->has_serial = true;
 	return 0;
+}
+
+void api_let_go(struct api *api)
+{
+	boot_let_go(api);
+	serial_let_go(api);
+	devices_let_go(api);
 }
 
 /* Index as in the table of bodies.c. */
@@ -217,12 +240,6 @@ int put_metrics(struct call *c)
 	return 0;
 }
 
-void api_count(struct api *api)
-{
-	api->ops->count(api->vm, &api->counters);
-	api->counters.log_missed = log_missed();
-}
-
 /* The disks in the monitor's order, which is the guest's: the root first. */
 static void name_devices(const struct api *api, struct metrics_devices *d)
 {
@@ -238,16 +255,22 @@ static void name_devices(const struct api *api, struct metrics_devices *d)
 		d->nets[d->nr_nets] = config->nets[d->nr_nets].id;
 }
 
+void api_count(struct api *api, struct metrics_devices *devices)
+{
+	api->ops->count(api->vm, &api->counters);
+	api->counters.log_missed = log_missed();
+	name_devices(api, devices);
+	if (devices->nr_disks || devices->nr_nets)
+		api->ops->count_devices(api->vm, &api->devices);
+}
+
 int api_flush_metrics(struct api *api)
 {
 	struct metrics_devices devices;
 
 	if (api->metrics.fd < 0)
 		return 0;
-	api_count(api);
-	name_devices(api, &devices);
-	if (devices.nr_disks || devices.nr_nets)
-		api->ops->count_devices(api->vm, &api->devices);
+	api_count(api, &devices);
 	return metrics_flush(&api->metrics, &api->counters, &devices);
 }
 

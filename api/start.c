@@ -2,26 +2,31 @@
 /* From what was given to a struct vm_config and a running microVM; actions, pause and resume. */
 #include "handlers.h"
 #include "../vmm/log.h"
+#include "../vmm/loop.h"
 
 #include <errno.h>
-#include <time.h>
 
 static int fill_config(struct call *c)
 {
 	const struct api *api = c->api;
 	struct vm_config *config = api->config;
+	const char *initrd = call_path(&api->boot.initrd, api->boot.initrd_path);
 	char root[CONFIG_ROOT_SIZE];
 	size_t len;
 
-	config->kernel = api->boot.kernel_image_path;
-	config->initrd = *api->boot.initrd_path ? api->boot.initrd_path : NULL;
+	config->kernel = call_path(&api->boot.kernel, api->boot.kernel_image_path);
+	config->initrd = *initrd ? initrd : NULL;
 	config->mem_size = api->machine.mem_size_mib << 20;
 	config->cpus = (unsigned)api->machine.vcpu_count;
 	config->huge_pages = api->machine.huge_pages == HUGE_TRANSPARENT;
 	config->serial = (struct serial_config){ .kind = SERIAL_STDIO, .is_tty_only = true };
 	if (api->has_serial && *api->serial.serial_out_path)
-		config->serial = (struct serial_config){ .kind = SERIAL_FILE,
-							 .path = api->serial.serial_out_path };
+		config->serial =
+			(struct serial_config){ .kind = SERIAL_FILE,
+						.path = call_path(&api->serial.out,
+								  api->serial.serial_out_path) };
+	if (api->has_serial)
+		config->serial.limit = devices_bucket(&api->serial.rate_limiter);
 	devices_fill(config, api);
 	config_root(config, root);
 	len = setup_cmdline(config, &api->boot, root);
@@ -32,6 +37,14 @@ static int fill_config(struct call *c)
 			"at most %u go in.",
 			len, CMDLINE_SIZE - 1);
 	return 0;
+}
+
+void api_ended(struct api *api, const char *reason, int code)
+{
+	api->exit_reason = reason;
+	api->exit_code = code;
+	if (api->changed)
+		api->changed(api);
 }
 
 static void change_state(struct api *api, enum api_state state)
@@ -58,6 +71,7 @@ int start_microvm(struct call *c)
 		return call_refuse(c, "Start microvm error: %s", log_last_failure());
 	log_line(LOG_DEBUG, "event_end: build microvm for boot");
 	log_line(LOG_DEBUG, "event_end: boot microvm");
+	api_let_go(api); /* the microVM has opened them all */
 	change_state(api, API_RUNNING);
 	api_flush_metrics(api);
 	return 0;
@@ -84,30 +98,24 @@ int put_action(struct call *c)
 		       : 0;
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
-
 int patch_vm(struct call *c)
 {
 	struct api *api = c->api;
 	struct vm_body body = { 0 };
 	int err = call_read(c, &vm_patch, &body);
-	const uint64_t begin = now_us();
+	const uint64_t begin = loop_now_ns(CLOCK_MONOTONIC);
 
 	if (err)
 		return err;
 	if (body.state == VM_PAUSED && api->state == API_RUNNING) {
 		api->ops->pause(api->vm);
-		api->counters.pause_us = now_us() - begin;
+		if (call_check_end(c)) /* it ended meanwhile */
+			return -EINVAL;
+		api->counters.pause_us = (loop_now_ns(CLOCK_MONOTONIC) - begin) / 1000;
 		change_state(api, API_PAUSED);
 	} else if (body.state == VM_RESUMED && api->state == API_PAUSED) {
 		api->ops->resume(api->vm);
-		api->counters.resume_us = now_us() - begin;
+		api->counters.resume_us = (loop_now_ns(CLOCK_MONOTONIC) - begin) / 1000;
 		change_state(api, API_RUNNING);
 	}
 	return 0;

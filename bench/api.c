@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the API costs: from the start of `mayfly serve` to its first answer, an answer over a
- * connection that stays, the start of a guest, and the memory beside `mayfly run` with the same
- * guest. Prints the lines that bench/report.c describes; called by bench/api.
+ * connection that stays, the slowest request, the start of a guest, and the memory beside
+ * `mayfly run` with the same guest. Prints the lines that bench/report.c describes; called by
+ * bench/api.
  */
 #include "child.h"
 
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +19,8 @@
 
 #define NS	  1000000000ull
 #define REQUESTS  2000u
+#define ROUNDS	  50u
+#define DISKS	  19u
 #define GUEST_MIB 128
 
 static const char *mayfly = "build/mayfly", *guest = "build/bench/hold.elf";
@@ -61,18 +66,35 @@ static int connect_soon(void)
 	die(path);
 }
 
-/* Sends one request and reads its answer, which comes in one piece. */
+/* Whether an answer is there whole. */
+static bool is_whole(const char *answer, size_t used)
+{
+	static const char name[] = "\r\nContent-Length: ";
+	const char *end = strstr(answer, "\r\n\r\n"), *length = strstr(answer, name);
+
+	if (!end)
+		return false;
+	if (!length || length > end)
+		return true;
+	return used - (size_t)(end + 4 - answer) >= strtoul(length + strlen(name), NULL, 10);
+}
+
+/* Sends one request and reads its answer. */
 static const char *ask(int fd, const char *request, const char *status)
 {
-	static char answer[65536];
-	ssize_t n;
+	static char answer[256 << 10];
+	size_t used = 0;
 
 	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
 		die("send");
-	n = recv(fd, answer, sizeof(answer) - 1, 0);
-	if (n <= 0)
-		die("recv");
-	answer[n] = '\0';
+	do {
+		const ssize_t n = recv(fd, answer + used, sizeof(answer) - 1 - used, 0);
+
+		if (n <= 0)
+			die("recv");
+		used += (size_t)n;
+		answer[used] = '\0';
+	} while (!is_whole(answer, used));
 	if (strncmp(answer, status, strlen(status)) != 0) {
 		fprintf(stderr, "bench: api: %s\n", answer);
 		exit(EXIT_FAILURE);
@@ -91,12 +113,22 @@ static uint64_t entry_cpu_us(int fd)
 	return strtoull(found + strlen(name), NULL, 10);
 }
 
+/* `what` is a method and a path. */
+static void form(char *request, size_t size, const char *what, const char *body)
+{
+	const int n = snprintf(request, size, "%s HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s", what,
+			       strlen(body), body);
+
+	if (n < 0 || (size_t)n >= size)
+		die("a request is too long");
+}
+
 static void put(int fd, const char *where, const char *body)
 {
-	char request[1024];
+	char request[1024], what[64];
 
-	snprintf(request, sizeof(request), "PUT %s HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s",
-		 where, strlen(body), body);
+	snprintf(what, sizeof(what), "PUT %s", where);
+	form(request, sizeof(request), what, body);
 	ask(fd, request, "HTTP/1.1 204 ");
 }
 
@@ -125,6 +157,88 @@ static void measure_answers(int fd)
 	qsort(took, REQUESTS, sizeof(took[0]), by_size);
 	printf(",\"get_p50\":%.2f,\"get_p99\":%.2f", us(took[REQUESTS / 2]),
 	       us(took[REQUESTS * 99 / 100]));
+}
+
+static double median_of(int fd, const char *request, const char *status)
+{
+	static uint64_t took[ROUNDS];
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		const uint64_t start = now_ns(CLOCK_MONOTONIC);
+
+		ask(fd, request, status);
+		took[i] = now_ns(CLOCK_MONOTONIC) - start;
+	}
+	qsort(took, ROUNDS, sizeof(took[0]), by_size);
+	return us(took[ROUNDS / 2]);
+}
+
+/* A guest with as many disks as there can be, all of the one image. */
+static int start_with_disks(struct child *c, const char *image, const char *metrics)
+{
+	const char *const serve[] = { mayfly, "serve",		"--api-sock", path, "--level",
+				      "Off",  "--metrics-path", metrics,      NULL };
+	char where[32], body[512];
+	int fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, 1 << 20))
+		die(image);
+	close(fd);
+	child_start(c, "mayfly", serve);
+	fd = connect_soon();
+	for (unsigned i = 0; i < DISKS; i++) {
+		snprintf(where, sizeof(where), "/drives/d%u", i);
+		snprintf(body, sizeof(body),
+			 "{\"drive_id\":\"d%u\",\"is_root_device\":false,\"is_read_only\":true,"
+			 "\"path_on_host\":\"%s\"}",
+			 i, image);
+		put(fd, where, body);
+	}
+	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\"}", guest);
+	put(fd, "/boot-source", body);
+	put(fd, "/actions", "{\"action_type\":\"InstanceStart\"}");
+	return fd;
+}
+
+/*
+ * What holds up a guest's I/O longest: the longest answer, the longest body, another image, a line
+ * of metrics.
+ */
+static void measure_longest(void)
+{
+	static char longest_body[51200 + 1], with_body[60000], patch[1024], flush[256];
+	static const struct {
+		const char *request, *status;
+	} asked[] = {
+		{ "GET /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 " },
+		{ with_body, "HTTP/1.1 400 " },
+		{ patch, "HTTP/1.1 204 " },
+		{ flush, "HTTP/1.1 204 " },
+	};
+	char image[80], metrics[80], body[256];
+	double longest = 0;
+	struct child c;
+	int fd;
+
+	snprintf(image, sizeof(image), "%s.image", path);
+	snprintf(metrics, sizeof(metrics), "%s.metrics", path);
+	fd = start_with_disks(&c, image, metrics);
+	snprintf(longest_body, sizeof(longest_body), "%51200s", "{}");
+	form(with_body, sizeof(with_body), "PUT /actions", longest_body);
+	snprintf(body, sizeof(body), "{\"drive_id\":\"d0\",\"path_on_host\":\"%s\"}", image);
+	form(patch, sizeof(patch), "PATCH /drives/d0", body);
+	form(flush, sizeof(flush), "PUT /actions", "{\"action_type\":\"FlushMetrics\"}");
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+		const double took = median_of(fd, asked[i].request, asked[i].status);
+
+		longest = took > longest ? took : longest;
+	}
+	printf(",\"longest\":%.1f", longest);
+	child_kill(&c);
+	close(fd);
+	unlink(path);
+	unlink(image);
+	unlink(metrics);
 }
 
 static long own_kib(struct child *c)
@@ -165,8 +279,10 @@ static void one_run(unsigned run)
 	unlink(path);
 	child_start(&c, "mayfly", plain);
 	child_await(&c, "Hello, I stay", 20, &first, &found);
-	printf(",\"memory\":%ld,\"memory_added\":%ld}\n", with_api, with_api - own_kib(&c));
+	printf(",\"memory\":%ld,\"memory_added\":%ld", with_api, with_api - own_kib(&c));
 	child_kill(&c);
+	measure_longest();
+	printf("}\n");
 	fflush(stdout);
 }
 
@@ -180,6 +296,7 @@ static void describe(unsigned runs)
 		{ "ready_wall", "the same, wall", "us", 3000 },
 		{ "get_p50", "GET / on a connection that stays, median of a run", "us", 60 },
 		{ "get_p99", "the same, 99th percentile of a run", "us", 0 },
+		{ "longest", "the slowest kind of request, 19 disks, median of a run", "us", 1000 },
 		{ "start_cpu", "InstanceStart to the first guest instruction, CPU", "us", 2000 },
 		{ "start_wall", "InstanceStart answered, wall", "us", 0 },
 		{ "memory", "monitor's own memory, PSS", "KiB", 0 },

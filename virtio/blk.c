@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 /* 5.2.3 */
 #define F_SIZE_MAX     (1ull << 1)
@@ -71,19 +70,11 @@ struct range {
 	uint32_t nr, flags;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* One look at the clock for all that a turn of the loop brings: requests are many. */
 static uint64_t turn_ns(struct blk *b)
 {
 	if (!b->turn_ns)
-		b->turn_ns = now_ns();
+		b->turn_ns = loop_now_ns(CLOCK_MONOTONIC);
 	return b->turn_ns;
 }
 
@@ -315,8 +306,9 @@ static int parse(struct blk *b, struct blk_request *r, struct queue_chain *c)
 /* Whether a request may go now; else it is held, and the timer set. */
 static bool is_allowed(struct blk *b, struct blk_request *r)
 {
-	const uint64_t wait =
-		limit_is_off(&b->limit) ? 0 : limit_take(&b->limit, r->charge, now_ns());
+	const uint64_t wait = limit_is_off(&b->limit) ? 0
+						      : limit_take(&b->limit, r->charge,
+								   loop_now_ns(CLOCK_MONOTONIC));
 
 	if (wait == 0)
 		return true;
@@ -504,7 +496,7 @@ int blk_init(struct blk *b, unsigned nr_queues, const struct mem *mem)
 	}
 	virtio_init(&b->dev, &ops, config->id, VIRTIO_ID_BLOCK, features, nr_queues, mem);
 	fill_config(b);
-	limit_init(&b->limit, &config->limit, now_ns());
+	limit_init(&b->limit, &config->limit, loop_now_ns(CLOCK_MONOTONIC));
 	b->timer_op.done = on_timer;
 	b->turn.end = on_turn;
 	return 0;
@@ -537,13 +529,19 @@ int blk_update(struct blk *b, const char *path, const struct token_bucket *for_b
 	b->counters.counts[err ? BLOCK_UPDATE_FAILS : BLOCK_UPDATE_COUNT]++;
 	if (err)
 		return err;
-	limit_set(&b->limit, for_bytes, for_ops, now_ns());
+	limit_set(&b->limit, for_bytes, for_ops, loop_now_ns(CLOCK_MONOTONIC));
 	if (path)
 		tell_capacity(b);
 	return 0;
 }
 
 /* What is in flight still uses all of it: then it goes with the process. */
+void blk_count(const struct blk *b, struct device_counters *to)
+{
+	*to = b->counters;
+	to->queue_depth = b->nr_in_flight + (b->held ? 1 : 0);
+}
+
 void blk_close(struct blk *b)
 {
 	const bool is_idle = b->nr_in_flight == 0;

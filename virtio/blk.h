@@ -71,6 +71,9 @@ void blk_resize(struct blk *blk);
 int blk_update(struct blk *blk, const char *path, const struct token_bucket *for_bytes,
 	       const struct token_bucket *for_ops);
 
+/* What was counted since the start, and the requests in flight. */
+void blk_count(const struct blk *blk, struct device_counters *counters);
+
 /* At the end, when the loop runs no more, or where the device was not made in the end. Not opened:
  * nothing. */
 void blk_close(struct blk *blk);

@@ -66,19 +66,11 @@ enum {
  */
 #define RESET_WAIT_MS 1000
 
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	/* An eventfd refuses only when its count is at the top: then it is signalled anyway. */
-	if (write(fd, &one, sizeof(one)) != sizeof(one))
-		must(errno == EAGAIN || errno == EINTR);
-}
-
 static void interrupt(struct virtio_device *dev, uint32_t why)
 {
+	dev->nr_interrupts++;
 	atomic_fetch_or(&dev->interrupt_status, why);
-	signal_fd(dev->irq_fd);
+	loop_signal(dev->irq_fd);
 }
 
 /* The queue that the registers show, or NULL where there is none of that number. */
@@ -158,7 +150,7 @@ static void reset(struct virtio_device *dev)
 		return;
 	}
 	dev->phase = VIRTIO_STOPPING;
-	signal_fd(dev->wake_fd);
+	loop_signal(dev->wake_fd);
 	wait_until_idle(dev);
 }
 
@@ -179,7 +171,7 @@ static void write_status(struct virtio_device *dev, uint32_t value)
 	if (!(added & STATUS_DRIVER_OK))
 		return;
 	dev->phase = VIRTIO_STARTING;
-	signal_fd(dev->wake_fd);
+	loop_signal(dev->wake_fd);
 }
 
 static void write_features(struct virtio_device *dev, uint32_t value)
@@ -253,7 +245,7 @@ static void write_notify(struct virtio_device *dev, uint32_t queue)
 	if (dev->phase != VIRTIO_RUNNING || queue >= dev->nr_queues)
 		return;
 	dev->is_poked = true;
-	signal_fd(dev->wake_fd);
+	loop_signal(dev->wake_fd);
 }
 
 static void write_register(struct virtio_device *dev, uint64_t offset, uint32_t value)

@@ -93,6 +93,7 @@ struct virtio_device {
 	bool is_broken;	 /* needs a reset; nothing is popped until then */
 	bool is_warned;	 /* that was said once, which is enough: a guest can do it for ever */
 	uint64_t features;
+	uint64_t nr_interrupts;
 	struct op wake_op;
 	int wake_file;
 	uint64_t wake_count;

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 /* 5.1.4 */
 struct config {
@@ -28,14 +27,6 @@ enum { CTRL_MQ = 4, CTRL_MQ_VQ_PAIRS_SET = 0 };
 #define HEAD	 (HEADER + FRAME_ETH) /* what passes through the monitor's memory */
 #define RETRY_NS 100000000u
 #define NEXT_NS	 1000000u /* the rest of a batch that is stuck gets that long each */
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void set_timer(struct net *n, struct net_timer *timer, uint64_t ns)
 {
@@ -262,9 +253,10 @@ static void deliver(struct net_pair *p)
 
 	while (p->ready) {
 		struct net_in *in = p->ready;
-		const uint64_t wait = limit_is_off(&n->rx_limit)
-					      ? 0
-					      : limit_take(&n->rx_limit, in->len, now_ns());
+		const uint64_t wait =
+			limit_is_off(&n->rx_limit)
+				? 0
+				: limit_take(&n->rx_limit, in->len, loop_now_ns(CLOCK_MONOTONIC));
 
 		if (wait > 0) {
 			n->counters.rx_rate_limiter_throttled++;
@@ -442,8 +434,9 @@ static void lose_out(struct net_pair *p, struct net_out *out)
 static bool is_allowed(struct net_pair *p, struct net_out *out)
 {
 	struct net *n = p->net;
-	const uint64_t wait =
-		limit_is_off(&n->tx_limit) ? 0 : limit_take(&n->tx_limit, out->len, now_ns());
+	const uint64_t wait = limit_is_off(&n->tx_limit) ? 0
+							 : limit_take(&n->tx_limit, out->len,
+								      loop_now_ns(CLOCK_MONOTONIC));
 
 	if (wait == 0)
 		return true;
@@ -457,6 +450,7 @@ static void send_out(struct net_pair *p, struct net_out *out)
 {
 	struct net *n = p->net;
 
+	out->begun_ns = loop_now_ns(CLOCK_MONOTONIC);
 	if (n->link->ops->send(n->link, p->index, &out->link)) {
 		lose_out(p, out);
 		return;
@@ -526,6 +520,8 @@ static void on_sent(struct link_out *link_out, int err)
 		n->counters.tx_count++;
 		n->counters.tx_packets_count++;
 		n->counters.tx_bytes_count += out->len;
+		latency_add(&n->counters.tap_write,
+			    (loop_now_ns(CLOCK_MONOTONIC) - out->begun_ns) / 1000);
 		give_out_back(p, out);
 	}
 	if (p->nr_sending == 0)
@@ -813,8 +809,8 @@ int net_init(struct net *n, const struct mem *mem)
 	virtio_init(&n->dev, &ops, n->config->id, VIRTIO_ID_NET, features_of(n),
 		    nr > 1 ? 2 * nr + 1 : 2, mem);
 	fill_config(n);
-	limit_init(&n->rx_limit, &n->config->rx, now_ns());
-	limit_init(&n->tx_limit, &n->config->tx, now_ns());
+	limit_init(&n->rx_limit, &n->config->rx, loop_now_ns(CLOCK_MONOTONIC));
+	limit_init(&n->tx_limit, &n->config->tx, loop_now_ns(CLOCK_MONOTONIC));
 	n->rx_timer.op.done = on_rx_timer;
 	n->tx_timer.op.done = on_tx_timer;
 	n->retry_timer.op.done = on_retry;
@@ -844,44 +840,39 @@ void net_listen(struct net *n)
 
 void net_update(struct net *n, const struct net_update *u)
 {
-	limit_set(&n->rx_limit, u->rx_bytes, u->rx_ops, now_ns());
-	limit_set(&n->tx_limit, u->tx_bytes, u->tx_ops, now_ns());
+	limit_set(&n->rx_limit, u->rx_bytes, u->rx_ops, loop_now_ns(CLOCK_MONOTONIC));
+	limit_set(&n->tx_limit, u->tx_bytes, u->tx_ops, loop_now_ns(CLOCK_MONOTONIC));
 }
 
 void net_count(const struct net *n, struct device_counters *to)
 {
 	const struct net_counters *c = &n->counters;
 
-	*to = (struct device_counters){ .counts = {
-						[NET_NO_RX_AVAIL_BUFFER] = c->no_rx_avail_buffer,
-						[NET_NO_TX_AVAIL_BUFFER] = c->no_tx_avail_buffer,
-						[NET_RX_QUEUE_EVENT_COUNT] =
-							c->rx_queue_event_count,
-						[NET_RX_EVENT_RATE_LIMITER_COUNT] =
-							c->rx_event_rate_limiter_count,
-						[NET_RX_RATE_LIMITER_THROTTLED] =
-							c->rx_rate_limiter_throttled,
-						[NET_RX_TAP_EVENT_COUNT] = c->rx_tap_event_count,
-						[NET_RX_BYTES_COUNT] = c->rx_bytes_count,
-						[NET_RX_PACKETS_COUNT] = c->rx_packets_count,
-						[NET_RX_FAILS] = c->rx_fails,
-						[NET_RX_COUNT] = c->rx_count,
-						[NET_TAP_READ_FAILS] = c->tap_read_fails,
-						[NET_TAP_WRITE_FAILS] = c->tap_write_fails,
-						[NET_TX_BYTES_COUNT] = c->tx_bytes_count,
-						[NET_TX_MALFORMED_FRAMES] = c->tx_malformed_frames,
-						[NET_TX_FAILS] = c->tx_fails,
-						[NET_TX_COUNT] = c->tx_count,
-						[NET_TX_PACKETS_COUNT] = c->tx_packets_count,
-						[NET_TX_QUEUE_EVENT_COUNT] =
-							c->tx_queue_event_count,
-						[NET_TX_RATE_LIMITER_EVENT_COUNT] =
-							c->tx_rate_limiter_event_count,
-						[NET_TX_RATE_LIMITER_THROTTLED] =
-							c->tx_rate_limiter_throttled,
-						[NET_TX_SPOOFED_MAC_COUNT] =
-							c->tx_spoofed_mac_count,
-					} };
+	memset(to, 0, sizeof(*to));
+	to->counts[NET_NO_RX_AVAIL_BUFFER] = c->no_rx_avail_buffer;
+	to->counts[NET_NO_TX_AVAIL_BUFFER] = c->no_tx_avail_buffer;
+	to->counts[NET_RX_QUEUE_EVENT_COUNT] = c->rx_queue_event_count;
+	to->counts[NET_RX_EVENT_RATE_LIMITER_COUNT] = c->rx_event_rate_limiter_count;
+	to->counts[NET_RX_RATE_LIMITER_THROTTLED] = c->rx_rate_limiter_throttled;
+	to->counts[NET_RX_TAP_EVENT_COUNT] = c->rx_tap_event_count;
+	to->counts[NET_RX_BYTES_COUNT] = c->rx_bytes_count;
+	to->counts[NET_RX_PACKETS_COUNT] = c->rx_packets_count;
+	to->counts[NET_RX_FAILS] = c->rx_fails;
+	to->counts[NET_RX_COUNT] = c->rx_count;
+	to->counts[NET_TAP_READ_FAILS] = c->tap_read_fails;
+	to->counts[NET_TAP_WRITE_FAILS] = c->tap_write_fails;
+	to->counts[NET_TX_BYTES_COUNT] = c->tx_bytes_count;
+	to->counts[NET_TX_MALFORMED_FRAMES] = c->tx_malformed_frames;
+	to->counts[NET_TX_FAILS] = c->tx_fails;
+	to->counts[NET_TX_COUNT] = c->tx_count;
+	to->counts[NET_TX_PACKETS_COUNT] = c->tx_packets_count;
+	to->counts[NET_TX_QUEUE_EVENT_COUNT] = c->tx_queue_event_count;
+	to->counts[NET_TX_RATE_LIMITER_EVENT_COUNT] = c->tx_rate_limiter_event_count;
+	to->counts[NET_TX_RATE_LIMITER_THROTTLED] = c->tx_rate_limiter_throttled;
+	to->counts[NET_TX_SPOOFED_MAC_COUNT] = c->tx_spoofed_mac_count;
+	for (unsigned i = 0; n->link && i < n->link->nr_queues; i++)
+		to->queue_depth += n->pairs[i].nr_sending + (n->pairs[i].held ? 1 : 0);
+	to->latency[NET_TAP_WRITE] = c->tap_write;
 }
 
 void net_close(struct net *n)

@@ -25,8 +25,9 @@ struct net_counters {
 	uint64_t tx_queue_event_count, tx_rate_limiter_event_count, tx_rate_limiter_throttled;
 	uint64_t tx_bytes_count, tx_packets_count, tx_count, tx_fails;
 	uint64_t tx_malformed_frames, tx_spoofed_mac_count, no_tx_avail_buffer, tap_write_fails;
-	uint64_t rx_bad_frames;	 /* no frames, or with a header that makes no sense */
-	uint64_t rx_long_frames; /* larger than the guest's buffers */
+	uint64_t rx_bad_frames;	  /* no frames, or with a header that makes no sense */
+	uint64_t rx_long_frames;  /* larger than the guest's buffers */
+	struct latency tap_write; /* of frames that went out */
 };
 
 /* A popped receive buffer: its writable segments, as the driver laid them out. */
@@ -51,6 +52,7 @@ struct net_out {
 	struct net_pair *pair;
 	uint16_t head;
 	uint32_t len; /* the frame's bytes */
+	uint64_t begun_ns;
 };
 
 struct net_pair {
@@ -113,7 +115,7 @@ void net_listen(struct net *net);
 /* While it runs, on the loop's thread: other limits, where they are given. */
 void net_update(struct net *net, const struct net_update *update);
 
-/* What was counted since the start, by the metrics' names. */
+/* What was counted since the start, by the metrics' names, and the frames being sent. */
 void net_count(const struct net *net, struct device_counters *counters);
 
 /* At the end, when the loop runs no more; not opened: nothing. */

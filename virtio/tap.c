@@ -22,8 +22,9 @@
 #define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
 #define MTU_MOST  65535
 
-#define BUSY_TRIES   50
-#define BUSY_WAIT_US 20000
+#define BUSY_TRIES     50
+#define BUSY_TRIES_API 10 /* its clients wait for half a second */
+#define BUSY_WAIT_US   20000
 
 static void tap_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
 static int tap_send(struct link *link, unsigned queue, struct link_out *out);
@@ -159,11 +160,11 @@ static int try_queue(const char *name, unsigned flags)
  * One more queue of the tap `name`, or its only one. The descriptor, or -errno. When a process has
  * ended, the kernel takes its ring apart only then, and the tap is free a moment later.
  */
-static int open_queue(const char *name, unsigned flags)
+static int open_queue(const char *name, unsigned flags, unsigned tries)
 {
 	int fd = try_queue(name, flags);
 
-	for (unsigned i = 0; i < BUSY_TRIES && fd == -EBUSY; i++) {
+	for (unsigned i = 0; i < tries && fd == -EBUSY; i++) {
 		usleep(BUSY_WAIT_US);
 		fd = try_queue(name, flags);
 	}
@@ -187,6 +188,11 @@ static int refuse_name(int err, const char *name)
 	return fail(err, "%s: opening the tap", name);
 }
 
+int tap_open_name(const char *name)
+{
+	return if_nametoindex(name) ? open_queue(name, 0, BUSY_TRIES_API) : -ENODEV;
+}
+
 /* A tap that was made for several queues has to be opened so, even for one, and others cannot be.
  */
 static int open_name(struct tap *t, const char *name, unsigned queues)
@@ -198,16 +204,16 @@ static int open_name(struct tap *t, const char *name, unsigned queues)
 		return fail(-errno,
 			    "%s: no such interface; make it with 'ip tuntap add dev %s mode tap'",
 			    name, name);
-	fd = open_queue(name, flags);
+	fd = open_queue(name, flags, BUSY_TRIES);
 	if (fd == -EINVAL) {
 		flags = 0;
-		fd = open_queue(name, flags);
+		fd = open_queue(name, flags, BUSY_TRIES);
 	}
 	if (fd < 0)
 		return refuse_name(fd, name);
 	t->fds[t->link.nr_queues++] = fd;
 	while (flags && t->link.nr_queues < queues) {
-		fd = open_queue(name, flags);
+		fd = open_queue(name, flags, BUSY_TRIES);
 		if (fd < 0)
 			return refuse_name(fd, name);
 		t->fds[t->link.nr_queues++] = fd;
@@ -215,24 +221,34 @@ static int open_name(struct tap *t, const char *name, unsigned queues)
 	return 0;
 }
 
-static int open_fd(struct tap *t, int fd)
+/* Whether it has IFF_NO_PI cannot be seen: there the same bit is IFF_NOFILTER. */
+int tap_check(int fd)
 {
 	struct ifreq ifr = { 0 };
-	const int flags = fcntl(fd, F_GETFL);
+
+	if (ioctl(fd, TUNGETIFF, &ifr))
+		return -errno;
+	return (ifr.ifr_flags & TAP_FLAGS) == TAP_FLAGS ? 0 : -EINVAL;
+}
+
+/* The descriptor stays the caller's: another start may want it. */
+static int open_fd(struct tap *t, int fd)
+{
+	const int flags = fcntl(fd, F_GETFL), err = flags < 0 ? 0 : tap_check(fd);
+	int own;
 
 	if (flags < 0)
 		return fail(-errno, "fd=%d: the descriptor is not open", fd);
-	if (ioctl(fd, TUNGETIFF, &ifr))
-		return fail(0, "fd=%d: is no tap (TUNGETIFF: %s)", fd, strerror(errno));
-	/* Whether it has IFF_NO_PI cannot be seen: here the same bit is IFF_NOFILTER. */
-	if ((ifr.ifr_flags & TAP_FLAGS) != TAP_FLAGS)
-		return fail(0,
-			    "fd=%d: open the tap with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR "
-			    "(%s has flags 0x%x)",
-			    fd, ifr.ifr_name, (unsigned)(unsigned short)ifr.ifr_flags);
+	if (err == -EINVAL)
+		return fail(0, "fd=%d: open the tap with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR", fd);
+	if (err)
+		return fail(0, "fd=%d: is no tap (TUNGETIFF: %s)", fd, strerror(-err));
 	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK))
 		return fail(-errno, "fd=%d", fd);
-	t->fds[t->link.nr_queues++] = fd;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (own < 0)
+		return fail(-errno, "fd=%d", fd);
+	t->fds[t->link.nr_queues++] = own;
 	return 0;
 }
 

@@ -18,6 +18,14 @@ struct tap {
  */
 int tap_open(struct tap *tap, const struct net_config *config, unsigned queues);
 
+/*
+ * A tap of one queue, open, for a NET_TAP_FD to come: the descriptor, or -errno, of which ENOENT
+ * and EACCES are /dev/net/tun's, ENODEV: there is no such interface. Whether a descriptor is such a
+ * one: 0 or -errno. Neither logs.
+ */
+int tap_open_name(const char *name);
+int tap_check(int fd);
+
 /* Hands its descriptors to the loop. 0 or -errno, logged. */
 int tap_attach(struct tap *tap, struct loop *loop);
 

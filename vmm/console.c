@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ESCAPE	    0x01 /* Ctrl-A */
@@ -79,21 +78,13 @@ static void submit_limited(struct console *c, struct io_uring_sqe *sqe, struct o
 	loop_prepared(sqe, NULL);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /*
  * A guest sends byte by byte. The first goes out at once; what follows within BATCH_NS goes out
  * together, unless it is much or all there will be.
  */
 static bool wait_for_more(struct console *c, size_t n)
 {
-	const uint64_t since = now_ns() - c->written_ns;
+	const uint64_t since = loop_now_ns(CLOCK_MONOTONIC) - c->written_ns;
 	struct io_uring_sqe *sqe;
 
 	if (since >= BATCH_NS || n >= BATCH_BYTES || c->drained)
@@ -128,7 +119,7 @@ static void pump_out(struct console *c)
 	c->writing = true;
 	if (wait_for_more(c, n))
 		return;
-	c->written_ns = now_ns();
+	c->written_ns = loop_now_ns(CLOCK_MONOTONIC);
 	sqe = loop_sqe(c->loop);
 	io_uring_prep_write(sqe, c->out, data, (unsigned)within_cap(c, n), (uint64_t)-1);
 	submit_limited(c, sqe, &c->write_op);
@@ -257,7 +248,7 @@ static void wait_readable(struct console *c)
  */
 static void pause_input(struct console *c)
 {
-	const uint64_t ns = (now_ns() - c->fed_ns) / 4;
+	const uint64_t ns = (loop_now_ns(CLOCK_MONOTONIC) - c->fed_ns) / 4;
 	struct io_uring_sqe *sqe = loop_sqe(c->loop);
 
 	c->fed_ns = 0;
@@ -310,7 +301,7 @@ static void on_read(struct op *op, int res)
 	struct console *c = container_of(op, struct console, read_op);
 
 	c->reading = false;
-	c->fed_ns = res > 0 ? now_ns() : 0;
+	c->fed_ns = res > 0 ? loop_now_ns(CLOCK_MONOTONIC) : 0;
 	if (res > 0 && c->is_tty)
 		put_typed(c, c->input, (size_t)res);
 	else if (res > 0)

@@ -34,6 +34,7 @@ enum end_reason {
 /* Of `mayfly serve`, as Firecracker has them. */
 #define EXIT_BAD_CONFIG	   152 /* the config file */
 #define EXIT_BAD_ARGUMENTS 153
+#define EXIT_HANGUP	   156 /* SIGHUP */
 
 struct end {
 	atomic_int reason;

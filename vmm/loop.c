@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Submissions of one turn; more only cost another io_uring_enter. */
 #define ENTRIES	    256u
@@ -289,4 +290,21 @@ void loop_turn(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	loop->stopped = true;
+}
+
+uint64_t loop_now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void loop_signal(int fd)
+{
+	const uint64_t one = 1;
+
+	/* An eventfd refuses only when its count is at the top: then it is signalled anyway. */
+	if (write(fd, &one, sizeof(one)) != sizeof(one))
+		must(errno == EAGAIN || errno == EINTR);
 }

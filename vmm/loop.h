@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct op {
 	void (*done)(struct op *op, int res); /* res as from the system call: >= 0 or -errno */
@@ -111,5 +112,9 @@ int loop_run(struct loop *loop);
  */
 void loop_turn(struct loop *loop);
 void loop_stop(struct loop *loop);
+
+/* Any thread's: the time, and how another thread wakes the loop or the guest by an eventfd. */
+uint64_t loop_now_ns(clockid_t clock);
+void loop_signal(int fd);
 
 #endif

@@ -41,7 +41,7 @@ static void print_help(void)
 	       "  120 the guest rebooted                      124 --timeout is over\n"
 	       "  121 the guest's kernel panicked             125 an error of mayfly or the host\n"
 	       "  122 triple fault                            128+n mayfly got signal n\n"
-	       "Of serve also 152, a bad config file, and 153, bad arguments.\n\n"
+	       "Of serve also 152, a bad config file; 153, bad arguments; 156, SIGHUP.\n\n"
 	       "On a terminal, Ctrl-A x ends the guest; Ctrl-A Ctrl-A is one Ctrl-A.\n");
 }
 

@@ -3,10 +3,10 @@
 #include "power.h"
 #include "layout.h"
 #include "log.h"
+#include "loop.h"
 #include "timeline.h"
 
 #include <string.h>
-#include <time.h>
 
 /*
  * The guest resets. With `reboot=panic_warm` on its command line (mayfly's default), Linux leaves a
@@ -21,18 +21,10 @@ static void reset(struct power *p)
 	end_now(p->end, is_panic ? END_PANIC : END_REBOOT);
 }
 
-static uint64_t since_ns(clockid_t clock, uint64_t start)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec - start;
-}
-
 static void say_boot_time(const struct power *p)
 {
-	const uint64_t wall = since_ns(CLOCK_MONOTONIC, p->wall_ns) / 1000;
-	const uint64_t cpu = since_ns(CLOCK_PROCESS_CPUTIME_ID, p->cpu_ns) / 1000;
+	const uint64_t wall = (loop_now_ns(CLOCK_MONOTONIC) - p->wall_ns) / 1000;
+	const uint64_t cpu = (loop_now_ns(CLOCK_PROCESS_CPUTIME_ID) - p->cpu_ns) / 1000;
 
 	note("Guest-boot-time = %6llu us %llu ms, %6llu CPU us %llu CPU ms",
 	     (unsigned long long)wall, (unsigned long long)wall / 1000, (unsigned long long)cpu,

@@ -5,6 +5,7 @@
  */
 #include "serial.h"
 #include "log.h"
+#include "loop.h"
 #include "timeline.h"
 
 #include <errno.h>
@@ -53,15 +54,6 @@ enum { THR_RBR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 /* How long a vCPU that ignores "transmitter busy" waits for room before its byte is dropped. */
 #define STALL_MS 100
 
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	/* An eventfd refuses only when its count is at the top: then it is signalled anyway. */
-	if (write(fd, &one, sizeof(one)) != sizeof(one))
-		must(errno == EAGAIN || errno == EINTR);
-}
-
 static uint32_t tx_used(const struct serial *s)
 {
 	return s->tx_head - s->tx_tail;
@@ -103,7 +95,7 @@ static void update_irq(struct serial *s)
 	const bool line = pending(s) != IIR_NONE;
 
 	if (line && !s->line)
-		signal_fd(s->irq_fd);
+		loop_signal(s->irq_fd);
 	s->line = line;
 }
 
@@ -118,7 +110,7 @@ static void wake_for_input(struct serial *s)
 {
 	if (s->rx_waiting) {
 		s->rx_waiting = false;
-		signal_fd(s->wake_fd);
+		loop_signal(s->wake_fd);
 	}
 }
 
@@ -155,6 +147,8 @@ static void transmit(struct serial *s, uint8_t byte)
 			rx_push(s, byte);
 		else
 			s->overrun = true;
+	} else if (s->tx_allows && !s->tx_allows(s->tx_allows_arg)) {
+		s->tx_limited++;
 	} else if (s->tx_discard || (tx_used(s) == SERIAL_TX && !wait_for_room(s))) {
 		s->tx_dropped++;
 	} else {
@@ -162,7 +156,7 @@ static void transmit(struct serial *s, uint8_t byte)
 		timeline_mark(PHASE_FIRST_SERIAL);
 		if (!s->tx_awake) {
 			s->tx_awake = true;
-			signal_fd(s->wake_fd);
+			loop_signal(s->wake_fd);
 		}
 	}
 	/* "Sent" as soon as it is queued; when the queue is full, once serial_tx_done() makes room.
@@ -314,6 +308,12 @@ void serial_init(struct serial *s, int irq_fd, int wake_fd, bool gated)
 	s->irq_fd = irq_fd;
 	s->wake_fd = wake_fd;
 	s->gated = gated;
+}
+
+void serial_limit(struct serial *s, bool (*allows)(void *arg), void *arg)
+{
+	s->tx_allows = allows;
+	s->tx_allows_arg = arg;
 }
 
 /* Wider accesses are as many registers, one after the other, as on the ISA bus. */

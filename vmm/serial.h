@@ -39,6 +39,9 @@ struct serial {
 	bool tx_stalled;	   /* a writer waited in vain: do not wait again before progress */
 	bool tx_discard;	   /* the reader is gone */
 	uint64_t tx_dropped;	   /* bytes */
+	bool (*tx_allows)(void *arg); /* whether one more byte may go out; NULL: any */
+	void *tx_allows_arg;
+	uint64_t tx_limited; /* bytes that might not */
 
 	uint32_t rx_head, rx_tail;
 	unsigned rx_breaks; /* BREAK conditions behind the bytes in the queue */
@@ -56,6 +59,9 @@ struct serial {
  * lose them.
  */
 void serial_init(struct serial *s, int irq_fd, int wake_fd, bool gated);
+
+/* A rate limit: a byte that `allows` refuses is dropped. Before any vCPU runs; called by vCPUs. */
+void serial_limit(struct serial *s, bool (*allows)(void *arg), void *arg);
 
 /* For the bus: the eight ports from COM1_PORT. */
 void serial_access(void *serial, uint64_t offset, uint8_t *data, unsigned len, bool write);

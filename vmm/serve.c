@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,7 @@ static struct options {
 	struct logger_body logger;
 	uint64_t start_us, start_cpu_us, parent_cpu_us;
 	enum hv_provider hv;
-	bool has_api, has_boot_timer;
+	bool has_api, has_boot_timer, is_firecracker;
 } options;
 
 static struct vm_config config;
@@ -338,6 +339,8 @@ static void on_count_devices(void *arg, struct devices_counters *counters)
 
 static const struct api_ops ops = {
 	.start = on_start,
+	.tap_open = vm_tap_open,
+	.tap_check = vm_tap_check,
 	.pause = on_pause,
 	.resume = on_resume,
 	.disk_update = on_disk_update,
@@ -348,27 +351,21 @@ static const struct api_ops ops = {
 
 static void on_changed(struct api *changed)
 {
-	char line[64];
+	char line[API_EVENT_MAX];
 
-	snprintf(line, sizeof(line), "{\"event\":\"state\",\"state\":\"%s\"}",
-		 api_state_name(changed->state));
+	if (changed->exit_reason)
+		api_exit_event(changed, line);
+	else
+		api_state_event(changed, line);
 	server_event(&server, line);
-}
-
-static uint64_t now_us(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
 static void note_startup(void)
 {
-	const uint64_t cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
+	const uint64_t cpu = loop_now_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000;
 
 	if (options.start_us)
-		api.counters.startup_us = now_us(CLOCK_MONOTONIC) - options.start_us;
+		api.counters.startup_us = loop_now_ns(CLOCK_MONOTONIC) / 1000 - options.start_us;
 	if (options.start_cpu_us || options.parent_cpu_us)
 		api.counters.startup_cpu_us = cpu - options.start_cpu_us + options.parent_cpu_us;
 }
@@ -424,25 +421,30 @@ static int prepare(struct vm *vm)
 }
 
 /* Under Firecracker's name a reboot, which is how its guests are shut down, is a success. */
-static int exit_code(const struct vm *vm, bool is_firecracker)
+static int exit_code(const struct vm *vm)
 {
-	return is_firecracker && vm_is_rebooted(vm) ? 0 : vm_exit_code(vm);
+	const int code = vm_exit_code(vm);
+
+	if (options.is_firecracker && vm_is_rebooted(vm))
+		return 0;
+	return code == EXIT_SIGNAL + SIGHUP ? EXIT_HANGUP : code;
 }
 
-static int run(struct vm *vm, bool is_firecracker)
+static void on_ended(void *vm)
 {
-	char line[160];
+	api_ended(&api, vm_exit_words(vm), exit_code(vm));
+}
+
+static int run(struct vm *vm)
+{
 	int code = prepare(vm);
 
 	if (code == 0) {
-		code = vm_wait(vm) ? exit_code(vm, is_firecracker) : EXIT_MONITOR;
-		snprintf(line, sizeof(line),
-			 "{\"event\":\"exit\",\"reason\":\"%s\",\"exit_code\":%d}",
-			 vm_exit_words(vm), code);
-		server_event(&server, line);
+		code = vm_wait(vm) ? exit_code(vm) : EXIT_MONITOR;
 		api_flush_metrics(&api);
 	}
 	server_close(&server);
+	api_let_go(&api);
 	if (code)
 		log_line(LOG_ERROR, "%s exiting with error. exit_code=%d", api.names.app, code);
 	else
@@ -466,6 +468,7 @@ int serve(int argc, char **argv, bool is_firecracker)
 	options = (struct options){
 		.id = form.id,
 		.has_api = true,
+		.is_firecracker = is_firecracker,
 		.server = { .path = SOCKET_DEFAULT, .body_max = HTTP_BODY_MAX, .ready_fd = -1 }
 	};
 	err = parse(argc, argv, is_firecracker);
@@ -479,5 +482,6 @@ int serve(int argc, char **argv, bool is_firecracker)
 		return EXIT_MONITOR;
 	api_init(&api, &names, &ops, vm, &config, &log);
 	api.changed = on_changed;
-	return run(vm, is_firecracker);
+	vm_on_end(vm, on_ended);
+	return run(vm);
 }

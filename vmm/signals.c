@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,9 +25,23 @@ static const struct {
 	{ SIGFPE, 136, "mayfly: fatal: SIGFPE; please report it\n" },
 };
 
-static void on_fatal(int signo)
+/* For tools that look for it. musl's snprintf() takes neither locks nor memory for this. */
+static void say_shutdown(int signo, int code)
 {
+	char line[80];
+	const int n =
+		snprintf(line, sizeof(line),
+			 "Shutting down VM after intercepting signal %d, code %d.\n", signo, code);
+
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		return; /* there is no one left to tell */
+}
+
+static void on_fatal(int signo, siginfo_t *info, void *context)
+{
+	(void)context;
 	term_restore();
+	say_shutdown(signo, info->si_code);
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
 		if (fatal[i].signo != signo)
 			continue;
@@ -75,7 +90,8 @@ static void take(sigset_t *set, int signo)
 
 int signals_init(struct signals *s, struct loop *loop, struct end *end)
 {
-	struct sigaction action = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND };
+	struct sigaction action = { .sa_sigaction = on_fatal,
+				    .sa_flags = SA_RESETHAND | SA_SIGINFO };
 	sigset_t set;
 
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)

@@ -3,6 +3,7 @@
  */
 #include "timeline.h"
 #include "log.h"
+#include "loop.h"
 
 #include <cJSON.h>
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char *const names[PHASES] = {
@@ -19,21 +19,13 @@ static const char *const names[PHASES] = {
 static struct timeline_point points[PHASES];
 static atomic_bool marked[PHASES];
 
-static uint64_t now(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 void timeline_mark(enum phase phase)
 {
 	if (atomic_load_explicit(&marked[phase], memory_order_relaxed) ||
 	    atomic_exchange(&marked[phase], true))
 		return;
-	points[phase].wall_ns = now(CLOCK_MONOTONIC);
-	points[phase].cpu_ns = now(CLOCK_PROCESS_CPUTIME_ID);
+	points[phase].wall_ns = loop_now_ns(CLOCK_MONOTONIC);
+	points[phase].cpu_ns = loop_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 struct timeline_point timeline_at(enum phase phase)

@@ -417,7 +417,7 @@ void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg)
 	pthread_mutex_unlock(&vcpus->lock);
 }
 
-#define SOON_MS 10u
+#define SOON_MS 50u /* a slow or busy host may take some */
 
 bool vcpus_pause_soon(struct vcpus *vcpus)
 {

@@ -71,7 +71,7 @@ void vcpus_resume(struct vcpus *vcpus);
  */
 void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg);
 /*
- * The same within some milliseconds, or not at all: false where a vCPU stays out of the guest for
+ * The same within 50 ms, or not at all: false where a vCPU stays out of the guest for
  * longer, which then waits for the loop itself (a reset with requests in flight).
  */
 bool vcpus_pause_soon(struct vcpus *vcpus);

@@ -30,7 +30,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define GRACE_MS 1000 /* for the last output, after a timeout or a signal */
@@ -44,6 +43,7 @@ static struct vm {
 	struct bus pio, mmio;
 	struct ioapic ioapic;
 	struct serial serial;
+	struct limit serial_limit; /* on its output */
 	struct console console;
 	struct blk disks[DEVICES_MAX];
 	struct net nets[DEVICES_MAX];
@@ -54,20 +54,13 @@ static struct vm {
 	struct loop loop;
 	struct signals signals;
 	struct op end_op, timeout_op, grace_op;
-	int irq_fd, wake_fd; /* of the serial port; 0: none */
+	void (*ended)(void *vm); /* or NULL */
+	int irq_fd, wake_fd;	 /* of the serial port; 0: none */
 	bool is_started;
 	uint64_t end_count;
 	int end_file;
 	struct __kernel_timespec timeout, grace;
 } vm;
-
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void on_drained(void *arg)
 {
@@ -82,11 +75,14 @@ static void on_end(struct op *op, int res)
 	struct vm *v = container_of(op, struct vm, end_op);
 
 	must(res == (int)sizeof(v->end_count));
+	if (v->is_started)
+		vcpus_stop(&v->vcpus);
+	if (v->ended)
+		v->ended(v);
 	if (!v->is_started) { /* a signal to a process that serves */
 		loop_stop(&v->loop);
 		return;
 	}
-	vcpus_stop(&v->vcpus);
 	console_drain(&v->console, on_drained, v);
 	/* Who asked for the end does not wait for a reader that has stopped reading. */
 	if (v->end.reason == END_TIMEOUT || v->end.reason == END_SIGNAL)
@@ -161,8 +157,17 @@ static void close_fd(int *fd)
 	*fd = 0;
 }
 
+/* Under the serial port's lock. */
+static bool serial_allows(void *arg)
+{
+	struct vm *v = arg;
+
+	return limit_take(&v->serial_limit, 1, loop_now_ns(CLOCK_MONOTONIC)) == 0;
+}
+
 static int make_serial(struct vm *v)
 {
+	const struct rate_limit limit = { .bytes = v->config->serial.limit };
 	int err;
 
 	v->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -173,6 +178,9 @@ static int make_serial(struct vm *v)
 	if (err)
 		return fail(err, "%s: KVM_IRQFD", v->hv.device);
 	serial_init(&v->serial, v->irq_fd, v->wake_fd, v->config->job.argc > 0);
+	limit_init(&v->serial_limit, &limit, loop_now_ns(CLOCK_MONOTONIC));
+	if (!limit_is_off(&v->serial_limit))
+		serial_limit(&v->serial, serial_allows, v);
 	return 0;
 }
 
@@ -469,8 +477,8 @@ int vm_start(struct vm *v, const struct vm_config *config)
 	const unsigned nr_files = v->loop.nr_files;
 	int err;
 
-	v->power.wall_ns = now_ns(CLOCK_MONOTONIC);
-	v->power.cpu_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	v->power.wall_ns = loop_now_ns(CLOCK_MONOTONIC);
+	v->power.cpu_ns = loop_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 	err = prepare(v, config);
 	if (!err)
 		err = build(v);
@@ -528,6 +536,21 @@ bool vm_is_rebooted(const struct vm *v)
 	return v->end.reason == END_REBOOT || v->end.reason == END_PANIC;
 }
 
+void vm_on_end(struct vm *v, void (*ended)(void *vm))
+{
+	v->ended = ended;
+}
+
+int vm_tap_open(const char *name)
+{
+	return tap_open_name(name);
+}
+
+int vm_tap_check(int fd)
+{
+	return tap_check(fd);
+}
+
 void vm_say_boot_time(struct vm *v)
 {
 	v->power.says_boot_time = true;
@@ -539,6 +562,17 @@ static void widen(uint64_t *wide, uint32_t now)
 	*wide += (uint32_t)(now - (uint32_t)*wide);
 }
 
+static uint64_t count_interrupts(const struct vm *v)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < v->config->nr_disks; i++)
+		sum += v->disks[i].dev.nr_interrupts;
+	for (unsigned i = 0; i < v->config->nr_nets; i++)
+		sum += v->nets[i].dev.nr_interrupts;
+	return sum;
+}
+
 void vm_count(struct vm *v, struct counters *c)
 {
 	static const enum phase phases[] = { PHASE_CONFIGURED, PHASE_FIRST_ENTRY,
@@ -548,6 +582,8 @@ void vm_count(struct vm *v, struct counters *c)
 	widen(&c->uart_writes, __atomic_load_n(&v->serial.tx_head, __ATOMIC_RELAXED));
 	widen(&c->uart_reads, __atomic_load_n(&v->serial.rx_tail, __ATOMIC_RELAXED));
 	c->uart_dropped = __atomic_load_n(&v->serial.tx_dropped, __ATOMIC_RELAXED);
+	c->interrupts = count_interrupts(v);
+	c->uart_limited = __atomic_load_n(&v->serial.tx_limited, __ATOMIC_RELAXED);
 	c->i8042_resets = __atomic_load_n(&v->power.i8042_resets, __ATOMIC_RELAXED);
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
 		if (timeline_at(phases[i]).wall_ns) {
@@ -592,7 +628,7 @@ int vm_update_net(struct vm *v, const struct net_update *u)
 void vm_count_devices(const struct vm *v, struct devices_counters *counters)
 {
 	for (unsigned i = 0; i < v->config->nr_disks; i++)
-		counters->disks[i] = v->disks[i].counters;
+		blk_count(&v->disks[i], &counters->disks[i]);
 	for (unsigned i = 0; i < v->config->nr_nets; i++)
 		net_count(&v->nets[i], &counters->nets[i]);
 }

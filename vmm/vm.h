@@ -48,6 +48,13 @@ void vm_count_devices(const struct vm *vm, struct devices_counters *counters);
 /* Fills in the monitor's counters. */
 void vm_count(struct vm *vm, struct counters *counters);
 
+/* Calls ended(vm) once the guest has ended, while its last output may still be on its way. */
+void vm_on_end(struct vm *vm, void (*ended)(void *vm));
+
+/* A tap for a microVM to come: tap_open_name() and tap_check() of virtio/tap.h. */
+int vm_tap_open(const char *name);
+int vm_tap_check(int fd);
+
 /* Says in the log when the guest's init runs, counted from the start. Before vm_start(). */
 void vm_say_boot_time(struct vm *vm);
 

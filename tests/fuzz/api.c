@@ -13,6 +13,7 @@
 
 #include "../../api/api.h"
 #include "../../api/utf8.h"
+#include "../../vmm/loop.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -24,6 +25,15 @@ static _Noreturn void broken(const char *what, int line)
 	abort();
 }
 
+/* Time passes as it is asked for. */
+uint64_t loop_now_ns(clockid_t clock)
+{
+	static uint64_t ns;
+
+	(void)clock;
+	return ns += 1000;
+}
+
 static int fake_start(void *vm, const struct vm_config *config)
 {
 	(void)vm;
@@ -32,6 +42,17 @@ static int fake_start(void *vm, const struct vm_config *config)
 	promise(config->nr_disks + config->nr_nets <= DEVICES_MAX);
 	for (unsigned i = 1; i < config->nr_disks; i++)
 		promise(!config->disks[i].is_root);
+	return 0;
+}
+
+static int fake_tap_open(const char *name)
+{
+	return strchr(name, 'x') ? -ENODEV : open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+static int fake_tap_check(int fd)
+{
+	(void)fd;
 	return 0;
 }
 
@@ -46,9 +67,12 @@ static void fake_count(void *vm, struct counters *counters)
 	counters->exits[EXIT_IO_OUT]++;
 }
 
-static const struct api_ops ops = {
-	.start = fake_start, .pause = fake_switch, .resume = fake_switch, .count = fake_count
-};
+static const struct api_ops ops = { .start = fake_start,
+				    .tap_open = fake_tap_open,
+				    .tap_check = fake_tap_check,
+				    .pause = fake_switch,
+				    .resume = fake_switch,
+				    .count = fake_count };
 static const struct api_names names = { "mayfly", "mayfly API", "0", "fuzz" };
 static char body[API_BODY_MAX], before[API_BODY_MAX];
 static struct vm_config config;
@@ -117,6 +141,7 @@ static void comes_back(void)
 
 	ask(HTTP_GET, "/vm/config", NULL, 0);
 	strcpy(before, body);
+	api_let_go(&api);
 	api_init(&api, &names, &ops, NULL, &config, &quiet);
 	if (!is_file || drives)
 		return;
@@ -143,5 +168,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size -= end ? len + 1 : len;
 	}
 	comes_back();
+	api_let_go(&api);
 	return 0;
 }

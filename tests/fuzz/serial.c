@@ -5,6 +5,7 @@
  * every byte in either direction and on the line status. `make fuzz` runs it; tests/unit/serial.c
  * feeds it random strings.
  */
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "../../vmm/loop.h"
 #include "../../vmm/serial.h"
 #include "../../vmm/timeline.h"
 
@@ -48,6 +50,13 @@ static _Noreturn void broken(const char *what, int line)
 {
 	fprintf(stderr, "tests/fuzz/serial.c:%d: broken: %s\n", line, what);
 	abort();
+}
+
+void loop_signal(int fd)
+{
+	const uint64_t one = 1;
+
+	promise(write(fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN);
 }
 
 static unsigned used(const struct queue *q)

@@ -4,8 +4,8 @@
  * what it does (the table at the end); n=N frames, of size=N bytes at most. Words: merge (small
  * receive buffers, merged by the device), plain (no feature but VERSION_1), station=N (the last
  * byte of the MAC), sum (frames ask for a checksum), bad (frames with impossible headers between
- * those that are meant), second (another interface, which has to go on working). Status 0 if all
- * was right.
+ * those that are meant), second (another interface, which has to go on working), device=N (with
+ * N disks before it). Status 0 if all was right.
  */
 #include "virtio.h"
 
@@ -56,6 +56,7 @@ static unsigned nr_pairs = 1, rx = RX, tx = TX; /* the queues that are looked at
 static uint8_t *bufs;
 static struct frame *in, *out;
 static uint8_t own[6] = { 2, 0, 0, 0, 0, 1 };
+static unsigned first_window; /* of the interface, among the devices */
 static const uint8_t everybody[6] = { 255, 255, 255, 255, 255, 255 };
 
 static bool same(const void *a, const void *b, size_t n)
@@ -103,10 +104,11 @@ static void start(void)
 	}
 	buf_size = arg("merge") ? BUF_SMALL : BUF_LARGE;
 	own[5] = (uint8_t)arg_number("station", 1);
-	dev.gpa = DEVICE_GPA + DEVICE_SIZE;
+	first_window = (unsigned)arg_number("device", 0);
+	dev.gpa = DEVICE_GPA + (1 + first_window) * DEVICE_SIZE;
 	v_reset(&dev);
 	offered = v_offered(&dev);
-	start_device(&dev, 0);
+	start_device(&dev, first_window);
 	for (rx = 2 * (nr_pairs - 1);; rx -= 2) {
 		for (uint16_t i = 0; i < NR_BUFS; i++)
 			post(i);
@@ -595,7 +597,7 @@ static bool bad_headers(void)
 
 static bool bad_small_buffer(void)
 {
-	start_device(&dev, 0);
+	start_device(&dev, first_window);
 	for (uint16_t i = 0; i < 5; i++) { /* others are behind it */
 		dev.queue[RX].desc[i] =
 			(struct vdesc){ (uint64_t)bufs, i == 0 ? 4 : 1000, D_WRITE, 0 };
@@ -606,7 +608,7 @@ static bool bad_small_buffer(void)
 
 static bool bad_readable_buffer(void)
 {
-	start_device(&dev, 0);
+	start_device(&dev, first_window);
 	dev.queue[RX].desc[0] = (struct vdesc){ (uint64_t)bufs, 2048, 0, 0 };
 	v_offer(&dev.queue[RX], 0);
 	return needs_reset(RX);
@@ -614,7 +616,7 @@ static bool bad_readable_buffer(void)
 
 static bool bad_loop(unsigned queue)
 {
-	start_device(&dev, 0);
+	start_device(&dev, first_window);
 	for (uint16_t i = 0; i < 4; i++)
 		dev.queue[queue].desc[i] =
 			(struct vdesc){ (uint64_t)bufs, 64,
@@ -647,7 +649,7 @@ static bool bad_addresses(void)
 
 	for (unsigned i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		for (unsigned queue = RX; queue <= TX; queue++) {
-			start_device(&dev, 0);
+			start_device(&dev, first_window);
 			dev.queue[queue].desc[3] = (struct vdesc){ row[i].addr, row[i].len,
 								   queue == RX ? D_WRITE : 0, 0 };
 			v_offer(&dev.queue[queue], 3);
@@ -662,10 +664,10 @@ static bool bad_index(void)
 	bool ok = true;
 
 	for (unsigned queue = RX; queue <= TX; queue++) {
-		start_device(&dev, 0);
+		start_device(&dev, first_window);
 		dev.queue[queue].driver[1] = NR_BUFS + 1;
 		ok &= needs_reset(queue);
-		start_device(&dev, 0);
+		start_device(&dev, first_window);
 		v_offer(&dev.queue[queue], NR_BUFS);
 		ok &= needs_reset(queue);
 	}
@@ -728,7 +730,7 @@ static bool bad_crumbs(void)
 {
 	uint32_t id, used;
 
-	start_device(&dev, 0);
+	start_device(&dev, first_window);
 	for (uint16_t i = 0; i < NR_BUFS; i++) {
 		const bool is_last = i == NR_BUFS - 1;
 

@@ -94,7 +94,7 @@ git grep -nIE '(^|[^a-zA-Z])/(root|home)/' -- . ':!tests/stories/docs.sh' ':!roo
 holds [ ! -s "$T/out" ]
 
 story "every source has its licence in its first line"
-for file in $(git ls-files '*.c' '*.h' '*.S' 'Makefile' '*.mk' '*.sh'); do
+for file in $(git ls-files '*.c' '*.h' '*.S' 'Makefile' '*.mk' '*.sh' '*.py' tests/api/run); do
 	head -n 2 "$file" | grep -q SPDX-License-Identifier || is_wrong "$file has none"
 done
 

@@ -25,10 +25,13 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+#define LINE_MOST 65536u
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct {
-	unsigned starts, pauses, resumes, changes;
+	unsigned starts, pauses, resumes, changes, taps, counts;
+	bool is_no_tap, ends_in_pause;
 	const char *refusal; /* of the next start */
 	struct disk_update disk;
 	struct net_update net;
@@ -50,10 +53,29 @@ static int note_start(void *vm, const struct vm_config *c)
 	return seen.refusal ? (fail)(0, "%s", seen.refusal) : 0;
 }
 
+static int note_tap_open(const char *name)
+{
+	if (!strcmp(name, "none"))
+		return -ENODEV;
+	if (!strcmp(name, "busy"))
+		return -EBUSY;
+	if (!strcmp(name, "notun"))
+		return -ENOENT;
+	seen.taps++;
+	return open("/dev/null", O_RDWR);
+}
+
+static int note_tap_check(int fd)
+{
+	return fd > 2 && !seen.is_no_tap ? 0 : -EINVAL;
+}
+
 static void note_pause(void *vm)
 {
 	(void)vm;
 	seen.pauses++;
+	if (seen.ends_in_pause)
+		api_ended(&api, "rebooted", 120);
 }
 
 static void note_resume(void *vm)
@@ -101,17 +123,22 @@ static void note_change(struct api *a)
 static void note_devices(void *vm, struct devices_counters *d)
 {
 	(void)vm;
-	d->disks[0].counts[BLOCK_READ_BYTES] += 4096;
-	d->disks[1].counts[BLOCK_READ_BYTES] += 512;
-	d->disks[1].latency[BLOCK_WRITE] =
-		(struct latency){ .min_us = 3, .max_us = 5, .sum_us = 8 };
-	d->nets[0].counts[NET_TX_REMAINING_REQS_COUNT] += 2;
+	seen.counts++;
+	d->disks[0].counts[BLOCK_READ_BYTES] = seen.counts * 4096u;
+	d->disks[1].counts[BLOCK_READ_BYTES] = seen.counts * 512u;
+	d->disks[1].latency[BLOCK_WRITE] = (struct latency){
+		.min_us = 3, .max_us = 5, .sum_us = 8, .buckets = { 0, 0, 1, 1 }
+	};
+	d->disks[1].queue_depth = 31;
+	d->nets[0].counts[NET_TX_REMAINING_REQS_COUNT] = seen.counts * 2u;
 }
 
-static const struct api_ops ops = { note_start, note_pause, note_resume, note_disk,
-				    note_net,	note_count, note_devices };
-static const struct api_ops ops_without_devices = { note_start, note_pause, note_resume, NULL,
-						    NULL,	note_count, NULL };
+static const struct api_ops ops = { note_start, note_tap_open, note_tap_check,
+				    note_pause, note_resume,   note_disk,
+				    note_net,	note_count,    note_devices };
+static const struct api_ops ops_without_devices = { note_start, note_tap_open, note_tap_check,
+						    note_pause, note_resume,   NULL,
+						    NULL,	note_count,    NULL };
 static const struct api_names names = { "mayfly", "mayfly API", "0.1.0", "unit" };
 
 static void make_api(const struct api_ops *with)
@@ -128,6 +155,7 @@ static void make_api(const struct api_ops *with)
 static int fresh(void **state)
 {
 	(void)state;
+	api_let_go(&api);
 	make_api(&ops);
 	run("rm -rf *; echo > kernel; echo > disk");
 	return chdir(dir);
@@ -349,7 +377,7 @@ static void deep_json(void **state)
 	refused(line, SERDE "expected value at line 1 column 1.");
 }
 
-/* More values than the arena holds; and after it the API is as before. */
+/* More values than are taken; and after it the API is as before. */
 static void large_json(void **state)
 {
 	static char line[50000] = "PUT /actions [0";
@@ -590,7 +618,9 @@ static void networks(void **state)
 				 "02:Fc:00:00:00:05" },
 		{ "PUT /network-interfaces/b {\"iface_id\":\"b\",\"host_dev_name\":\"tapa\"}",
 		  "Network config error: Could not create the network device: Open tap device failed: "
-		  "tapa is in use by `a`" },
+		  "Error while creating ifreq structure: Device or resource busy (os error 16). "
+		  "Invalid TUN/TAP Backend provided by tapa. Check our documentation on setting up "
+		  "the network devices." },
 		{ NET("b", ""), NULL },
 		{ NET("a", MAC ",\"mtu\":1400"), NULL },
 	};
@@ -612,29 +642,202 @@ static void networks(void **state)
 	refused(NET("c", ""), "PCI is not enabled");
 }
 
+#define NO_TAP "Network config error: Could not create the network device: Open tap device failed: "
+#define NO_BACKEND(name, error)                               \
+	NO_TAP "Error while creating ifreq structure: " error \
+	       ". Invalid TUN/TAP Backend provided by " name  \
+	       ". Check our documentation on setting "        \
+	       "up the network devices."
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* A tap is opened by its PUT, once, and closed when another takes its place or the guest has it. */
+static void taps_by_name(void **state)
+{
+	int first, second;
+
+	(void)state;
+	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"none\"}",
+		NO_BACKEND("none", "No such device (os error 19)"));
+	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"busy\"}",
+		NO_BACKEND("busy", "Device or resource busy (os error 16)"));
+	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"notun\"}",
+		NO_TAP "Couldn't open /dev/net/tun: No such file or directory (os error 2)");
+	assert_int_equal(seen.taps, 0);
+	done(NET("a", ""));
+	first = api.nets[0].tap.fd;
+	assert_true(is_open(first));
+	done(NET("a", ",\"mtu\":1400"));
+	assert_int_equal(seen.taps, 1);
+	assert_int_equal(api.nets[0].tap.fd, first);
+	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"none\"}",
+		NO_BACKEND("none", "No such device (os error 19)"));
+	assert_true(is_open(first));
+	done("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"other\"}");
+	second = api.nets[0].tap.fd;
+	assert_int_equal(seen.taps, 2);
+	assert_false(is_open(first) && second != first);
+	seen.refusal = "not yet";
+	done("PUT /boot-source {\"kernel_image_path\":\"kernel\"}");
+	refused("PUT /actions {\"action_type\":\"InstanceStart\"}", "Start microvm error: not yet");
+	assert_true(is_open(second)); /* for the next start */
+	seen.refusal = NULL;
+	start_it();
+	assert_int_equal(config.nets[0].kind, NET_TAP_FD);
+	assert_int_equal(config.nets[0].fd, second);
+	assert_false(is_open(second));
+}
+
+/* As the server does: what was not kept is closed. */
+static void close_fds(void)
+{
+	for (unsigned i = 0; i < fds.nr; i++)
+		if (fds.fd[i] >= 0)
+			close(fds.fd[i]);
+	fds.nr = 0;
+}
+
+static int come(void)
+{
+	const int fd = open("/dev/null", O_RDWR);
+
+	close_fds();
+	assert_true(fd > 2);
+	fds = (struct api_fds){ .fd = { open("/dev/null", O_RDWR), fd }, .nr = 2 };
+	return fd;
+}
+
 static void taps_by_descriptor(void **state)
 {
+	int a, b;
+
 	(void)state;
 	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}",
 		"No descriptor came with the request for `fd:0`.");
-	fds = (struct api_fds){ .fd = { 700, 701 }, .nr = 2 };
+	a = come();
 	done("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:1\"}");
-	assert_int_equal(fds.fd[0], 700);
+	assert_true(fds.fd[0] > 2);
 	assert_int_equal(fds.fd[1], -1);
-	fds = (struct api_fds){ .fd = { 702, 703 }, .nr = 2 };
+	b = come();
 	done("PUT /network-interfaces/b {\"iface_id\":\"b\",\"host_dev_name\":\"fd:1\"}");
-	fds = (struct api_fds){ .fd = { 704 }, .nr = 1 };
+	come();
 	refused("PUT /network-interfaces/c {\"iface_id\":\"c\",\"host_dev_name\":\"fd:0\","
 		"\"guest_mac\":\"x\"}",
 		SERDE "invalid value: string \\\"x\\\", expected a MAC address for `guest_mac`.");
-	assert_int_equal(fds.fd[0], 704);
+	assert_true(fds.fd[0] > 2);
 	refused("PUT /network-interfaces/c {\"iface_id\":\"c\",\"host_dev_name\":\"fd:-0\"}",
 		"No descriptor came with the request for `fd:-0`.");
-	fds.nr = 0;
+	seen.is_no_tap = true;
+	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}",
+		NO_TAP "fd:0 is no tap that was opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR.");
+	seen.is_no_tap = false;
+	assert_true(is_open(a));
+	done("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}");
+	assert_false(is_open(a));
+	a = api.nets[0].tap.fd;
+	close_fds();
+	ask("GET /vm/config");
+	assert_non_null(strstr(body, "\"host_dev_name\":\"fd:0\""));
 	start_it();
 	assert_int_equal(config.nets[0].kind, NET_TAP_FD);
-	assert_int_equal(config.nets[0].fd, 701);
-	assert_int_equal(config.nets[1].fd, 703);
+	assert_int_equal(config.nets[0].fd, a);
+	assert_int_equal(config.nets[1].fd, b);
+	assert_false(is_open(a) || is_open(b));
+}
+
+/* Whatever came is held until another takes its place, or the guest has it; and not longer. */
+static void files_by_descriptor(void **state)
+{
+	int a, b;
+
+	(void)state;
+	a = come();
+	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\"}");
+	assert_true(is_open(a));
+	come();
+	refused("PUT /boot-source {\"kernel_image_path\":\"fd:1\",\"initrd_path\":\"fd:1\"}",
+		"No descriptor came with the request for `fd:1`.");
+	assert_true(is_open(a));
+	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\",\"initrd_path\":\"fd:0\"}");
+	assert_false(is_open(a));
+	a = api.boot.initrd.fd;
+	b = come();
+	done("PUT /serial {\"serial_out_path\":\"fd:1\"}");
+	done("PUT /serial {}");
+	assert_false(is_open(b));
+	b = fds.fd[0];
+	fds.fd[0] = open("disk", O_RDWR);
+	close(b);
+	b = fds.fd[0];
+	done(DRIVE("d", "false", ",\"path_on_host\":\"fd:0\""));
+	assert_true(is_open(b));
+	done(DRIVE("d", "false", DISK));
+	assert_false(is_open(b));
+	come();
+	close(fds.fd[0]);
+	fds.fd[0] = b = open("disk", O_RDWR);
+	done(DRIVE("d", "false", ",\"path_on_host\":\"fd:0\""));
+	close_fds();
+	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
+	assert_int_equal(strncmp(config.kernel, "/proc/self/fd/", 14), 0);
+	assert_int_equal(strncmp(config.disks[0].path, "/proc/self/fd/", 14), 0);
+	assert_false(is_open(a) || is_open(b));
+	come();
+	close(fds.fd[0]);
+	fds.fd[0] = b = open("disk", O_RDWR);
+	done("PATCH /drives/d {\"drive_id\":\"d\",\"path_on_host\":\"fd:0\"}");
+	assert_int_equal(fds.fd[0], b); /* the monitor has opened it anew */
+	assert_int_equal(strncmp(seen.path, "/proc/self/fd/", 14), 0);
+	close_fds();
+}
+
+/* What no start ever took. */
+static void never_started(void **state)
+{
+	int a;
+
+	(void)state;
+	a = come();
+	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\"}");
+	done(NET("a", ""));
+	close_fds();
+	api_let_go(&api);
+	assert_false(is_open(a));
+	api_let_go(&api);
+}
+
+/* The guest has ended, and some of its output is still on its way. */
+static void ended(void **state)
+{
+	static const char why[] = "The microVM has ended: powered off.";
+
+	(void)state;
+	done(DRIVE("d", "false", DISK));
+	start_it();
+	api_ended(&api, "powered off", 42);
+	assert_int_equal(seen.changes, 2);
+	gives("GET /", 200,
+	      "{\"id\":\"unit\",\"state\":\"Running\",\"vmm_version\":\"0.1.0\","
+	      "\"app_name\":\"mayfly\",\"exit_reason\":\"powered off\",\"exit_code\":42}");
+	refused("PATCH /vm {\"state\":\"Paused\"}", why);
+	refused("PATCH /drives/d {\"drive_id\":\"d\"}", why);
+	refused("PUT /actions {\"action_type\":\"InstanceStart\"}", why);
+	refused("PUT /nowhere {}", "Invalid request method and/or path: PUT nowhere.");
+	assert_int_equal(ask("GET /metrics"), 200);
+	assert_int_equal(seen.pauses, 0);
+}
+
+/* The guest ends while it is being paused. */
+static void ended_in_pause(void **state)
+{
+	(void)state;
+	start_it();
+	seen.ends_in_pause = true;
+	refused("PATCH /vm {\"state\":\"Paused\"}", "The microVM has ended: rebooted.");
+	assert_int_equal(api.state, API_RUNNING);
 }
 
 static void devices_are_few(void **state)
@@ -704,8 +907,13 @@ static void updates_without_devices(void **state)
 static void serial_ports(void **state)
 {
 	(void)state;
-	refused("PUT /serial {\"rate_limiter\":{\"size\":1,\"refill_time\":1}}",
-		"Serial error: mayfly has no rate limit for the serial port.");
+	done("PUT /serial {\"rate_limiter\":{\"size\":3,\"one_time_burst\":4,\"refill_time\":5}}");
+	start_it();
+	assert_int_equal(config.serial.limit.size, 3);
+	assert_int_equal(config.serial.limit.one_time_burst, 4);
+	assert_int_equal(config.serial.limit.refill_ms, 5);
+	api_let_go(&api);
+	make_api(&ops);
 	done("PUT /serial {}");
 	start_it();
 	assert_int_equal(config.serial.kind, SERIAL_STDIO);
@@ -798,6 +1006,34 @@ static void metrics(void **state)
 	assert_non_null(strstr(body, "mayfly_put_api_requests_actions_count 3\n"));
 }
 
+/* A pipe that is full loses the line, and the next one says so; what it counts is not lost. */
+static void full_metrics(void **state)
+{
+	static char line[LINE_MOST];
+	int pipe_fd;
+
+	(void)state;
+	assert_int_equal(mkfifo("fifo", 0600), 0);
+	pipe_fd = open("fifo", O_RDWR | O_NONBLOCK);
+	done("PUT /metrics {\"metrics_path\":\"fifo\"}");
+	start_it();
+	while (read(pipe_fd, line, sizeof(line)) > 0)
+		;
+	while (write(pipe_fd, line, 4096) > 0)
+		;
+	refused("PUT /actions {\"action_type\":\"FlushMetrics\"}",
+		"Internal VMM error: the metrics could not be written.");
+	while (read(pipe_fd, line, sizeof(line)) > 0)
+		;
+	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
+	memset(line, 0, sizeof(line));
+	assert_true(read(pipe_fd, line, sizeof(line) - 1) > 0);
+	assert_non_null(strstr(line, "\"missed_metrics_count\":1,\"metrics_fails\":0,"));
+	assert_non_null(strstr(line, "\"actions_count\":2,\"actions_fails\":1,"));
+	assert_int_equal(line[strlen(line) - 1], '\n');
+	close(pipe_fd);
+}
+
 static void device_metrics(void **state)
 {
 	char line[16384] = "";
@@ -823,6 +1059,21 @@ static void device_metrics(void **state)
 				       "\"tx_remaining_reqs_count\":2,"
 				       "\"tap_write_agg\":{\"min_us\":0,"));
 	}
+	ask("GET /metrics");
+	assert_non_null(strstr(body, "# TYPE mayfly_block_read_bytes counter\n"
+				     "mayfly_block_read_bytes{id=\"root\"} 12288\n"
+				     "mayfly_block_read_bytes{id=\"data\"} 1536\n"));
+	assert_non_null(strstr(body, "# TYPE mayfly_block_queue_depth gauge\n"
+				     "mayfly_block_queue_depth{id=\"root\"} 0\n"
+				     "mayfly_block_queue_depth{id=\"data\"} 31\n"));
+	assert_non_null(strstr(body,
+			       "mayfly_block_write_microseconds_bucket{id=\"data\",le=\"4\"} 1\n"
+			       "mayfly_block_write_microseconds_bucket{id=\"data\",le=\"8\"} 2\n"));
+	assert_non_null(strstr(body, "mayfly_block_write_microseconds_sum{id=\"data\"} 8\n"
+				     "mayfly_block_write_microseconds_count{id=\"data\"} 2\n"));
+	assert_non_null(strstr(body,
+			       "# TYPE mayfly_net_tap_write_microseconds histogram\n"
+			       "mayfly_net_tap_write_microseconds_bucket{id=\"n\",le=\"1\"} 0\n"));
 	assert_non_null(strstr(strstr(line, "\"block_data\""),
 			       "\"write_agg\":{\"min_us\":3,\"max_us\":5,\"sum_us\":0}}"));
 	fclose(file);
@@ -849,6 +1100,7 @@ static void many_device_metrics(void **state)
 	assert_int_equal(line[strlen(line) - 1], '\n');
 	snprintf(body, sizeof(body), "\"net_%064u\":{", DEVICES_MAX - 1);
 	assert_non_null(strstr(line, body));
+	assert_int_equal(ask("GET /metrics"), 200);
 	fclose(file);
 }
 
@@ -915,6 +1167,7 @@ static void config_files(void **state)
 		"[]",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"}}",
 		"{\"boot-source\":null,\"drives\":[]}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"drives\":[]}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":{}}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[{}]}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"vsock\":{}}",
@@ -935,7 +1188,7 @@ static void config_files(void **state)
 	assert_int_equal(config.cpus, 2);
 	assert_int_equal(config.mem_size, 64ul << 20);
 	assert_string_equal(config.cmdline, "q pci=off root=/dev/vda rw");
-	assert_string_equal(config.nets[0].path, "t");
+	assert_int_equal(config.nets[0].kind, NET_TAP_FD);
 	assert_string_equal(config.serial.path, "out");
 }
 
@@ -1042,13 +1295,20 @@ static const struct CMUnitTest tests[] = {
 	TEST("drives: fields, one root, files opened at once", drives),
 	TEST("the root disk is named by its UUID where it has one", root_by_uuid),
 	TEST("network interfaces: fields, MAC addresses, taps", networks),
+	TEST("a tap is opened by its PUT, and closed when it is replaced or started", taps_by_name),
 	TEST("a tap can come as a descriptor", taps_by_descriptor),
+	TEST("files can come as descriptors, and stay open no longer than they must",
+	     files_by_descriptor),
+	TEST("what was given and never started is closed", never_started),
+	TEST("a guest that has ended: GET / says why, and nothing changes any more", ended),
+	TEST("a guest that ends while it is paused", ended_in_pause),
 	TEST("there is room for 19 devices", devices_are_few),
 	TEST("PATCH of a device gives the monitor what changed and nothing else", updates),
 	TEST("without such devices a PATCH is refused", updates_without_devices),
 	TEST("serial: a file, or standard output", serial_ports),
 	TEST("logger: level, form and file", loggers),
 	TEST("metrics: deltas in lines, totals for Prometheus", metrics),
+	TEST("metrics into a pipe that is full: a line is lost and counted", full_metrics),
 	TEST("metrics of devices: each and the sum, deltas", device_metrics),
 	TEST("metrics of as many devices as there can be", many_device_metrics),
 	TEST("what is allowed when, and a start that fails", states),

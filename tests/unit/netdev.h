@@ -8,6 +8,7 @@
 #ifndef TESTS_UNIT_NETDEV_H
 #define TESTS_UNIT_NETDEV_H
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,11 +87,29 @@ void loop_yield(struct loop *loop, struct op *op)
 	loop_prepared(sqe, op);
 }
 
+/* Time passes as it is asked for, and while a timer waits. */
+static uint64_t clock_ns;
+
+uint64_t loop_now_ns(clockid_t clock)
+{
+	(void)clock;
+	return clock_ns += 1000;
+}
+
+void loop_signal(int fd)
+{
+	const uint64_t one = 1;
+
+	if (write(fd, &one, sizeof(one)) != sizeof(one) && errno != EAGAIN)
+		abort();
+}
+
 void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns)
 {
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	*ts = (struct __kernel_timespec){ .tv_nsec = (long long)ns };
+	clock_ns += ns;
 	io_uring_prep_timeout(sqe, ts, 0, 0);
 	loop_prepared(sqe, op);
 }

@@ -149,6 +149,35 @@ static void reset_state(void **state)
 	assert_int_equal(wakes(), 0);
 }
 
+static bool every_other(void *arg)
+{
+	unsigned *asked = arg;
+
+	return ++*asked % 2;
+}
+
+/* What is beyond the limit is gone, and the driver sees a line like any other. */
+static void limited(void **state)
+{
+	const uint8_t *data;
+	unsigned asked = 0;
+
+	(void)state;
+	serial_limit(s, every_other, &asked);
+	out(IER, 0x02);
+	for (uint8_t byte = 0; byte < 10; byte++) {
+		out(THR_RBR, byte);
+		assert_int_equal(in(LSR), IDLE);
+		assert_int_equal(in(IIR_FCR), 0x02); /* THR is empty again */
+	}
+	assert_int_equal(asked, 10);
+	assert_int_equal(s->tx_limited, 5);
+	assert_int_equal(s->tx_dropped, 0);
+	assert_int_equal(serial_tx_peek(s, &data), 5);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(data[i], 2 * i);
+}
+
 static void plain_registers(void **state)
 {
 	(void)state;
@@ -653,6 +682,7 @@ static void random_accesses(void **state)
 
 static const struct CMUnitTest tests[] = {
 	TEST("all registers read as after a reset", make_serial, reset_state),
+	TEST("a rate limit drops bytes and counts them", make_open, limited),
 	TEST("registers hold what is written to them", make_serial, plain_registers),
 	TEST("the FIFOs show in IIR once they are on", make_serial, fifo_detection),
 	TEST("DLAB puts the divisor in the place of data and IER", make_serial, divisor_latch),

@@ -69,6 +69,18 @@ static void end(void *vm)
 	loop_stop(&loop);
 }
 
+static int no_tap(const char *name)
+{
+	(void)name;
+	return -ENODEV;
+}
+
+static int no_tap_fd(int fd)
+{
+	(void)fd;
+	return -EINVAL;
+}
+
 static void count_nothing(void *vm, struct counters *counters)
 {
 	(void)vm;
@@ -93,9 +105,12 @@ static void tell(struct api *a)
 
 static _Noreturn void be_server(int ready_fd)
 {
-	static const struct api_ops ops = {
-		.start = stop, .pause = pause_slowly, .resume = end, .count = count_nothing
-	};
+	static const struct api_ops ops = { .start = stop,
+					    .tap_open = no_tap,
+					    .tap_check = no_tap_fd,
+					    .pause = pause_slowly,
+					    .resume = end,
+					    .count = count_nothing };
 	const struct api_names names = { "unit", "unit", "0", "unit" };
 	const struct log_form quiet = { .fd = STDERR_FILENO, .level = LOG_OFF };
 	const struct server_config with = {
@@ -475,9 +490,56 @@ static void descriptors(void **state)
 	assert_int_equal(held("image-by-fd"), 1);
 	put(fd, "GET /vm/config HTTP/1.1\r\n\r\n");
 	recv(fd, got, sizeof(got), 0);
-	assert_non_null(strstr(got, "\"path_on_host\":\"/proc/self/fd/"));
+	assert_non_null(strstr(got, "\"path_on_host\":\"fd:1\""));
+	/* What takes its place closes it.
+	 */
+	put_with_fds(fd, WITH_DRIVE("fd:2"), image, 3);
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	assert_int_equal(held("image-by-fd"), 1);
 	close(image);
 	close(fd);
+}
+
+/* Until the server has the file open so often; a client's end is noticed in its own time. */
+static void comes_to_hold(const char *name, unsigned wanted)
+{
+	for (unsigned i = 0; i < 1000 && held(name) != wanted; i++)
+		usleep(10000);
+	assert_int_equal(held(name), wanted);
+}
+
+/* Descriptors of clients that never end what they began, or have no use for them. */
+static void lost_descriptors(void **state)
+{
+	char name[200];
+	int fd, image;
+
+	(void)state;
+	need_server();
+	snprintf(name, sizeof(name), "%s/image-lost", dir);
+	image = open(name, O_RDWR | O_CREAT, 0600);
+	fd = connect_to();
+	put_with_fds(fd, "PUT /drives/a HTTP/1.1\r\nContent-Length: 61\r\n\r\n", image, 5);
+	comes_to_hold("image-lost", 5);
+	put_with_fds(fd, "{\"drive_id\"", image, 5);
+	comes_to_hold("image-lost", 10);
+	put_with_fds(fd, ":", image, 16); /* a request has 16 at most */
+	put_with_fds(fd, "\"a\"", image, 16);
+	comes_to_hold("image-lost", 16);
+	close(fd); /* between headers and body */
+	comes_to_hold("image-lost", 0);
+	fd = connect_to();
+	put_with_fds(fd, "no request\r\n\r\n", image, 3);
+	assert_true(rest(fd) > 0);
+	close(fd);
+	comes_to_hold("image-lost", 0);
+	fd = connect_to();
+	put_with_fds(fd, "GET /events HTTP/1.1\r\n\r\n", image, 3);
+	comes(fd, "HTTP/1.1 200 \r\n");
+	put_with_fds(fd, "nobody listens", image, 3);
+	comes_to_hold("image-lost", 0);
+	close(fd);
+	close(image);
 }
 
 /* Requests that come while one takes its time are answered after it, by what it has changed. */
@@ -528,6 +590,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("100-continue, then the body", continued),
 	TEST("requests are done one at a time, also where one takes long", one_at_a_time),
 	TEST("descriptors come with a request, and stay only where it wants them", descriptors),
+	TEST("descriptors that nobody has a use for are closed", lost_descriptors),
 };
 
 int main(void)

@@ -17,7 +17,7 @@ FUZZERS :=
 # cJSON's header comes with its library: what includes it is compiled after api/cjson.
 API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
 API_OBJECTS := $(foreach o,tests/obj tests/obj-san fuzz/obj,$(API_SOURCES:%.c=$(BUILD)/$(o)/%.o) \
-	$(addprefix $(BUILD)/$(o)/,tests/unit/api.o tests/unit/server.o tests/fuzz/api.o api/server.o))
+	$(addprefix $(BUILD)/$(o)/,tests/unit/api.o tests/unit/server.o tests/unit/tick.o tests/fuzz/api.o api/server.o))
 $(API_OBJECTS): UNIT_CFLAGS += -isystem $(BUILD)/cjson
 $(API_OBJECTS): | $(BUILD)/cjson
 
@@ -65,6 +65,7 @@ $(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
 $(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,server,api/server.c vmm/loop.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm -luring))
+$(eval $(call unit,tick,api/server.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
 $(eval $(call fuzz,net,$(NET_SOURCES)))

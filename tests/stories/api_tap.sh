@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+# The API's interfaces on real taps, with the small guests of tests/guest, in a network namespace of its
+# own. Needs /dev/net/tun, unshare, ip and socat, and root or user namespaces.
+ip=$(which ip) # not busybox's
+if [ -z "${IN_NAMESPACE:-}" ]; then
+	modprobe tun 2> /dev/null
+	as_root=$([ "$(id -u)" -eq 0 ] || echo r)
+	if ! unshare "-${as_root}n" "$ip" tuntap add dev tap0 mode tap 2> /dev/null; then
+		echo "ok 1 - the API's interfaces on taps # SKIP needs /dev/net/tun, unshare and ip"
+		echo "1..1"
+		exit 0
+	fi
+	IN_NAMESPACE=1 exec unshare "-${as_root}n" sh "$0"
+fi
+. tests/stories/api_lib.sh
+
+"$ip" link set lo up
+"$ip" tuntap add dev tap0 mode tap
+"$ip" addr add 10.9.0.1/24 dev tap0
+"$ip" link set tap0 up
+truncate -s 1M "$T/disk"
+
+story "Firecracker's Go client: its order of requests, its log and metrics in FIFOs, 500 ms for each"
+mkfifo "$T/go-log" "$T/go-metrics"
+cat "$T/go-log" > "$T/go-log.out" &
+go_log=$!
+cat "$T/go-metrics" > "$T/go-metrics.out" &
+go_metrics=$!
+# A request, and half a second at most for its answer.
+go() {
+	request "$@" | timeout 20 socat -t 0.5 - "UNIX-CONNECT:$SOCKET" > "$T/out" 2>> "$T/err"
+}
+serve --id go
+go GET /machine-config # it asks until somebody answers
+shows '"vcpu_count":1,"mem_size_mib":128'
+go PUT /logger "{\"level\":\"Debug\",\"log_path\":\"$T/go-log\",\"show_level\":true,\"show_log_origin\":false}"
+is_done
+go PUT /metrics "{\"metrics_path\":\"$T/go-metrics\"}"
+is_done
+go PUT /machine-config '{"cpu_template":null,"mem_size_mib":64,"smt":true,"vcpu_count":2}'
+is_done
+go GET /machine-config
+shows '"vcpu_count":2,"mem_size_mib":64,"smt":true'
+go PUT /boot-source "{\"boot_args\":\"do=icmp ip=10.9.0.1 from=10.9.0.2 n=20 device=1\",\"kernel_image_path\":\"$GUESTS/net.elf\"}"
+is_done
+go PUT /drives/1 "{\"drive_id\":\"1\",\"is_read_only\":true,\"is_root_device\":true,\"path_on_host\":\"$T/disk\"}"
+is_done
+go PUT /network-interfaces/1 '{"guest_mac":"AA:FC:00:00:00:01","host_dev_name":"tap0","iface_id":"1"}'
+is_done
+go PUT /actions '{"action_type":"InstanceStart"}'
+is_done
+ended
+ends_with 0
+wait $go_log $go_metrics
+holds grep -q ':INFO\] The API server received a Put request on "/metrics"' "$T/go-log.out"
+holds grep -q 'echoes, 0 lost' "$T/serial"
+holds [ "$(grep -c '^{"utc_timestamp_ms":' "$T/go-metrics.out")" -eq 2 ]
+holds grep -qE '"net_1":\{.*"tx_packets_count":[1-9].*"tap_write_agg":\{"min_us":[0-9]+,"max_us":[1-9]' "$T/go-metrics.out"
+
+# Starts the guest with these words and pauses it at once.
+start_paused() {
+	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/net.elf\",\"boot_args\":\"$1\"}"
+	ask PUT /network-interfaces/n '{"iface_id":"n","host_dev_name":"tap0"}'
+	is_done
+	{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } |
+		socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out"
+	answers "HTTP/1.1 204 $HEAD\r\nHTTP/1.1 204 $HEAD\r\n"
+}
+
+# throttled KEY: how often, by all lines of the metrics
+throttled() {
+	grep -o "\"net\":{.*" "$T/metrics" | grep -o "\"net_n\":.*" | grep -o "\"$1\":[0-9]*" |
+		awk -F: '{ sum += $2 } END { print sum + 0 }'
+}
+
+story "rate limits of an interface can be set while its guest runs"
+for way in rx tx; do
+	rm -f "$T/metrics"
+	serve --metrics-path "$T/metrics"
+	start_paused "do=icmp ip=10.9.0.1 from=10.9.0.2 n=30"
+	ask PATCH /network-interfaces/n "{\"iface_id\":\"n\",\"${way}_rate_limiter\":{\"ops\":{\"size\":10,\"refill_time\":100}}}"
+	is_done
+	ask GET /vm/config
+	shows "\"${way}_rate_limiter\":{\"bandwidth\":null,\"ops\":{\"size\":10,\"one_time_burst\":null,\"refill_time\":100}}"
+	ask PATCH /vm '{"state":"Resumed"}'
+	is_done
+	ended
+	ends_with 0
+	holds grep -q 'echoes, 0 lost' "$T/serial"
+	holds [ "$(throttled ${way}_rate_limiter_throttled)" -gt 0 ]
+done
+
+story "and lifted"
+rm -f "$T/metrics"
+serve --metrics-path "$T/metrics"
+ask PUT /network-interfaces/n '{"iface_id":"n","host_dev_name":"tap0","tx_rate_limiter":{"ops":{"size":1,"refill_time":3600000}}}'
+is_done
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/net.elf\",\"boot_args\":\"do=icmp ip=10.9.0.1 from=10.9.0.2 n=30\"}"
+{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } |
+	socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out"
+ask PATCH /network-interfaces/n '{"iface_id":"n","tx_rate_limiter":{"ops":{"size":0,"refill_time":0}}}'
+is_done
+ask PATCH /vm '{"state":"Resumed"}'
+ended
+ends_with 0
+holds grep -q 'echoes, 0 lost' "$T/serial"
+
+story "a tap is the guest's until its end, and nobody else's while it is only configured"
+serve
+ask PUT /network-interfaces/n '{"iface_id":"n","host_dev_name":"tap0"}'
+is_done
+mayfly run --timeout 30s --kernel "$GUESTS/net.elf" --cmdline do=config --net tap=tap0
+ends_with 125
+says "tap0: another process has this tap"
+stop
+mayfly run --timeout 30s --kernel "$GUESTS/net.elf" --cmdline do=config --net tap=tap0
+ends_with 0
+
+the_end
