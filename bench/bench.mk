@@ -7,7 +7,7 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-BENCH_TOOLS := $(BUILD)/bench/boot $(BUILD)/bench/api $(BUILD)/bench/jail $(BUILD)/bench/report $(BUILD)/bench/initrd $(BUILD)/bench/hold.elf
+BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk report initrd hold.elf blkload.elf)
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -32,6 +32,10 @@ $(BUILD)/bench/jail: $(BUILD)/bench/jail.o
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
+$(BUILD)/bench/blk: $(addprefix $(BUILD)/bench/,blk.o bare.o child.o peers.o threads.o)
+	@echo "  LD      $@"
+	@$(BENCH_CC) -static $^ /usr/lib/x86_64-linux-gnu/liburing.a -o $@
+
 $(BUILD)/bench/report: $(BUILD)/bench/report.o
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ $(BUILD)/cjson/libcjson.a -lm -o $@
@@ -45,12 +49,16 @@ $(BUILD)/bench/root/init: bench/init.c bench/init.h vmm/layout.h $(BUILD)/includ
 $(BUILD)/bench/initrd: $(BUILD)/bench/root/init
 	@cd $(<D) && echo init | cpio --quiet --reproducible -o -H newc -R +0:+0 > ../initrd
 
-$(BUILD)/bench/hold.o: bench/hold.c
+# The measured guests that are programs.
+BENCH_GUESTS := hold blkload
+$(BENCH_GUESTS:%=$(BUILD)/bench/%.o): $(BUILD)/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
+	@echo "  CC      $@"
 	@$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/bench/hold.elf: tests/guest/guest.ld $(BUILD)/guest/start.o $(BUILD)/guest/rt.o \
-		$(BUILD)/bench/hold.o
+$(BENCH_GUESTS:%=$(BUILD)/bench/%.elf): $(BUILD)/bench/%.elf: tests/guest/guest.ld \
+		$(BUILD)/guest/start.o $(BUILD)/guest/rt.o $(BUILD)/bench/%.o
 	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
+$(BUILD)/bench/blkload.elf: $(BUILD)/guest/virtio.o
 
 -include $(wildcard $(BUILD)/bench/*.d)

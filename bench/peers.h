@@ -15,6 +15,7 @@ struct guest {
 	const char *kernel, *initrd; /* initrd NULL: none */
 	const char *cmdline;	     /* beyond what mayfly puts there by itself */
 	unsigned mem_mib;
+	const char *disk, *net; /* an image and a folder for a peer link; NULL: none */
 	bool is_linux; /* else a program of tests/guest, which ends by a write to port 0x600 */
 };
 

@@ -269,6 +269,11 @@ static unsigned head_cells(const struct report *r)
 	return n;
 }
 
+static const char *unit_name(const struct figure *f)
+{
+	return !strcmp(f->unit, "us") ? "µs" : f->unit;
+}
+
 /* False where nobody has measured the figure: its row is left out. */
 static bool row_cells(const struct report *r, const struct figure *f, unsigned row)
 {
@@ -276,8 +281,7 @@ static bool row_cells(const struct report *r, const struct figure *f, unsigned r
 	bool measured = false;
 	unsigned n = 0;
 
-	snprintf(cells[row][n++], size, "%s, %s", f->label,
-		 !strcmp(f->unit, "us") ? "µs" : f->unit);
+	snprintf(cells[row][n++], size, "%s%s%s", f->label, f->unit[0] ? ", " : "", unit_name(f));
 	for (unsigned w = 0; w < r->nr_who; w++) {
 		const struct spread s = value_spread(r, f, w);
 
@@ -408,13 +412,17 @@ static struct verdict judge(struct report *r, const struct target *t)
 	const struct figure *f = find_figure(r, t->figure);
 	const unsigned who = who_index(r, t->who);
 	struct verdict v = { .value = NAN };
-	const char *unit = t->over[0] ? "" : !strcmp(f ? f->unit : "", "us") ? " µs" : " KiB";
+	char unit[20] = "";
 
 	if (f && t->over[0])
 		v.value = ratio_spread(r, f, who, who_index(r, t->over)).p50;
 	else if (f)
 		v.value = value_spread(r, f, who).p50;
-	v.share = t->is_least ? t->bound / v.value : v.value / t->bound;
+	if (f && !t->over[0] && f->unit[0])
+		snprintf(unit, sizeof(unit), " %s", unit_name(f));
+	v.share = t->is_least	? t->bound / v.value
+		  : v.value > 0 ? v.value / t->bound
+				: v.value; /* a bound of 0 is reached by 0 alone */
 	if (v.value <= 0 && t->is_least)
 		v.share = INFINITY;
 	v.is_missed = !(v.share <= 1); /* what was not measured is missed */

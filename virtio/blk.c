@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The block device. take() takes chains out of a queue, parse() makes requests of them, disk.c
+ * The block device. take() takes chains out of a queue, parse() makes requests of them, disk_io.c
  * does the work, complete() answers. Each request is answered once, or forgotten by a reset.
  * Section numbers are virtio 1.2's.
  */
@@ -59,21 +59,30 @@ struct config {
 };
 _Static_assert(sizeof(struct config) == 64 && sizeof(struct config) <= VIRTIO_CONFIG_MAX, "5.2.4");
 
+/* At any address: 2.7.4 asks for no alignment. */
 struct header {
 	uint32_t type, reserved;
 	uint64_t sector;
-};
+} __attribute__((packed));
 
 struct range {
 	uint64_t sector;
 	uint32_t nr, flags;
 };
 
+/* One look at the clock for all that a turn of the loop brings: requests are many. */
+static uint64_t turn_ns(struct blk *b)
+{
+	if (!b->turn_ns)
+		b->turn_ns = loop_now_ns(CLOCK_MONOTONIC);
+	return b->turn_ns;
+}
+
 /* The last request of a device that is being reset. */
 static void end_reset(struct blk *b)
 {
 	b->is_stopping = false;
-	disk_resume(&b->disk);
+	disk_io_resume(&b->disk);
 	virtio_reset_done(&b->dev);
 }
 
@@ -109,7 +118,7 @@ static void warn(struct blk *b, const struct disk_io *io, int err)
 static void count(const struct blk_request *r)
 {
 	struct device_counters *c = &r->blk->counters;
-	const uint64_t us = (loop_now_ns(CLOCK_MONOTONIC) - r->begun_ns) / 1000;
+	const uint64_t us = (turn_ns(r->blk) - r->begun_ns) / 1000;
 
 	if (r->charge == 0) {
 		c->counts[BLOCK_FLUSH_COUNT] += r->io.what == DISK_FLUSH;
@@ -133,7 +142,7 @@ static void on_done(struct disk_io *io, int err)
 	if (!err && io->what != DISK_READ && io->what != DISK_FLUSH &&
 	    b->dev.offered & ~b->dev.features & F_FLUSH && !b->is_stopping) {
 		io->what = DISK_FLUSH;
-		disk_submit(&b->disk, io);
+		disk_io_submit(&b->disk, io);
 		return;
 	}
 	if (err)
@@ -193,7 +202,9 @@ static int parse_transfer(struct blk_request *r, enum disk_what what, uint64_t s
 		return S_IOERR;
 	if (bytes == 0)
 		return S_OK;
-	memcpy(r->iov, iov, nr * sizeof(*iov));
+	r->iov[0] = iov[0];
+	if (nr > 1)
+		memcpy(r->iov + 1, iov + 1, (nr - 1) * sizeof(*iov));
 	r->io.what = what;
 	r->io.offset = sector * DISK_SECTOR;
 	r->io.left = r->charge = bytes;
@@ -248,6 +259,12 @@ static int parse_flush(const struct blk *b, struct blk_request *r)
 	return IN_PROGRESS;
 }
 
+/* One snapshot: what is checked is what is used. */
+static struct header load_header(const volatile struct header *from)
+{
+	return (struct header){ from->type, from->reserved, from->sector };
+}
+
 /* Fills r->io from the chain: IN_PROGRESS where it is to be submitted, else the status. */
 static int parse(struct blk *b, struct blk_request *r, struct queue_chain *c)
 {
@@ -259,8 +276,13 @@ static int parse(struct blk *b, struct blk_request *r, struct queue_chain *c)
 	r->status = take_status(out, &nr_out);
 	r->written = c->writable;
 	r->charge = 0;
-	if (!take_front(&in, &nr_in, &h, sizeof(h)))
+	if (nr_in > 0 && in->iov_len == sizeof(h)) { /* as drivers do */
+		h = load_header(in->iov_base);
+		in++;
+		nr_in--;
+	} else if (!take_front(&in, &nr_in, &h, sizeof(h))) {
 		return S_IOERR;
+	}
 	bytes = c->readable - sizeof(h);
 	switch (h.type) {
 	case T_IN:
@@ -315,13 +337,13 @@ static void handle(struct blk *b, unsigned queue)
 	r->head = c->head;
 	r->is_in_flight = true;
 	r->io.done = on_done;
-	r->begun_ns = loop_now_ns(CLOCK_MONOTONIC);
+	r->begun_ns = turn_ns(b);
 	b->nr_in_flight++;
 	status = parse(b, r, c);
 	if (status != IN_PROGRESS)
 		complete(r, status);
 	else if (is_allowed(b, r))
-		disk_submit(&b->disk, &r->io);
+		disk_io_submit(&b->disk, &r->io);
 }
 
 /* As many requests as a queue holds, then it is others' turn: a guest can ask for ever. */
@@ -368,9 +390,11 @@ static void on_turn(struct turn *turn)
 	bool goes_on;
 
 	b->has_progress = false;
+	b->turn_ns = 0;
 	for (unsigned i = 0; i < b->dev.nr_queues; i++)
 		if (b->is_polled[i])
 			take(b, i);
+	b->turn_ns = 0;
 	goes_on = b->has_progress || (had_progress && b->nr_in_flight > 0);
 	for (unsigned i = 0; i < b->dev.nr_queues && !goes_on && !b->held; i++)
 		goes_on = b->is_polled[i] && stop_polling(b, i);
@@ -389,7 +413,7 @@ static void on_timer(struct op *op, int res)
 	b->held = NULL;
 	if (!r || !is_allowed(b, r))
 		return;
-	disk_submit(&b->disk, &r->io);
+	disk_io_submit(&b->disk, &r->io);
 	for (unsigned i = 0; i < b->dev.nr_queues; i++)
 		blk_kick(&b->dev, i);
 }
@@ -406,7 +430,7 @@ static void blk_reset(struct virtio_device *dev)
 	b->held = NULL;
 	if (held)
 		complete(held, S_IOERR);
-	disk_stop(&b->disk);
+	disk_io_stop(&b->disk);
 	for (unsigned i = 0; i < dev->nr_queues * QUEUE_MAX && b->nr_in_flight > 1; i++)
 		if (b->requests[i].is_in_flight)
 			loop_cancel(dev->loop, &b->requests[i].io.op);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The layer's file and its bitmap. The file may come from anyone: of its header only what must be
- * equal to what we compute is believed, and of its bitmap every bit is legal. disk.c drives it;
+ * equal to what we compute is believed, and of its bitmap every bit is legal. disk_io.c drives it;
  * commit.c merges it.
  */
 #include "overlay.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A copy-on-write layer: which clusters of a disk lie in a file of its own instead of the base, and
- * how that file tells. No I/O while the guest runs: disk.c does it, in the order that keeps layer
- * and base readable whenever the process dies: data first, and what says that it is there after.
+ * how that file tells. No I/O while the guest runs: disk_io.c does it, in the order that keeps
+ * layer and base readable whenever the process dies: data first, and what says that it is there
+ * after.
  *
  *   0             header, one block
  *   4096          bitmap: a bit for each cluster that lies here; whole blocks

@@ -26,16 +26,6 @@ static uint64_t cpu_time(const struct vcpus *vcpus)
 	return sum;
 }
 
-static bool all_dead(struct vcpus *vcpus)
-{
-	bool dead;
-
-	vcpus_pause(vcpus, NULL, NULL);
-	dead = vcpus_are_dead(vcpus);
-	vcpus_resume(vcpus);
-	return dead;
-}
-
 static void look_again(struct halt *h, uint64_t interval_ms)
 {
 	h->interval_ms = interval_ms;
@@ -48,8 +38,8 @@ static void look_again(struct halt *h, uint64_t interval_ms)
 static void on_timer(struct op *op, int res)
 {
 	struct halt *h = container_of(op, struct halt, timer_op);
-	const bool is_active =
-		cpu_time(h->vcpus) - h->cpu_ns > ACTIVE_NS || h->vcpus->exits != h->exits;
+	bool is_active = cpu_time(h->vcpus) - h->cpu_ns > ACTIVE_NS || h->vcpus->exits != h->exits;
+	bool is_dead = false;
 
 	if (h->vcpus->end->reason != END_NONE)
 		return;
@@ -60,7 +50,13 @@ static void on_timer(struct op *op, int res)
 		look_again(h, SOON_MS);
 		return;
 	}
-	if (!is_active && all_dead(h->vcpus)) {
+	if (!is_active && vcpus_pause_soon(h->vcpus)) {
+		is_dead = vcpus_are_dead(h->vcpus);
+		vcpus_resume(h->vcpus);
+	} else {
+		is_active = true; /* also one that could not be paused: it waits for this loop */
+	}
+	if (is_dead) {
 		end_now(h->vcpus->end, END_HALTED);
 		return;
 	}

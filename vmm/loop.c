@@ -154,7 +154,10 @@ void loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *
 {
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
-	io_uring_prep_readv(sqe, file, iov, nr, offset);
+	if (nr == 1 && iov->iov_len <= UINT32_MAX) /* the kernel need not fetch the segments */
+		io_uring_prep_read(sqe, file, iov->iov_base, (unsigned)iov->iov_len, offset);
+	else
+		io_uring_prep_readv(sqe, file, iov, nr, offset);
 	loop_prepared(sqe, op);
 }
 
@@ -163,7 +166,10 @@ void loop_writev(struct loop *loop, struct op *op, int file, const struct iovec 
 {
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
-	io_uring_prep_writev(sqe, file, iov, nr, offset);
+	if (nr == 1 && iov->iov_len <= UINT32_MAX) /* the kernel need not fetch the segments */
+		io_uring_prep_write(sqe, file, iov->iov_base, (unsigned)iov->iov_len, offset);
+	else
+		io_uring_prep_writev(sqe, file, iov, nr, offset);
 	loop_prepared(sqe, op);
 }
 

@@ -430,6 +430,24 @@ void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg)
 	pthread_mutex_unlock(&vcpus->lock);
 }
 
+#define SOON_MS 50u /* a slow or busy host may take some */
+
+bool vcpus_pause_soon(struct vcpus *vcpus)
+{
+	bool is_paused;
+
+	pthread_mutex_lock(&vcpus->lock);
+	vcpus->pause = true;
+	kick(vcpus);
+	for (unsigned ms = 0; ms < SOON_MS && vcpus->parked < vcpus->started; ms++)
+		wait_for_parking(vcpus);
+	is_paused = vcpus->parked == vcpus->started;
+	pthread_mutex_unlock(&vcpus->lock);
+	if (!is_paused)
+		vcpus_resume(vcpus);
+	return is_paused;
+}
+
 void vcpus_stop(struct vcpus *vcpus)
 {
 	pthread_mutex_lock(&vcpus->lock);

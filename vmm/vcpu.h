@@ -74,6 +74,11 @@ void vcpus_resume(struct vcpus *vcpus);
  */
 void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg);
 /*
+ * The same within 50 ms, or not at all: false where a vCPU stays out of the guest for
+ * longer, which then waits for the loop itself (a reset with requests in flight).
+ */
+bool vcpus_pause_soon(struct vcpus *vcpus);
+/*
  * While all are parked: whether none can ever run again. Only then is it one moment for all: a vCPU
  * that another one has just woken must not be taken for halted.
  */

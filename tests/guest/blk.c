@@ -3,8 +3,8 @@
  * virtio-blk as a driver sees it, in ring 3 and at full speed: device 0 is a disk of some MiB,
  * written all over. Without arguments every check in turn, one line each; with do=NAME that one.
  * `queues=N` is how many there must be. `ro`: the disk is read-only. Acts: `fill` writes each
- * sector with its number (key=N on top), `verify` reads that back, `count` writes for ever. Status
- * 0 if all was right.
+ * sector with its number (key=N on top), `verify` reads that back; `speed`, `count`, `atleast=N`,
+ * `watch` and `badfrom=N badto=N` are told at their functions. Status 0 if all was right.
  */
 #include "virtio.h"
 
@@ -515,6 +515,44 @@ static int at_least(uint64_t safe)
 	return !is_painted(data, last, SECTOR, key) || key < safe;
 }
 
+/* Reads all over an image whose second half goes away, and comes back. */
+static int watch(void)
+{
+	uint64_t lost;
+
+	print("blk: reading\n");
+	do
+		lost = dice((uint32_t)capacity);
+	while (one(T_IN, lost, data, SECTOR) == OK);
+	print("blk: an error at sector %lu\n", lost);
+	if (!want("it is in the second half", lost >= capacity / 2, true) ||
+	    !want("the first half", one(T_IN, 0, data, SECTOR), OK))
+		return 1;
+	while (one(T_IN, lost, data, SECTOR) != OK)
+		;
+	print("blk: reads again\n");
+	return 0;
+}
+
+/* Writes and reads everything; what overlaps [from, to) bytes fails, and nothing else. */
+static int bad_sectors(uint64_t from, uint64_t to)
+{
+	bool ok = true;
+
+	for (uint64_t at = 0; at + 8 <= capacity; at += 8) {
+		const bool is_bad = at * SECTOR < to && at * SECTOR + CHUNK > from;
+		const uint8_t status = is_bad ? IOERR : OK;
+
+		paint(data, at, CHUNK, 1);
+		ok &= want("write", one(T_OUT, at, data, CHUNK), status);
+		memset(data, 0, CHUNK);
+		ok &= want("read", one(T_IN, at, data, CHUNK), status);
+		ok &= is_bad || want("data", is_painted(data, at, CHUNK, 1), true);
+	}
+	print("blk: bad sectors %s\n", ok ? "ok" : "FAILED");
+	return !ok;
+}
+
 int guest_main(void)
 {
 	const size_t nr_checks = sizeof(checks) / sizeof(checks[0]);
@@ -530,6 +568,10 @@ int guest_main(void)
 		return fill_or_verify(arg("fill"));
 	if (arg("speed"))
 		return speed();
+	if (arg("watch"))
+		return watch();
+	if (arg("badfrom"))
+		return bad_sectors(arg_number("badfrom", 0), arg_number("badto", 0));
 	if (arg("count"))
 		return count();
 	if (arg("atleast"))

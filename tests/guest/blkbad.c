@@ -198,6 +198,30 @@ static bool index_jumps(void)
 	return jump_by(VQ_MAX + 1) & jump_by(0x8000) & jump_by(0xffff);
 }
 
+/* What is in the device's area is the device's: whatever a driver writes there, it goes on with its
+ * own. The same of the event words, which only say who need not be told. */
+static bool used_jumps(void)
+{
+	struct vqueue *q = &bad.queue[0];
+	bool ok = true;
+
+	for (uint32_t n = 2; n < 0x10000 && ok; n <<= 1) {
+		const uint16_t now = q->device[1];
+
+		q->device[0] = (uint16_t)n;
+		q->device[1] = (uint16_t)(now + n);
+		q->device[2 + 4 * q->size] = (uint16_t)(now + n); /* avail_event */
+		q->driver[2 + q->size] = (uint16_t)(now - n);	  /* used_event */
+		plain(&bad);
+		send(&bad, 0);
+		while (q->device[1] != (uint16_t)(now + 1)) /* the timeout sees to an end */
+			__asm__ volatile("pause");
+		ok = want("its status", r->status, OK);
+		q->seen = q->device[1];
+	}
+	return ok & want("no reset", v_read(&bad, V_STATUS) & S_NEEDS_RESET, 0);
+}
+
 static bool heads(void)
 {
 	bool ok;
@@ -342,7 +366,8 @@ static bool config_space(void)
 {
 	const uint64_t capacity = mmio_read64(bad.gpa + V_CONFIG);
 
-	for (uint64_t at = bad.gpa + V_CONFIG; at < bad.gpa + V_CONFIG + 128; at++) {
+	/* The last ones reach into the next device's window. */
+	for (uint64_t at = bad.gpa + V_CONFIG; at < bad.gpa + DEVICE_SIZE; at++) {
 		mmio_write8(at, 0xff);
 		mmio_write16(at, 0xffff);
 		mmio_write32(at, ~0u);
@@ -352,8 +377,6 @@ static bool config_space(void)
 		mmio_read32(at);
 		mmio_read64(at);
 	}
-	mmio_read64(bad.gpa + DEVICE_SIZE - 4); /* half of it the next device's */
-	mmio_write64(bad.gpa + DEVICE_SIZE - 4, ~0ull);
 	return want("capacity", mmio_read64(bad.gpa + V_CONFIG), capacity) &
 	       want("beyond", mmio_read64(bad.gpa + V_CONFIG + 256), 0) & serves(&bad);
 }
@@ -392,14 +415,17 @@ static bool no_queue(void)
 	return want("status", v_read(&bad, V_STATUS) & S_NEEDS_RESET, 0);
 }
 
-/* 256 requests on their way, and a reset at once. */
+/* 256 requests on their way, each with a table of its own, and a reset at once. */
 static bool resets(void)
 {
+	struct vdesc *const table = (struct vdesc *)(data + 4096);
+
 	for (unsigned n = 0; n < 30; n++) {
 		struct vdesc *d = plain(&bad);
 
-		for (uint16_t i = 3; i < VQ_MAX; i++) {
-			d[i] = (struct vdesc){ (uint64_t)r, 16, D_NEXT, 1 }; /* all with one tail */
+		memcpy(table, d, 3 * sizeof(*table));
+		for (uint16_t i = 0; i < VQ_MAX; i++) {
+			d[i] = (struct vdesc){ (uint64_t)table, 3 * sizeof(*table), D_INDIRECT, 0 };
 			v_offer(&bad.queue[0], i);
 		}
 		v_notify(&bad, 0);
@@ -423,6 +449,7 @@ static const struct {
 	{ "empty", empty_chain },
 	{ "readable-last", readable_last },
 	{ "index-jumps", index_jumps },
+	{ "used-jumps", used_jumps },
 	{ "heads", heads },
 	{ "head-twice", head_twice },
 	{ "next-beyond", next_beyond },

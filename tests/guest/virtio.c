@@ -3,6 +3,7 @@
  */
 #include "virtio.h"
 
+#define MAGIC	 0x74726976u
 #define PATIENCE 40000000000ul /* cycles: 8 to 40 s */
 
 static uint64_t next_page;
@@ -97,6 +98,31 @@ void v_start(struct vdevice *d, unsigned window, uint64_t features, unsigned nr,
 {
 	d->window = window;
 	d->gpa = DEVICE_GPA + (window + 1) * DEVICE_SIZE;
+	v_open(d, features, nr, size);
+}
+
+bool v_find(struct vdevice *d, uint32_t id)
+{
+	static const struct {
+		uint64_t gpa, size;
+		unsigned nr;
+	} places[] = {
+		{ DEVICE_GPA + DEVICE_SIZE, DEVICE_SIZE, DEVICE_MAX - 1 },
+		{ 0xfeb00000, 0x200, 24 }, /* microvm */
+	};
+
+	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		for (unsigned n = 0; n < places[i].nr; n++) {
+			d->gpa = places[i].gpa + n * places[i].size;
+			if (v_read(d, V_MAGIC) == MAGIC && v_read(d, V_VERSION) == 2 &&
+			    v_read(d, V_ID) == id)
+				return true;
+		}
+	return false;
+}
+
+void v_open(struct vdevice *d, uint64_t features, unsigned nr, uint16_t size)
+{
 	d->nr_queues = nr;
 	v_reset(d);
 	if (!v_negotiate(d, features))

@@ -85,6 +85,13 @@ uint64_t v_offered(const struct vdevice *d);
 /* From a reset to DRIVER_OK with these features and `nr` queues of `size`; dies where it cannot. */
 void v_start(struct vdevice *d, unsigned window, uint64_t features, unsigned nr, uint16_t size);
 
+/* The same at any address, for other monitors' devices; d->gpa is where v_find() found one. */
+void v_open(struct vdevice *d, uint64_t features, unsigned nr, uint16_t size);
+
+/* Looks for a device of this type (virtio 1.2, 5) where mayfly and where QEMU's microvm has them.
+ */
+bool v_find(struct vdevice *d, uint32_t id);
+
 /* The steps of that: up to FEATURES_OK (false: refused), a queue at these places, DRIVER_OK. */
 bool v_negotiate(struct vdevice *d, uint64_t features);
 void v_place(struct vdevice *d, unsigned q, uint32_t size, uint64_t desc, uint64_t driver,

@@ -34,6 +34,8 @@ prints removed
 
 # fio OPTIONS: on vdb, with a checksum in every block, all of which are read again
 FIO="fio --name=v --filename=/dev/vdb --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --minimal"
+# Beside such a job, another one of fio's that discards what lies elsewhere, block by block.
+TRIM="--name=t --filename=/dev/vdb --ioengine=libaio --direct=1 --rw=randtrim --bs=4k --iodepth=8 --size=2M --offset=40M"
 mkdir -p "$T/disks"
 for cpus in 1 4; do
 	for layer in "" ",overlay=$T/disks/layer$cpus"; do
@@ -44,7 +46,9 @@ for cpus in 1 4; do
 			$FIO --rw=randrw --bs=4k --iodepth=1 --size=2M --offset=16M > /dev/null
 			$FIO --rw=write --bs=256k --iodepth=4 --size=8M --offset=24M --numjobs=$cpus --offset_increment=8M > /dev/null
 			blkdiscard -o 4096 -l 16m /dev/vdb
-			$FIO --rw=randwrite --bs=4k --iodepth=16 --size=4M > /dev/null
+			$FIO --rw=write --bs=256k --iodepth=4 --size=2M --offset=40M > /dev/null
+			$FIO --rw=randwrite --bs=4k --iodepth=16 --size=4M $TRIM > /dev/null
+			cmp -n 2097152 -i 41943040:0 /dev/vdb /dev/zero
 			ls /sys/block/vdb/mq | wc -l" --cpus $cpus --disk "$T/disks/raw$layer"
 		ends_with 0
 		prints $cpus

@@ -6,6 +6,7 @@
 GUESTS=${GUESTS:-build/guest}
 SANITIZED=${SANITIZED:-build/tests/mayfly-san}
 export ASAN_OPTIONS=detect_leaks=0 # which wants /proc at the end; the unit tests look for leaks
+BAD_SECTORS=build/tests/mayfly-badsectors
 
 # blk WORDS OPTION...: the driver, with WORDS on its command line
 blk() {
@@ -66,7 +67,7 @@ image disk 8M
 image other 1M
 mayfly run --timeout 180s --kernel "$GUESTS/blkbad.elf" --disk "$T/disk" --disk "$T/other"
 ends_with 0
-shows "24 cases, 0 failed"
+shows "25 cases, 0 failed"
 says "disk0: the guest's driver broke the protocol"
 says_one_line
 
@@ -222,6 +223,34 @@ image base 1M
 rm -f "$T/layer"
 survives_kills "$T/base,overlay=$T/layer"
 holds [ "$(tr -d '\0' < "$T/base" | wc -c)" -eq 0 ]
+
+story "an image that shrinks under its guest: what is gone is an error, the rest is read, and what comes back too"
+image disk 1M
+"$MAYFLY" run --timeout 180s --kernel "$GUESTS/blk.elf" --cmdline "watch" --disk "$T/disk" > "$T/out" 2> "$T/err" &
+pid=$!
+while ! grep -q "reading" "$T/out"; do sleep 0.05; done
+truncate -s 512K "$T/disk"
+while ! grep -q "an error" "$T/out"; do sleep 0.05; done
+truncate -s 1M "$T/disk"
+wait $pid
+status=$?
+ends_with 0
+shows "blk: reads again"
+says "$T/disk: reading failed, which the guest is told; this is said once"
+says_one_line
+
+# A mayfly whose ring fails what touches some bytes of a disk (tests/badsectors.c).
+if [ -x "$BAD_SECTORS" ]; then
+	story "bad sectors: the requests that touch them fail, and no others"
+	image disk 1M
+	MAYFLY_BAD_SECTORS=100000-200000 "$BAD_SECTORS" run --timeout 180s --kernel "$GUESTS/blk.elf" \
+		--cmdline "badfrom=100000 badto=200000" --disk "$T/disk" > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 0
+	shows "blk: bad sectors ok"
+	says "$T/disk: writing failed, which the guest is told; this is said once: I/O error"
+	says_one_line
+fi
 
 if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
 	story "a full file system: the guest gets errors, mayfly says so once, and what there is stays readable"

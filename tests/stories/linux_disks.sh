@@ -53,6 +53,27 @@ ends_with 0
 prints "$safe"
 holds cmp -s "$T/base" "$IMAGE"
 
+story "Linux: bad sectors of the host's disk are errors there, and nothing else is"
+truncate -s 8M "$T/rotten"
+MAYFLY_BAD_SECTORS=4194304-4259840 build/tests/mayfly-badsectors run --timeout 200s --kernel "$MAYFLY_TUNED/vmlinux" \
+	--initrd "$MAYFLY_INITRD" --disk "$T/rotten" -- sh -c '
+	at() { dd if=/dev/vda of=/dev/null bs=4k count=1 skip=$1 2> /dev/null && echo "read $1" || echo "lost $1"; }
+	at 0; at 1023; at 1024; at 1039; at 1040; at 2047
+	dd if=/dev/zero of=/dev/vda bs=4k count=1 seek=1030 conv=fsync 2> /dev/null || echo "not written"
+	dd if=/dev/zero of=/dev/vda bs=4k count=1 seek=100 conv=fsync 2> /dev/null && echo written' > "$T/out" 2> "$T/err"
+status=$?
+ends_with 0
+prints "read 0
+read 1023
+lost 1024
+lost 1039
+read 1040
+read 2047
+not written
+written"
+says "$T/rotten: reading failed, which the guest is told; this is said once: I/O error"
+says_one_line
+
 story "Linux: the root file system on --root"
 mayfly run --timeout 200s --kernel "$MAYFLY_TUNED/vmlinux" --disk "$IMAGE,overlay=tmp" --root "$T/base,ro,id=system" --cmdline "loglevel=7"
 ends_with 121 # it has no init

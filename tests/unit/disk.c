@@ -355,7 +355,7 @@ static void submit(struct test_io *t, enum disk_what what, unsigned sector, unsi
 	else if (what != DISK_READ)
 		begin_write(t);
 	cut_up(t);
-	disk_submit(&disk, &t->io);
+	disk_io_submit(&disk, &t->io);
 }
 
 static void submit_any(struct test_io *t)
@@ -791,14 +791,14 @@ static void stopped(void **state)
 				submit_any(&ios[n]);
 		for (unsigned n = dice(6); n > 0 && nr_pending > 0; n--)
 			pick();
-		disk_stop(&disk);
+		disk_io_stop(&disk);
 		for (before = nr_pending; nr_pending > 0; before = nr_pending) {
 			pick();
 			/* A flush alone may have steps left. */
 			assert_true(nr_pending < before || disk.flush_stage != FLUSH_NONE);
 		}
 		settle();
-		disk_resume(&disk);
+		disk_io_resume(&disk);
 	}
 	close_disk();
 }

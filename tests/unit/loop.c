@@ -409,7 +409,7 @@ static void data_operations(void **state)
 		     read_v = probe(&left);
 	char abc[] = "abc", defg[] = "defg", got[10] = "";
 	const struct iovec out[] = { { abc, 3 }, { defg, 4 } };
-	const struct iovec in[] = { { got, 2 }, { got + 2, 7 } };
+	const struct iovec in[] = { { got, 2 }, { got + 2, 7 } }, six = { got + 2, 6 };
 	const int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	int file;
 
@@ -430,6 +430,17 @@ static void data_operations(void **state)
 	assert_int_equal(loop_run(&loop), 0);
 	assert_int_equal(read_v.res, 8);
 	assert_memory_equal(got, "\0abcdefg", 8);
+	/* One segment goes another way into the ring. */
+	loop.stopped = false;
+	left = 2;
+	loop_writev(&loop, &write_v.op, file, out, 1, 200);
+	loop_readv(&loop, &read_v.op, file, &six, 1, 101);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(write_v.res, 3);
+	assert_int_equal(read_v.res, 6);
+	assert_memory_equal(got + 2, "bcdefg", 6);
+	assert_int_equal(pread(fd, got, 4, 199), 4);
+	assert_memory_equal(got, "\0abc", 4);
 	close(fd);
 }
 
