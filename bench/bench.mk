@@ -7,7 +7,7 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk report initrd hold.elf blkload.elf)
+BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk exits report initrd hold.elf blkload.elf)
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -35,6 +35,11 @@ $(BUILD)/bench/jail: $(BUILD)/bench/jail.o
 $(BUILD)/bench/blk: $(addprefix $(BUILD)/bench/,blk.o bare.o child.o peers.o threads.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ /usr/lib/x86_64-linux-gnu/liburing.a -o $@
+
+# By the monitor's own calls.
+$(BUILD)/bench/exits: $(BUILD)/bench/exits.o $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o
+	@echo "  LD      $@"
+	@$(BENCH_CC) -static $^ -o $@
 
 $(BUILD)/bench/report: $(BUILD)/bench/report.o
 	@echo "  LD      $@"
