@@ -103,7 +103,6 @@ const struct policy_row policy[] = {
 	{ SERVE, SYS_fcntl, "the same", { IS(1, F_SETFL) } },
 	{ SERVE, SYS_fstat, "the same: its kind and size", ANY },
 	{ SERVE, SYS_ioctl, "the same: the size of a block device", { IS(1, BLKGETSIZE64) } },
-	{ SERVE, SYS_nanosleep, "the same: a lock that is just being given up", ANY },
 };
 /* clang-format on */
 const size_t policy_rows = sizeof(policy) / sizeof(policy[0]);

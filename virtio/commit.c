@@ -55,7 +55,7 @@ static int open_layer(const char *path, int *fd)
 	struct overlay_base file;
 	int err = disk_open_file(path, O_RDWR, fd, &file);
 
-	return err ? err : disk_lock(*fd, path, true);
+	return err ? err : disk_lock(*fd, path, true, true);
 }
 
 static int open_base(const char *path, int *fd, struct overlay_base *base)
@@ -63,7 +63,7 @@ static int open_base(const char *path, int *fd, struct overlay_base *base)
 	int err = disk_open_file(path, O_RDWR, fd, base);
 
 	base->size &= ~(uint64_t)(DISK_SECTOR - 1);
-	return err ? err : disk_lock(*fd, path, true);
+	return err ? err : disk_lock(*fd, path, true, true);
 }
 
 static int merge_marked(struct overlay *o, int layer_fd, int base_fd, const char *layer,

@@ -22,21 +22,19 @@
 #define LOCK_TRIES    100u
 #define LOCK_PAUSE_US 10000u
 
-int disk_lock(int fd, const char *path, bool is_writer)
+int disk_lock(int fd, const char *path, bool is_writer, bool may_wait)
 {
 	struct flock lock = { .l_type = is_writer ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET };
 
-	for (unsigned i = 0; i < LOCK_TRIES; i++) {
-		if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-			return 0;
+	for (unsigned i = may_wait ? LOCK_TRIES : 1; fcntl(fd, F_OFD_SETLK, &lock);) {
 		if (errno != EAGAIN && errno != EACCES)
-			break;
+			return fail(-errno, "%s: locking it", path);
+		if (--i == 0)
+			return fail(0, "%s: is in use by another microVM%s", path,
+				    is_writer ? "" : ", which may write to it");
 		usleep(LOCK_PAUSE_US);
 	}
-	if (errno != EAGAIN && errno != EACCES)
-		return fail(-errno, "%s: locking it", path);
-	return fail(0, "%s: is in use by another microVM%s", path,
-		    is_writer ? "" : ", which may write to it");
+	return 0;
 }
 
 static const char *kind_of(mode_t mode)
@@ -145,7 +143,7 @@ static int open_layer(struct disk *d, const struct overlay_base *base)
 	int err = disk_open_file(path, O_RDWR | O_CREAT, &d->layer.fd, &layer);
 
 	if (!err)
-		err = disk_lock(d->layer.fd, path, true);
+		err = disk_lock(d->layer.fd, path, true, true);
 	if (err)
 		return err;
 	if (layer.size == 0)
@@ -205,7 +203,7 @@ int disk_open(struct disk *d, const struct disk_config *config)
 		     config->path, (unsigned long long)(base.size - d->size));
 	name_serial(d);
 	base.size = d->size;
-	err = disk_lock(d->base.fd, config->path, is_writer);
+	err = disk_lock(d->base.fd, config->path, is_writer, true);
 	if (!err && config->is_direct)
 		err = open_direct(&d->base, config->path, flags);
 	if (!has_layer || err)
@@ -273,7 +271,8 @@ static int open_other(struct disk *d, const char *path, struct disk_file *file,
 		return fail(0, "%s: is empty", path);
 	if (is_same_file(file->fd, d->base.fd))
 		return 0;
-	err = disk_lock(file->fd, path, is_writer);
+	err = disk_lock(file->fd, path, is_writer,
+			false); /* others of the loop would wait with us */
 	return !err && d->config->is_direct ? open_direct(file, path, flags) : err;
 }
 

@@ -79,8 +79,11 @@ int disk_replace(struct disk *disk, const char *path);
  */
 void disk_close(struct disk *disk, bool is_idle);
 
-/* For all who open images: an advisory lock on the whole of it. 0 or -errno, logged. */
-int disk_lock(int fd, const char *path, bool is_writer);
+/*
+ * For all who open images: an advisory lock on the whole of it; may_wait: up to a second for one
+ * that is just being given up. 0 or -errno, logged.
+ */
+int disk_lock(int fd, const char *path, bool is_writer, bool may_wait);
 
 /* A regular file or block device: opened with `flags`; size in bytes. 0 or -errno, logged. */
 int disk_open_file(const char *path, int flags, int *fd, struct overlay_base *base);

@@ -78,7 +78,7 @@ if command -v socat > /dev/null; then
 	printf 'GET /vm/config HTTP/1.1\r\n\r\n' | timeout 20 socat -t 20 - "UNIX-CONNECT:$SOCKET" >> "$T/out"
 	ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/base\"}"
 	ask PATCH /drives/a '{"drive_id":"a","path_on_host":"/nowhere/at/all"}'
-	ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/held\"}" # waits for its lock for a moment
+	ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/held\"}"
 	shows "$T/held: is in use by another microVM"
 	ask PATCH /vm '{"state":"Paused"}'
 	ask PATCH /vm '{"state":"Resumed"}'

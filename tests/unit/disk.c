@@ -749,7 +749,7 @@ static void replaced(void **state)
 	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	assert_int_equal(ftruncate(fd, 50 * DISK_SECTOR), 0);
 	assert_int_not_equal(disk_replace(&disk, none), 0);
-	assert_int_equal(disk_lock(fd, other, true), 0);
+	assert_int_equal(disk_lock(fd, other, true, true), 0);
 	assert_int_not_equal(disk_replace(&disk, other), 0); /* in use */
 	read_all();
 	close(fd);
@@ -760,7 +760,7 @@ static void replaced(void **state)
 	for (unsigned at = 0; at < 48; at += 8)
 		assert_int_equal(once(DISK_READ, at, 8), 0);
 	fd = open(base_path, O_RDWR);
-	assert_int_equal(disk_lock(fd, base_path, true), 0);
+	assert_int_equal(disk_lock(fd, base_path, true, true), 0);
 	close(fd);
 	assert_int_equal(truncate(other, 60 * DISK_SECTOR), 0);
 	assert_int_equal(disk_replace(&disk, other), 0); /* the same, grown */

@@ -62,7 +62,6 @@ static const struct {
 	{ SYS_exit, VCPU },	     { SYS_io_uring_enter, LOOP }, { SYS_close, LOOP },
 	{ SYS_shutdown, LOOP },	     { SYS_fdatasync, LOOP },	   { SYS_pwrite64, LOOP },
 	{ SYS_munmap, LOOP },	     { SYS_epoll_ctl, LOOP },	   { SYS_fstat, SERVE },
-	{ SYS_nanosleep, SERVE },
 };
 
 #define QUIET (MSG_NOSIGNAL | MSG_DONTWAIT)
