@@ -14,7 +14,7 @@
 #include <linux/uaccess.h>
 #include <asm/io.h>
 
-#define LEVELS	  4
+#define LEVELS	  EPT_LEVELS
 #define LARGE	  (1ull << 7)
 #define ADDRESS	  0x000ffffffffff000ull
 #define TABLE	  VMX_EPT_RWX_MASK
@@ -22,15 +22,12 @@
 #define MEMORY	  (VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT)
 #define LARGE_LOW ((1ull << 21) - 1)
 #define STEP	  (1ull << 30) /* of a zap between two looks whether someone waits */
-
-/* Tables made before the lock is taken: one for each level below the root. */
-struct reserve {
-	u64 *table[LEVELS - 1];
-};
+#define AROUND	  16u	       /* pages that one fault maps at most: to the end of 64 KiB */
 
 struct fault {
 	u64 gpa;
 	unsigned long hva, seq;
+	unsigned pages;	 /* of the slot, from this one to the end of its 64 KiB */
 	bool large_fits; /* the slot covers the whole 2 MiB page, at the same place in it */
 	bool write, exec;
 };
@@ -160,7 +157,7 @@ static const struct mmu_notifier_ops notifier_ops = {
 	.release = on_release,
 };
 
-static void reserve_free(struct reserve *r)
+void ept_reserve_free(struct ept_reserve *r)
 {
 	unsigned i;
 
@@ -168,12 +165,14 @@ static void reserve_free(struct reserve *r)
 		free_page((unsigned long)r->table[i]);
 }
 
-static int reserve_fill(struct reserve *r)
+/* What the last fault has left is as good as new. */
+static int reserve_fill(struct ept_reserve *r)
 {
 	unsigned i;
 
 	for (i = 0; i < LEVELS - 1; i++) {
-		r->table[i] = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		if (!r->table[i])
+			r->table[i] = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 		if (!r->table[i])
 			return -ENOMEM;
 	}
@@ -217,7 +216,7 @@ out:
  * Writes the entry. A table that a large page takes the place of is returned: it is freed when no
  * CPU walks it any more.
  */
-static u64 *install(struct vm *vm, struct reserve *r, u64 gpa, int level, u64 leaf)
+static u64 *install(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, u64 leaf)
 {
 	u64 *table = vm->root, *old = NULL, *entry;
 	int at;
@@ -237,26 +236,37 @@ static u64 *install(struct vm *vm, struct reserve *r, u64 gpa, int level, u64 le
 	return old;
 }
 
+/* The entry for gpa at a level, or NULL where no table is. */
+static u64 *entry_at(struct vm *vm, u64 gpa, int level)
+{
+	u64 *table = vm->root, entry;
+	int at;
+
+	for (at = LEVELS; at > level; at--) {
+		entry = table[index_of(gpa, at)];
+		if (!(entry & PRESENT) || entry & LARGE)
+			return NULL;
+		table = table_of(entry);
+	}
+	return &table[index_of(gpa, level)];
+}
+
 /* What is mapped for gpa at the level of 2 MiB pages. */
 static u64 large_entry(struct vm *vm, u64 gpa)
 {
-	u64 *table = vm->root, entry;
-	int level;
+	const u64 *entry = entry_at(vm, gpa, 2);
 
-	for (level = LEVELS; level > 2; level--) {
-		entry = table[index_of(gpa, level)];
-		if (!(entry & PRESENT))
-			return 0;
-		table = table_of(entry);
-	}
-	return table[index_of(gpa, 2)];
+	return entry ? *entry : 0;
+}
+
+static bool is_invalidating(struct vm *vm, unsigned long hva)
+{
+	return vm->nr_invalidating && hva >= vm->invalid_start && hva < vm->invalid_end;
 }
 
 static bool is_invalid(struct vm *vm, const struct fault *f)
 {
-	if (vm->seq != f->seq)
-		return true;
-	return vm->nr_invalidating && f->hva >= vm->invalid_start && f->hva < vm->invalid_end;
+	return vm->seq != f->seq || is_invalidating(vm, f->hva);
 }
 
 static bool maps_large(struct vm *vm, const struct fault *f)
@@ -269,11 +279,33 @@ static bool maps_large(struct vm *vm, const struct fault *f)
 	return !vmx.multihit || (!f->exec && (!(present & PRESENT) || present & LARGE));
 }
 
-static void map(struct vm *vm, struct reserve *r, const struct fault *f, struct page *page,
-		bool writable)
+static u64 small_leaf(struct page *page, bool writable)
 {
-	const u64 rights = VMX_EPT_READABLE_MASK | (writable ? VMX_EPT_WRITABLE_MASK : 0);
-	u64 *old = NULL, before, frame = page_to_phys(page);
+	/* The guest writes from here on; with our reference held, the page cannot go unseen. */
+	if (writable)
+		SetPageDirty(page);
+	return page_to_phys(page) | VMX_EPT_READABLE_MASK | VMX_EPT_EXECUTABLE_MASK | MEMORY |
+	       (writable ? VMX_EPT_WRITABLE_MASK : 0);
+}
+
+/* The pages after the first, in the same table, where nothing is mapped yet. mmu_lock held. */
+static void map_around(struct vm *vm, const struct fault *f, struct page **pages, int n,
+		       bool writable)
+{
+	u64 *entry = entry_at(vm, f->gpa, 1);
+	int i;
+
+	for (i = 1; i < n; i++)
+		if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
+			WRITE_ONCE(entry[i], small_leaf(pages[i], writable));
+}
+
+/* `n` pages from the fault's on, with a reference to each, one at least. */
+static void map(struct vm *vm, struct ept_reserve *r, const struct fault *f, struct page **pages,
+		int n, bool writable)
+{
+	const u64 frame = page_to_phys(pages[0]);
+	u64 *old = NULL, before;
 	bool flush = false;
 
 	spin_lock(&vm->mmu_lock);
@@ -282,17 +314,19 @@ static void map(struct vm *vm, struct reserve *r, const struct fault *f, struct 
 	before = large_entry(vm, f->gpa);
 	if (maps_large(vm, f)) {
 		const u64 exec = vmx.multihit ? 0 : VMX_EPT_EXECUTABLE_MASK;
+		const u64 write = writable ? VMX_EPT_WRITABLE_MASK : 0;
 
 		old = install(vm, r, f->gpa, 2,
-			      (frame & ~LARGE_LOW) | rights | exec | MEMORY | LARGE);
+			      (frame & ~LARGE_LOW) | VMX_EPT_READABLE_MASK | write | exec | MEMORY |
+				      LARGE);
 		flush = old;
+		if (writable)
+			SetPageDirty(pages[0]);
 	} else {
-		install(vm, r, f->gpa, 1, frame | rights | VMX_EPT_EXECUTABLE_MASK | MEMORY);
+		install(vm, r, f->gpa, 1, small_leaf(pages[0], writable));
+		map_around(vm, f, pages, n, writable);
 		flush = before & LARGE;
 	}
-	/* The guest writes from here on; with our reference held, the page cannot go unseen. */
-	if (writable)
-		SetPageDirty(page);
 out:
 	spin_unlock(&vm->mmu_lock);
 	if (flush)
@@ -311,6 +345,8 @@ static bool fault_begin(struct vm *vm, struct fault *f)
 	if (s) {
 		f->hva = s->hva + (f->gpa - s->gpa);
 		f->seq = vm->seq;
+		f->pages = min_t(u64, AROUND - (f->gpa >> PAGE_SHIFT) % AROUND,
+				 (s->gpa + s->size - f->gpa) >> PAGE_SHIFT);
 		f->large_fits = large >= s->gpa && large + LARGE_LOW + 1 <= s->gpa + s->size &&
 				((s->gpa ^ s->hva) & LARGE_LOW) == 0;
 	}
@@ -318,30 +354,42 @@ static bool fault_begin(struct vm *vm, struct fault *f)
 	return s;
 }
 
+/*
+ * The page, faulted in where it has to be, and of those after it what the process has present in
+ * the same way. How many, or -errno. A read does not break a copy-on-write; where there is none to
+ * break, the guest may write at once.
+ */
+static int get_pages(const struct fault *f, struct page **pages, bool *writable)
+{
+	int n = get_user_pages_fast_only(f->hva, f->pages, FOLL_WRITE, pages);
+
+	*writable = n > 0 || f->write;
+	if (n <= 0 && !f->write)
+		n = get_user_pages_fast_only(f->hva, f->pages, 0, pages);
+	if (n <= 0)
+		n = get_user_pages_fast(f->hva, 1, f->write ? FOLL_WRITE : 0, pages);
+	return n ?: -EFAULT;
+}
+
 int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec)
 {
 	struct fault f = { .gpa = gpa & PAGE_MASK, .write = write, .exec = exec };
-	struct reserve r = {};
-	struct page *page;
-	bool writable = write;
-	int n;
+	struct page *pages[AROUND];
+	bool writable;
+	int n, err;
 
 	if (!fault_begin(v->vm, &f))
 		return EXIT;
-	/* A read does not break a copy-on-write; where there is none to break, write at once. */
-	if (!write)
-		writable = get_user_page_fast_only(f.hva, FOLL_WRITE, &page);
-	if (write || !writable) {
-		n = get_user_pages_fast(f.hva, 1, write ? FOLL_WRITE : 0, &page);
-		if (n != 1)
-			return n == -EINTR || n == -EAGAIN ? RESUME : -EFAULT;
-	}
-	n = reserve_fill(&r);
-	if (!n)
-		map(v->vm, &r, &f, page, writable);
-	reserve_free(&r);
-	put_page(page);
-	return n ? n : RESUME;
+	err = reserve_fill(&v->reserve);
+	if (err)
+		return err;
+	n = get_pages(&f, pages, &writable);
+	if (n < 0)
+		return n == -EINTR || n == -EAGAIN ? RESUME : -EFAULT;
+	map(v->vm, &v->reserve, &f, pages, n, writable);
+	while (n)
+		put_page(pages[--n]);
+	return RESUME;
 }
 
 /* Host address of `n` bytes within one page, or 0. */

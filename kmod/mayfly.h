@@ -33,7 +33,8 @@
 #define IOEVENTFDS_MAX 256u
 #define CPUID_MAX      256u
 #define GPA_BITS       46u /* of a guest-physical address, at most: EPT has four levels */
-#define RUN_PAGES      2u  /* struct kvm_run, and a page of port data */
+#define EPT_LEVELS     4
+#define RUN_PAGES      2u /* struct kvm_run, and a page of port data */
 
 /* What a handler of an exit answers: RESUME the guest, EXIT to user space, or -errno. */
 #define RESUME 1
@@ -117,17 +118,25 @@ struct access {
 	bool is_rep, is_down;
 };
 
+/* Page tables for the next fault, made before the lock is taken: one for each level below the root.
+ */
+struct ept_reserve {
+	u64 *table[EPT_LEVELS - 1];
+};
+
 struct vcpu {
 	u64 regs[16]; /* by number; RSP lives in the VMCS. First: enter.S counts on it */
 	struct vm *vm;
 	u32 id;
 	struct mutex lock;
 	struct kvm_run *run; /* user space writes it at any time */
+	struct ept_reserve reserve;
 
 	void *vmcs;
 	u16 vpid;
 	bool is_loaded, is_launched;
-	int cpu, last_cpu;
+	int cpu, last_cpu; /* it is loaded on; its host state is of */
+	int home;	   /* the CPU that keeps the VMCS, loaded or not; -1: none */
 	u32 cpu_controls;
 	unsigned long host_cr3, host_cr4;
 	u64 host_perf, host_debugctl;
@@ -187,6 +196,8 @@ void vmcs_fini(struct vcpu *v);
 void vmcs_load(struct vcpu *v); /* the task has it until vmcs_put(), wherever it runs */
 void vmcs_put(struct vcpu *v);
 extern struct preempt_ops vmcs_preempt_ops;
+void vmcs_leave_cpu(void); /* this CPU keeps none any more. Interrupts off, or in an emergency */
+void vmcs_flush_cpu(void); /* of all translations of all guests */
 void vmcs_flush_linear(struct vcpu *v);
 void vmcs_flush_guest(struct vm *vm); /* waits until no CPU uses an old translation */
 
@@ -197,6 +208,7 @@ extern char vmx_exit_point[];
 /* ept.c */
 int ept_init(struct vm *vm);
 void ept_fini(struct vm *vm);
+void ept_reserve_free(struct ept_reserve *r);
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec); /* RESUME, EXIT: no RAM, -errno */
 /* Copies within guest RAM; fails with -ENXIO where there is none. */

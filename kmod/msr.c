@@ -35,10 +35,10 @@ static const struct {
 	{ MSR_IA32_SYSENTER_EIP, ON_READ | ON_WRITE },
 	{ MSR_IA32_CR_PAT, ON_READ | ON_WRITE }, /* the CPU checks the types */
 	{ MSR_EFER, ON_READ },
-	{ MSR_STAR, ON_READ | ON_WRITE },
-	{ MSR_LSTAR, ON_READ | ON_WRITE },
-	{ MSR_CSTAR, ON_READ | ON_WRITE },
-	{ MSR_SYSCALL_MASK, ON_READ | ON_WRITE },
+	{ MSR_STAR, ON_READ }, /* written once, read back at each unload if it were let through */
+	{ MSR_LSTAR, ON_READ },
+	{ MSR_CSTAR, ON_READ },
+	{ MSR_SYSCALL_MASK, ON_READ },
 	{ MSR_FS_BASE, ON_READ | ON_WRITE },
 	{ MSR_GS_BASE, ON_READ | ON_WRITE },
 	{ MSR_KERNEL_GS_BASE, ON_READ | ON_WRITE },
@@ -140,8 +140,8 @@ bool msr_read(struct vcpu *v, u32 index, u64 *value)
 	return false;
 }
 
-/* What user space may set, and the guest writes without an exit. */
-static bool write_passed(struct vcpu *v, u32 index, u64 value)
+/* What vmcs.c exchanges. Of these the guest writes KERNEL_GS_BASE without an exit. */
+static bool write_switched(struct vcpu *v, u32 index, u64 value)
 {
 	const int i = switched_index(index);
 
@@ -153,8 +153,11 @@ static bool write_passed(struct vcpu *v, u32 index, u64 value)
 		return false;
 	if (i == SW_TSC_AUX && !(vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP))
 		return false;
-	/* Loaded: the registers are the guest's, and unloading reads them back. */
-	wrmsrl(index, value);
+	preempt_disable();
+	v->guest_msr[i] = value;
+	if (v->is_loaded)
+		wrmsrl(index, value);
+	preempt_enable();
 	return true;
 }
 
@@ -191,7 +194,7 @@ bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 	for (i = 0; i < ARRAY_SIZE(constants); i++)
 		if (constants[i].index == index)
 			return constants[i].is_writable;
-	return by_host && write_passed(v, index, value);
+	return write_switched(v, index, value);
 }
 
 /* SDM, MSR-Bitmap Address: 1 KiB each for reads low and high, writes low and high. */
@@ -216,7 +219,7 @@ int msr_init(void)
 	for (i = 0; i < ARRAY_SIZE(passed); i++)
 		pass(passed[i].index, passed[i].access);
 	if (vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP)
-		pass(MSR_TSC_AUX, ON_READ | ON_WRITE);
+		pass(MSR_TSC_AUX, ON_READ);
 	return 0;
 }
 

@@ -263,8 +263,10 @@ static int turn(struct vcpu *v)
 	local_irq_disable();
 	result = enter(v);
 	if (result == 0) {
-		v->is_launched = true;
 		v->exit_reason = vmcs_read(VM_EXIT_REASON);
+		/* An entry that failed for the guest's state is none (SDM, VM-Entry Failures). */
+		if (!(v->exit_reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
+			v->is_launched = true;
 		v->qualification = vmcs_read(EXIT_QUALIFICATION);
 		vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 		host_exceptions(v);

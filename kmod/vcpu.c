@@ -193,6 +193,7 @@ void vcpu_free(struct vcpu *v)
 {
 	lapic_fini(v);
 	vmcs_fini(v);
+	ept_reserve_free(&v->reserve);
 	if (v->fpu.fpstate)
 		fpu_free_guest_fpstate(&v->fpu);
 	vfree(v->run);
@@ -218,7 +219,7 @@ int vcpu_create(struct vm *vm, u32 id)
 		return -ENOMEM;
 	v->vm = vm;
 	v->id = id;
-	v->cpu = -1;
+	v->cpu = v->last_cpu = v->home = -1;
 	v->tsc_offset = vm->tsc_offset;
 	mutex_init(&v->lock);
 	init_waitqueue_head(&v->wait);

@@ -2,8 +2,9 @@
 /*
  * A vCPU on a CPU. vmcs_load() makes its VMCS current and gives the guest its MSRs; from then to
  * vmcs_put() the preempt notifier does the same whenever the task leaves a CPU or comes to one, so
- * that in between VMREAD always means this vCPU. The VMCS is cleared each time it leaves: no other
- * CPU ever has to be asked for it (SDM, Virtual-Machine Control Structures). Read run.c next.
+ * that in between VMREAD always means this vCPU. A CPU keeps the last VMCS that it had, current and
+ * launched, and clears it when another one comes, when the vCPU goes to another CPU or ends, and
+ * before VMX is switched off (SDM, Virtual-Machine Control Structures). Read run.c next.
  */
 #include "mayfly.h"
 
@@ -17,6 +18,8 @@
 
 static DEFINE_IDA(vpids);
 static DEFINE_PER_CPU(u64, last_vm); /* whose branches this CPU has learnt */
+/* Whose VMCS this CPU keeps: no other is active on it. Written on this CPU only, interrupts off. */
+static DEFINE_PER_CPU(struct vcpu *, resident);
 
 #define PAUSE_GAP    128 /* cycles between two PAUSEs of one loop */
 #define PAUSE_WINDOW 4096
@@ -48,15 +51,15 @@ static u64 ept_pointer(const struct vm *vm)
 	return __pa(vm->root) | VMX_EPTP_PWL_4 | VMX_EPTP_MT_WB;
 }
 
-static void invept(u64 pointer)
+static void invept(unsigned long extent, u64 pointer)
 {
 	const struct {
 		u64 pointer, zero;
 	} what = { .pointer = pointer };
 
-	asm volatile("1: invept %[what], %[single]\n2:\n" _ASM_EXTABLE(1b, 2b)
+	asm volatile("1: invept %[what], %[extent]\n2:\n" _ASM_EXTABLE(1b, 2b)
 		     :
-		     : [what] "m"(what), [single] "r"((unsigned long)VMX_EPT_EXTENT_CONTEXT)
+		     : [what] "m"(what), [extent] "r"(extent)
 		     : "cc", "memory");
 }
 
@@ -85,7 +88,12 @@ static void flush_guest(void *arg)
 	const struct vm *vm = arg;
 
 	if (__this_cpu_read(vmx_is_on))
-		invept(ept_pointer(vm));
+		invept(VMX_EPT_EXTENT_CONTEXT, ept_pointer(vm));
+}
+
+void vmcs_flush_cpu(void)
+{
+	invept(VMX_EPT_EXTENT_GLOBAL, 0);
 }
 
 /* The interrupt also takes each CPU out of the guest. */
@@ -117,53 +125,111 @@ static bool has_msr(unsigned i)
 	return i != SW_TSC_AUX || vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP;
 }
 
+/* The host's own, which it sets once on each CPU: all but the task's KERNEL_GS_BASE. */
+static void read_host_msrs(struct vcpu *v)
+{
+	unsigned i;
+
+	for (i = 0; i < SW_MSRS; i++)
+		if (has_msr(i))
+			rdmsrl(msr_switched[i], v->host_msr[i]);
+}
+
 static void give_guest_msrs(struct vcpu *v)
 {
 	unsigned i;
 
-	for (i = 0; i < SW_MSRS; i++) {
-		if (!has_msr(i))
-			continue;
-		rdmsrl(msr_switched[i], v->host_msr[i]);
+	rdmsrl(MSR_KERNEL_GS_BASE, v->host_msr[SW_KERNEL_GS]);
+	for (i = 0; i < SW_MSRS; i++)
 		if (v->guest_msr[i] != v->host_msr[i])
 			wrmsrl(msr_switched[i], v->guest_msr[i]);
-	}
 }
 
-/* The guest has them without exits, so they are read back. */
+/* The guest writes one of them without an exit, so that one is read back. */
 static void take_guest_msrs(struct vcpu *v)
 {
 	unsigned i;
 
-	for (i = 0; i < SW_MSRS; i++) {
-		if (!has_msr(i))
-			continue;
-		rdmsrl(msr_switched[i], v->guest_msr[i]);
+	rdmsrl(MSR_KERNEL_GS_BASE, v->guest_msr[SW_KERNEL_GS]);
+	for (i = 0; i < SW_MSRS; i++)
 		if (v->guest_msr[i] != v->host_msr[i])
 			wrmsrl(msr_switched[i], v->host_msr[i]);
-	}
+}
+
+/*
+ * The VMCS is in memory again, for any CPU to load. In an emergency from an NMI, too: the pointer
+ * is there from before VMPTRLD until after VMCLEAR, and one VMCLEAR too many does nothing.
+ */
+void vmcs_leave_cpu(void)
+{
+	struct vcpu *v = __this_cpu_read(resident);
+
+	if (!v)
+		return;
+	vmclear(v->vmcs);
+	__this_cpu_write(resident, NULL);
+	v->is_launched = false;
+	smp_store_release(&v->home, -1); /* make_current() on another CPU may go on */
+}
+
+/* On the vCPU's home, interrupts off. It may have left by itself meanwhile. */
+static void leave_cpu(void *arg)
+{
+	if (__this_cpu_read(resident) == arg)
+		vmcs_leave_cpu();
+}
+
+/* Not loaded, nor meanwhile. A home that is offline has cleared the VMCS before it went. */
+static void leave_home(struct vcpu *v)
+{
+	const int home = smp_load_acquire(&v->home);
+
+	if (home >= 0)
+		smp_call_function_single(home, leave_cpu, v, true);
+}
+
+/* Preemption off, interrupts on: two CPUs may want each other's VMCS. */
+static bool make_current(struct vcpu *v, int cpu)
+{
+	unsigned long flags;
+	bool ok;
+
+	if (!__this_cpu_read(vmx_is_on))
+		return false;
+	if (__this_cpu_read(resident) == v)
+		return true;
+	leave_home(v);
+	local_irq_save(flags);
+	vmcs_leave_cpu();
+	__this_cpu_write(resident, v);
+	WRITE_ONCE(v->home, cpu);
+	ok = vmptrld(v->vmcs);
+	if (!ok)
+		vmcs_leave_cpu(); /* VMX went off under us */
+	local_irq_restore(flags);
+	return ok;
 }
 
 /* Preemption off. */
 static void load_vmcs(struct vcpu *v)
 {
 	const int cpu = smp_processor_id();
-	const u64 eptp = ept_pointer(v->vm);
 
-	v->is_launched = false;
-	v->is_loaded = __this_cpu_read(vmx_is_on) && vmptrld(v->vmcs);
+	v->is_loaded = make_current(v, cpu);
 	if (!v->is_loaded)
 		return;
 	WRITE_ONCE(v->cpu, cpu);
 	if (v->last_cpu != cpu) {
 		write_host_cpu(cpu);
+		read_host_msrs(v);
 		invvpid(v->vpid);
 		v->last_cpu = cpu;
 	}
-	if (!cpumask_test_and_set_cpu(cpu, v->vm->cpus)) {
+	if (!cpumask_test_cpu(cpu, v->vm->cpus)) {
+		cpumask_set_cpu(cpu, v->vm->cpus);
 		/* Before the first translation; vmcs_flush_guest() has the other side. */
 		smp_mb__after_atomic();
-		invept(eptp);
+		invept(VMX_EPT_EXTENT_CONTEXT, ept_pointer(v->vm));
 	}
 	/* One guest does not train the branches of another. */
 	if (__this_cpu_read(last_vm) != v->vm->id) {
@@ -206,7 +272,6 @@ static void unload_vmcs(struct vcpu *v)
 		return;
 	v->is_loaded = false;
 	take_guest_msrs(v);
-	vmclear(v->vmcs);
 	restore_tables(v);
 	WRITE_ONCE(v->cpu, -1);
 }
@@ -315,7 +380,6 @@ int vmcs_init(struct vcpu *v)
 	if (vpid < 0)
 		return vpid;
 	v->vpid = vpid;
-	v->cpu = v->last_cpu = -1;
 	v->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!v->vmcs)
 		return -ENOMEM;
@@ -334,6 +398,7 @@ int vmcs_init(struct vcpu *v)
 
 void vmcs_fini(struct vcpu *v)
 {
+	leave_home(v);
 	free_page((unsigned long)v->vmcs);
 	if (v->vpid)
 		ida_free(&vpids, v->vpid);

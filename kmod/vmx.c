@@ -101,6 +101,7 @@ static const struct {
 	{ VMX_EPT_2MB_PAGE_BIT, "2 MiB pages in EPT" },
 	{ VMX_EPT_INVEPT_BIT, "INVEPT" },
 	{ VMX_EPT_EXTENT_CONTEXT_BIT, "single-context INVEPT" },
+	{ VMX_EPT_EXTENT_GLOBAL_BIT, "global INVEPT" },
 	{ 1ull << 32, "INVVPID" },
 	{ VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32, "single-context INVVPID" },
 };
@@ -264,6 +265,8 @@ static void turn_on(void *arg)
 	intel_pt_handle_vmx(1);
 	cr4_set_bits(X86_CR4_VMXE);
 	if (vmxon(__this_cpu_read(vmxon_region))) {
+		/* What it knows from before is older than what was unmapped while it was off. */
+		vmcs_flush_cpu();
 		__this_cpu_write(vmx_is_on, true);
 		return;
 	}
@@ -278,6 +281,7 @@ static void vmxoff(void)
 	if (!__this_cpu_read(vmx_is_on))
 		return;
 	__this_cpu_write(vmx_is_on, false);
+	vmcs_leave_cpu();
 	asm volatile("1: vmxoff\n2:\n" _ASM_EXTABLE(1b, 2b) : : : "cc", "memory");
 	cr4_clear_bits(X86_CR4_VMXE);
 }
