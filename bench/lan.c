@@ -55,6 +55,18 @@ static bool add_tap(int s, unsigned which)
 	return ok || complain(tap.ifr_name);
 }
 
+/* What the kernel says by itself as a new IPv6 host would wake a guest that is to be idle. */
+static void keep_quiet(void)
+{
+	const int fd = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0) /* there is no IPv6 */
+		return;
+	if (write(fd, "1", 1) != 1)
+		complain("switching IPv6 off");
+	close(fd);
+}
+
 bool lan_open(void)
 {
 	bool ok;
@@ -62,6 +74,7 @@ bool lan_open(void)
 
 	if (unshare(CLONE_NEWNET))
 		return complain("a network namespace");
+	keep_quiet();
 	s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (s < 0 || ioctl(s, SIOCBRADDBR, BRIDGE) || !set_up(s, BRIDGE)) {
 		close(s);
