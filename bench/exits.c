@@ -19,31 +19,31 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOW_SIZE     0x10000u
-#define CODE_GPA     0x1000u
-#define HANDLER_GPA  0x1800u
-#define PML4_GPA     0x2000u
-#define PDPT_GPA     0x3000u
-#define PD_GPA	     0x4000u /* the first GiB, 2 MiB a page */
-#define PD_HOLE_GPA  0x5000u /* the fourth */
-#define GDT_GPA	     0x6000u
-#define IDT_GPA	     0x7000u
-#define STACK_GPA    0xf000u
-#define DATA_GPA     0x200000u
-#define DATA_PAGES   2048u
-#define HOLE_GPA     0xd0000000u
-#define NOTIFY_GPA   (HOLE_GPA + 0x50) /* as virtio-mmio's QueueNotify */
-#define VECTOR	     0x40u
-#define GSI	     5u
-#define SEG_CODE     8u
-#define SEG_DATA     16u
-#define PORT_WRITES  4000u
-#define LOOPS	     4000u /* of what the guest does by itself */
-#define MSIS	     2000u
-#define WAKES	     1000u
-#define MACHINES     20u
-#define PTE	     3ull    /* present, writable */
-#define PTE_LARGE    0x83ull /* 2 MiB */
+#define LOW_SIZE    0x10000u
+#define CODE_GPA    0x1000u
+#define HANDLER_GPA 0x1800u
+#define PML4_GPA    0x2000u
+#define PDPT_GPA    0x3000u
+#define PD_GPA	    0x4000u /* the first GiB, 2 MiB a page */
+#define PD_HOLE_GPA 0x5000u /* the fourth */
+#define GDT_GPA	    0x6000u
+#define IDT_GPA	    0x7000u
+#define STACK_GPA   0xf000u
+#define DATA_GPA    0x200000u
+#define DATA_PAGES  2048u
+#define HOLE_GPA    0xd0000000u
+#define NOTIFY_GPA  (HOLE_GPA + 0x50) /* as virtio-mmio's QueueNotify */
+#define VECTOR	    0x40u
+#define GSI	    5u
+#define SEG_CODE    8u
+#define SEG_DATA    16u
+#define PORT_WRITES 4000u
+#define LOOPS	    4000u /* of what the guest does by itself */
+#define MSIS	    2000u
+#define WAKES	    1000u
+#define MACHINES    20u
+#define PTE	    3ull    /* present, writable */
+#define PTE_LARGE   0x83ull /* 2 MiB */
 
 struct machine {
 	struct hv hv;
@@ -128,8 +128,9 @@ static void fill_low(struct machine *m)
 /* Long mode, paging on, interrupts on, x2APIC. */
 static void enter_long_mode(struct machine *m)
 {
-	struct kvm_segment code = { .limit = ~0u, .selector = SEG_CODE, .type = 11, .present = 1,
-				    .s = 1, .l = 1, .g = 1 };
+	struct kvm_segment code = {
+		.limit = ~0u, .selector = SEG_CODE, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
+	};
 	struct kvm_segment data = code;
 	struct kvm_sregs s;
 
@@ -378,9 +379,10 @@ static void boot(char *const *argv, unsigned long *all, unsigned long *guest)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	f = fopen(path, "r");
 	/* proc(5): utime and stime are fields 14 and 15, guest_time is 43. */
-	if (!f || fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu "
-			    "%*d %*d %*d %*d %*d %*d %*u %*u %*d %*u %*u %*u %*u %*u %*u %*u %*u "
-			    "%*u %*u %*u %*u %*u %*d %*d %*u %*u %*u %lu",
+	if (!f || fscanf(f,
+			 "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu "
+			 "%*d %*d %*d %*d %*d %*d %*u %*u %*d %*u %*u %*u %*u %*u %*u %*u %*u "
+			 "%*u %*u %*u %*u %*u %*d %*d %*u %*u %*u %lu",
 			 &user, &system, guest) != 3)
 		die(path, -EIO);
 	fclose(f);
@@ -394,7 +396,8 @@ static void print_boot(char *const *argv)
 	unsigned long all, guest;
 
 	boot(argv, &all, &guest);
-	printf(",\"boot\":%.0f,\"boot_outside\":%.0f", (double)all * ms, (double)(all - guest) * ms);
+	printf(",\"boot\":%.0f,\"boot_outside\":%.0f", (double)all * ms,
+	       (double)(all - guest) * ms);
 }
 
 static void one_run(const char *who, unsigned n, char *const *argv)

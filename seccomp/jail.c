@@ -152,21 +152,27 @@ static int join_netns(struct jail *j)
 }
 
 /* A kernel or a profile may give a user namespace and then nothing in it. */
-static int unshare_rest(struct jail *j)
+static int check_given(struct jail *j, int err)
 {
-	int err;
-
-	if (j->lacking)
-		return 0;
-	err = unshare((j->config->chroot_base ? 0 : CLONE_NEWNS) | CLONE_NEWIPC | CLONE_NEWUTS)
-		      ? -errno
-		      : 0;
-	if (!err && !j->config->netns)
-		err = netns_enter(j);
 	if (err != -EPERM && err != -ENOSPC)
 		return err ? fail(err, "jail: namespaces") : 0;
 	j->lacking = strerror(-err);
 	return 0;
+}
+
+/* With --chroot-base-dir the mounts are root_open()'s. */
+static int unshare_most(struct jail *j)
+{
+	const int mounts = j->config->chroot_base ? 0 : CLONE_NEWNS;
+
+	if (j->lacking)
+		return 0;
+	return check_given(j, unshare(mounts | CLONE_NEWIPC | CLONE_NEWUTS) ? -errno : 0);
+}
+
+static int leave_network(struct jail *j)
+{
+	return j->lacking || j->config->netns ? 0 : check_given(j, netns_enter(j));
 }
 
 /* The end of who stands in for us is ours. A change of user undoes this, so it is said again. */
@@ -410,6 +416,7 @@ static const struct {
 	{ AT_START, join_netns },      /* taps are looked for in it; needs the caller's privilege */
 	{ AT_START, cgroup_enter },    /* likewise; what is forked from here on is in it */
 	{ AT_START, enter_user },      /* needs a single thread; gives the privilege for the rest */
+	{ AT_START, unshare_most },    /* mounts, System V IPC, host name */
 	{ AT_START, check_asked },     /* else what follows would fail with less to say */
 	{ AT_START, start_process },   /* --new-pid-ns, --daemonize */
 	{ AT_START, root_open },       /* paths mean files in there */
@@ -417,7 +424,7 @@ static const struct {
 
 	{ AT_END, close_named },	/* before a lock of ours lies on one of them (netns.c) */
 	{ AT_END, return_user },	/* for the next two */
-	{ AT_END, unshare_rest },	/* mounts, network, System V IPC, host name */
+	{ AT_END, leave_network },	/* the taps are open */
 	{ AT_END, root_enter },		/* no files, no /proc, no devices */
 	{ AT_END, set_limits },		/* while they may be set */
 	{ AT_END, set_core_cookie },	/* the threads to come inherit it */

@@ -103,6 +103,14 @@ static void say(struct text *t)
 		missed++; /* there is no one left to tell */
 }
 
+void log_raw(const char *line, size_t len)
+{
+	if (form.fd != STDERR_FILENO && (!is_taken(form.fd) || write(form.fd, line, len) < 0))
+		missed++;
+	if (write(STDERR_FILENO, line, len) < 0)
+		missed++;
+}
+
 static bool is_wanted(enum log_level level, const char *file)
 {
 	if (level > form.level)

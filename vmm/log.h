@@ -7,6 +7,7 @@
 #define VMM_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_OFF, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
@@ -23,6 +24,12 @@ struct log_form {
 /* The caller keeps the strings. Only while there is one thread. */
 void log_to(const struct log_form *form);
 uint64_t log_missed(void);
+
+/*
+ * For handlers of signals: these bytes as they are, on standard error and, where log_to() said
+ * another place, there too.
+ */
+void log_raw(const char *line, size_t len);
 
 /* A line with its level and, for show_origin, its place in the sources. */
 #define log_line(level, ...) log_at(level, __FILE__, __LINE__, __VA_ARGS__)

@@ -34,8 +34,7 @@ static void say_shutdown(int signo, int code)
 		snprintf(line, sizeof(line),
 			 "Shutting down VM after intercepting signal %d, code %d.\n", signo, code);
 
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return; /* there is no one left to tell */
+	log_raw(line, (size_t)n);
 }
 
 /* From a filter of seccomp/filters.h: what the thread wanted it does not get, nor anything more. */
@@ -47,8 +46,7 @@ static void say_forbidden(int call)
 			 "mayfly: fatal: a forbidden system call: %s (%d), by the thread %s\n",
 			 filter_call_name(call), call, filter_thread());
 
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		_exit(EXIT_FORBIDDEN);
+	log_raw(line, (size_t)n);
 	_exit(EXIT_FORBIDDEN);
 }
 
@@ -62,8 +60,7 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
 		if (fatal[i].signo != signo)
 			continue;
-		if (write(STDERR_FILENO, fatal[i].line, strlen(fatal[i].line)) < 0)
-			_exit(fatal[i].code);
+		log_raw(fatal[i].line, strlen(fatal[i].line));
 		_exit(fatal[i].code);
 	}
 	_exit(EXIT_MONITOR);

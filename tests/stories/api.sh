@@ -235,12 +235,14 @@ for fault in BUS:7:149 SEGV:11:150 XFSZ:25:151 XCPU:24:154 ILL:4:157; do
 	IFS=: read -r name_of number code << END
 $fault
 END
-	serve
+	serve --log-path "$T/log.file"
 	kill -"$name_of" "$pid"
 	ended
 	ends_with "$code"
-	holds grep -qF "Shutting down VM after intercepting signal $number, code 0." "$T/log"
-	rm -f "$SOCKET"
+	for log in "$T/log" "$T/log.file"; do
+		holds grep -qF "Shutting down VM after intercepting signal $number, code 0." "$log"
+	done
+	rm -f "$SOCKET" "$T/log.file"
 done
 case $(sed -n 's/^SigIgn:.*\(.\)$/\1/p' /proc/self/status) in
 [02468ace]) # not where this runs under nohup, which mayfly then obeys

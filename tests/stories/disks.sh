@@ -266,7 +266,7 @@ if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
 	says "$T/full/disk: writing failed, which the guest is told; this is said once: No space left on device"
 	says_one_line
 else
-	skipped "a full file system" "no mount namespaces here"
+	skipped "a full file system" "needs root and mount namespaces"
 fi
 
 story "a process that may open few files"

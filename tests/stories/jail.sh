@@ -301,6 +301,12 @@ holds [ "$(readlink "/proc/$pid/fd/1")" = "$(readlink "/proc/$pid/fd/2")" ]
 [ -z "$pid" ] || kill -TERM "$pid"
 holds gone "$pid"
 
+story "an API process is configured in namespaces of its own already"
+api "$MAYFLY" serve --api-sock "$T/api"
+is_apart mnt ipc uts
+stop
+[ ! -S "$T/api" ] || is_wrong "the socket is still there"
+
 story "--netns: the namespace that was made for it"
 if unshare -n true 2> /dev/null; then
 	unshare -n sleep 300 &

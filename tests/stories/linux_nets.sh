@@ -13,12 +13,25 @@ if [ -z "${IN_NAMESPACE:-}" ]; then
 fi
 . tests/stories/lib.sh
 
-# guest SCRIPT OPTION...: runs SCRIPT in a guest with these options
-guest() {
-	script=$1
-	shift
-	mayfly run --timeout 150s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" "$@" -- sh -c "$script"
+# The guests' initrd, and behind it an archive with iperf3 and what it is linked with.
+with_iperf3() {
+	iperf3=$(command -v iperf3)
+	mkdir -p "$T/iperf3$(dirname "$iperf3")"
+	cp "$iperf3" "$T/iperf3$iperf3"
+	for library in $(/lib64/ld-linux-x86-64.so.2 --list "$iperf3" | grep -o '/[^ ]*') /lib64/ld-linux-x86-64.so.2; do
+		mkdir -p "$T/iperf3$(dirname "$library")"
+		cp -L "$library" "$T/iperf3$library"
+	done
+	cp "$MAYFLY_INITRD" "$T/initrd"
+	(cd "$T/iperf3" && find . | cpio -o -H newc 2> /dev/null) >> "$T/initrd"
 }
+# guest_of INITRD SCRIPT OPTION...: runs SCRIPT in a guest with these options
+guest_of() {
+	initrd=$1 script=$2
+	shift 2
+	mayfly run --timeout 150s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$initrd" "$@" -- sh -c "$script"
+}
+guest() { guest_of "$MAYFLY_INITRD" "$@"; }
 # The shell of an emulated host has an ip of its own, which cannot make taps.
 ip() { /bin/ip "$@"; }
 # Waits for WORD on the guest's output, but not for ever.
@@ -42,6 +55,19 @@ mkdir "$T/www"
 head -c 4000000 /dev/urandom > "$T/www/file"
 sum=$(eval "$SUM" < "$T/www/file")
 busybox httpd -p 8080 -h "$T/www"
+with_iperf3
+# What iperf3 sends to and gets from the server at $1, and how often it says that it arrived
+IPERF3='iperf3 -n 2M -c $1 > /tmp/report && iperf3 -R -n 2M -c $1 >> /tmp/report && grep -c "MBytes.*receiver" /tmp/report'
+serve_iperf3() {
+	{ iperf3 -s -1 && iperf3 -s -1; } > "$T/iperf3.log" 2>&1 &
+	server=$!
+}
+says_iperf3() {
+	ends_with 0
+	prints 2
+	[ "$status" -eq 0 ] || kill $server 2> /dev/null
+	wait $server
+}
 
 story "Linux: a file from the host's web server over a tap"
 guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; wget -q -O - http://10.9.0.1:8080/file | $SUM
@@ -69,6 +95,11 @@ ends_with 0
 prints "4
 $sum
 $sum"
+
+story "Linux: iperf3 over a tap, there and back"
+serve_iperf3
+guest_of "$T/initrd" "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; set -- 10.9.0.1; $IPERF3" --net tap=tap0
+says_iperf3
 
 story "Linux: the rate limit holds a download to its bytes, and loses none"
 guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; wget -q -O - http://10.9.0.1:8080/file | $SUM" \
@@ -115,6 +146,14 @@ wait $server
 status=$?
 ends_with 0
 
+story "Linux: iperf3 from guest to guest over a peer link"
+"$MAYFLY" run --timeout 150s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$T/initrd" --net "peer=$T/peers" -- \
+	sh -c "ip link set eth0 up; ip addr add 10.8.0.1/24 dev eth0; iperf3 -s -1; iperf3 -s -1" > "$T/server" 2>&1 < /dev/null &
+server=$!
+guest_of "$T/initrd" "ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; set -- 10.8.0.1
+	until ping -c 1 -W 1 \$1 > /dev/null; do :; done; sleep 1; $IPERF3" --net "peer=$T/peers"
+says_iperf3
+
 # passt gives itself another root, which a process cannot whose root is the RAM disk of an emulated
 # host: there it gets one on a tmpfs first. It copies the interface that has the default route, and the
 # gateway's address is the host itself.
@@ -147,6 +186,12 @@ guest "ip link set eth0 up; ip addr add 10.9.0.1/24 dev eth0; ip route add defau
 ends_with 0
 prints "$sum"
 says_nothing
+
+story "Linux: iperf3 over passt"
+serve_iperf3
+guest_of "$T/initrd" "ip link set eth0 up; ip addr add 10.9.0.1/24 dev eth0; ip route add default via 10.9.0.254
+	set -- 10.9.0.254; $IPERF3" --net "passt=$T/root/socket"
+says_iperf3
 
 story "Linux: and an address by DHCP from passt"
 guest "printf '%s\n' '#!/bin/sh' '[ \$1 != bound ] || ip addr add \$ip/\$mask dev eth0' > /tmp/bound; chmod +x /tmp/bound
