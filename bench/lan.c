@@ -76,11 +76,12 @@ bool lan_open(void)
 		return complain("a network namespace");
 	keep_quiet();
 	s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (s < 0 || ioctl(s, SIOCBRADDBR, BRIDGE) || !set_up(s, BRIDGE)) {
-		close(s);
-		return complain("a bridge");
-	}
-	ok = add_tap(s, 0) && add_tap(s, 1);
+	if (s < 0)
+		return complain("a socket");
+	ok = ioctl(s, SIOCBRADDBR, BRIDGE) == 0 && set_up(s, BRIDGE);
+	if (!ok)
+		complain("a bridge");
+	ok = ok && add_tap(s, 0) && add_tap(s, 1);
 	close(s);
 	return ok;
 }

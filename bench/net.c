@@ -274,9 +274,10 @@ static void print_figure(unsigned link, const char *id, const char *label, const
 
 static void print_head(const struct plan *plan)
 {
-	printf("{\"bench\":\"net\",\"title\":\"Two microVMs over a peer link and over taps on a "
-	       "bridge; %u runs on %s (%s), CPU seconds of both monitors without their vCPUs\"}\n",
-	       plan->runs, plan->host, plan->machine);
+	printf("{\"bench\":\"net\",\"title\":\"Two microVMs over a peer link%s; %u runs on %s (%s), CPU "
+	       "seconds of both monitors without their vCPUs\"}\n",
+	       plan->has_taps ? " and over taps on a bridge" : "", plan->runs, plan->host,
+	       plan->machine);
 	for (unsigned link = 0; link < (plan->has_taps ? LINKS : TAPS); link++) {
 		for (unsigned i = 0; i < LOADS; i++) {
 			char id[32], label[128], unit[32];
