@@ -7,7 +7,7 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk exits report initrd hold.elf blkload.elf)
+BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net exits report initrd hold.elf blkload.elf netload.elf)
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -36,6 +36,10 @@ $(BUILD)/bench/blk: $(addprefix $(BUILD)/bench/,blk.o bare.o child.o peers.o thr
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ /usr/lib/x86_64-linux-gnu/liburing.a -o $@
 
+$(BUILD)/bench/net: $(addprefix $(BUILD)/bench/,net.o child.o lan.o peers.o threads.o)
+	@echo "  LD      $@"
+	@$(BENCH_CC) -static $^ -o $@
+
 # By the monitor's own calls.
 $(BUILD)/bench/exits: $(BUILD)/bench/exits.o $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o
 	@echo "  LD      $@"
@@ -55,7 +59,7 @@ $(BUILD)/bench/initrd: $(BUILD)/bench/root/init
 	@cd $(<D) && echo init | cpio --quiet --reproducible -o -H newc -R +0:+0 > ../initrd
 
 # The measured guests that are programs.
-BENCH_GUESTS := hold blkload
+BENCH_GUESTS := hold blkload netload
 $(BENCH_GUESTS:%=$(BUILD)/bench/%.o): $(BUILD)/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
@@ -64,6 +68,6 @@ $(BENCH_GUESTS:%=$(BUILD)/bench/%.o): $(BUILD)/bench/%.o: bench/%.c
 $(BENCH_GUESTS:%=$(BUILD)/bench/%.elf): $(BUILD)/bench/%.elf: tests/guest/guest.ld \
 		$(BUILD)/guest/start.o $(BUILD)/guest/rt.o $(BUILD)/bench/%.o
 	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
-$(BUILD)/bench/blkload.elf: $(BUILD)/guest/virtio.o
+$(BUILD)/bench/blkload.elf $(BUILD)/bench/netload.elf: $(BUILD)/guest/virtio.o
 
 -include $(wildcard $(BUILD)/bench/*.d)

@@ -186,4 +186,6 @@ void peer_command(struct command *c, const struct peer *peer, const char *progra
 	memset(c, 0, sizeof(*c));
 	arg(c, program);
 	peer->command(c, guest, dir);
+	for (unsigned i = 0; guest->options && guest->options[i]; i++)
+		arg(c, guest->options[i]);
 }

@@ -15,7 +15,8 @@ struct guest {
 	const char *kernel, *initrd; /* initrd NULL: none */
 	const char *cmdline;	     /* beyond what mayfly puts there by itself */
 	unsigned mem_mib;
-	const char *disk, *net; /* an image and a folder for a peer link; NULL: none */
+	const char *disk, *net;	    /* an image and a folder for a peer link; NULL: none */
+	const char *const *options; /* more words for this monitor, up to a NULL; NULL: none */
 	bool is_linux; /* else a program of tests/guest, which ends by a write to port 0x600 */
 };
 

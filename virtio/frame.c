@@ -141,7 +141,8 @@ unsigned frame_split(struct iovec *iov, unsigned nr, size_t len, struct iovec *f
 		if (v->iov_len == 0)
 			whole++;
 	}
-	memmove(iov, iov + whole, (nr - whole) * sizeof(*iov));
+	if (whole > 0)
+		memmove(iov, iov + whole, (nr - whole) * sizeof(*iov));
 	return nr - whole;
 }
 

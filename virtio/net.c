@@ -97,13 +97,14 @@ static uint32_t frame_room(const struct net *n)
 	return HEADER + (is_cut && n->link->has_header ? FRAME_MAX : n->link->frame_max);
 }
 
-/* Adds spare buffers until there is `room`, one only where the driver merges none. */
+/* Adds spare buffers, behind LINK_HEAD places, until there is `room`; one only where the driver
+ * merges none. */
 static void gather(struct net_pair *p, struct net_in *in, uint32_t room)
 {
 	const unsigned most = p->net->dev.features & NET_F_MRG_RXBUF ? QUEUE_MAX : 1;
 	struct link_in *l = &in->link;
 
-	l->nr = 1;
+	l->nr = LINK_HEAD;
 	l->room = 0;
 	in->nr_heads = 0;
 	while (l->room < room && in->nr_heads < most && (p->nr_spare > 0 || pop_buffer(p))) {
@@ -114,7 +115,10 @@ static void gather(struct net_pair *p, struct net_in *in, uint32_t room)
 			break;
 		p->nr_spare--;
 		in->heads[in->nr_heads++] = head;
-		memcpy(l->iov + l->nr, segments(p, head), b->nr * sizeof(struct iovec));
+		if (b->nr == 1)
+			l->iov[l->nr] = b->one;
+		else
+			memcpy(l->iov + l->nr, segments(p, head), b->nr * sizeof(struct iovec));
 		l->nr += b->nr;
 		l->room += b->len;
 	}
@@ -124,17 +128,14 @@ static void gather(struct net_pair *p, struct net_in *in, uint32_t room)
 static void put_head_first(struct net *n, struct net_in *in)
 {
 	struct link_in *l = &in->link;
-	struct iovec first = { &l->head.header, HEADER };
 
 	l->head.header = (struct frame_header){ 0 };
-	l->nr = 1 + frame_split(l->iov + 1, l->nr - 1, HEAD, in->front, &in->nr_front);
-	memmove(l->iov + 2, l->iov + 1, (l->nr - 1) * sizeof(*l->iov));
-	l->nr++;
+	l->nr = LINK_HEAD +
+		frame_split(l->iov + LINK_HEAD, l->nr - LINK_HEAD, HEAD, in->front, &in->nr_front);
+	l->iov[0] = (struct iovec){ &l->head.header, HEADER };
 	l->iov[1] = (struct iovec){ l->head.eth, FRAME_ETH };
-	if (n->link->has_header) {
-		l->iov[0] = first;
+	if (n->link->has_header)
 		return;
-	}
 	l->room -= HEADER;
 	l->nr--;
 	memmove(l->iov, l->iov + 1, l->nr * sizeof(*l->iov));
