@@ -217,12 +217,20 @@ static void on_sent(struct op *op, int res)
 	link_sent(send, res < 0 ? res : 0);
 }
 
+/*
+ * WRITEV waits for room at a receiver that has none, and sends the frame then. SENDMSG would send
+ * an empty one: when the kernel finds that there is no room it has taken the bytes already, and its
+ * second attempt sends what is left of them (seen on Linux 6.18).
+ */
 static void send_to(struct peer *p, unsigned slot, struct link_out *out)
 {
 	struct io_uring_sqe *sqe = loop_sqe(p->link.loop);
+	const int file = p->slots[slot].file;
 
-	io_uring_prep_sendmsg(sqe, p->slots[slot].file, &out->msg,
-			      MSG_NOSIGNAL | (p->slots[slot].is_stalled ? MSG_DONTWAIT : 0u));
+	if (p->slots[slot].is_stalled)
+		io_uring_prep_sendmsg(sqe, file, &out->msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	else
+		io_uring_prep_writev(sqe, file, out->iov, out->nr, 0);
 	link_in_order(&p->link, sqe, IOSQE_IO_HARDLINK); /* one that fails holds no other up */
 	loop_prepared(sqe, link_sending(out, slot, on_sent));
 }

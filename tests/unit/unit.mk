@@ -65,6 +65,7 @@ BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/di
 $(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
 $(eval $(call unit,frame,virtio/frame.c))
 $(eval $(call unit,tap,virtio/tap.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
+$(eval $(call unit,peer,virtio/peer.c seccomp/sealed.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
 $(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
 $(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
