@@ -56,8 +56,10 @@ head -c 4000000 /dev/urandom > "$T/www/file"
 sum=$(eval "$SUM" < "$T/www/file")
 busybox httpd -p 8080 -h "$T/www"
 with_iperf3
-# What iperf3 sends to and gets from the server at $1, and how often it says that it arrived
-IPERF3='iperf3 -n 2M -c $1 > /tmp/report && iperf3 -R -n 2M -c $1 >> /tmp/report && grep -c "MBytes.*receiver" /tmp/report'
+# What iperf3 sends to and gets from the server at $1, and how often it says that it arrived. A server
+# that serves once is not there yet, or not yet again.
+IPERF3='until iperf3 -n 2M -c $1 > /tmp/report 2>&1; do sleep 0.2; done
+	until iperf3 -R -n 2M -c $1 >> /tmp/report 2>&1; do sleep 0.2; done; grep -c "MBytes.*receiver" /tmp/report'
 serve_iperf3() {
 	{ iperf3 -s -1 && iperf3 -s -1; } > "$T/iperf3.log" 2>&1 &
 	server=$!
@@ -150,8 +152,7 @@ story "Linux: iperf3 from guest to guest over a peer link"
 "$MAYFLY" run --timeout 150s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$T/initrd" --net "peer=$T/peers" -- \
 	sh -c "ip link set eth0 up; ip addr add 10.8.0.1/24 dev eth0; iperf3 -s -1; iperf3 -s -1" > "$T/server" 2>&1 < /dev/null &
 server=$!
-guest_of "$T/initrd" "ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; set -- 10.8.0.1
-	until ping -c 1 -W 1 \$1 > /dev/null; do :; done; sleep 1; $IPERF3" --net "peer=$T/peers"
+guest_of "$T/initrd" "ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; set -- 10.8.0.1; $IPERF3" --net "peer=$T/peers"
 says_iperf3
 
 # passt gives itself another root, which a process cannot whose root is the RAM disk of an emulated
