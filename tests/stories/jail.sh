@@ -5,6 +5,7 @@
 
 GUESTS=${GUESTS:-build/guest}
 ASK=${ASK:-build/tests/ask}
+HOLD=${HOLD:-build/tests/hold}
 # As many at once as a machine can take: an emulated one is slow.
 STARTS=${STARTS:-$([ -e /host/job ] && echo 30 || echo 500)}
 pids=''
@@ -113,13 +114,35 @@ spin
 is_apart net
 kill -KILL $second $pid
 
+# Who holds the lock by which the shared one is found, in a network namespace of his own or in ours.
+hold() { # COMMAND...: that starts it
+	[ -p "$T/held" ] || mkfifo "$T/held"
+	"$@" "$HOLD" /dev/null 0x6d6179666c79 > "$T/held" &
+	holder=$!
+	pids="$pids $holder"
+	read -r line < "$T/held"
+	[ "$line" = held ] || is_wrong "somebody else holds the lock"
+}
+
 story "a lock of somebody else's leads nowhere: not into our own namespace"
-if command -v flock > /dev/null; then # BSD's lock, which is none of these: only that it does no harm
-	flock /dev/null sleep 2 &
-fi
+hold env
 spin
-has_nothing
+is_apart net
+holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
 stop
+kill $holder
+
+if unshare -n ip tuntap add dev t0 mode tap 2> /dev/null; then
+	story "nor into one that has a network"
+	hold unshare -n sh -c 'ip tuntap add dev t0 mode tap && exec "$@"' sh
+	spin
+	is_apart net
+	holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
+	stop
+	kill $holder
+else
+	skipped "nor into one that has a network" "no ip of iproute2, or no tun, here"
+fi
 
 story "--no-jail gives nothing up, and says so"
 spin --no-jail
