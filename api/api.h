@@ -70,7 +70,7 @@ struct api {
 	struct metrics metrics;
 };
 
-/* Descriptors that came with a request (SCM_RIGHTS); those that are kept become -1. */
+/* Descriptors that came with a request (SCM_RIGHTS); those that it takes become -1. */
 #define API_FDS_MAX 16u
 struct api_fds {
 	int fd[API_FDS_MAX];

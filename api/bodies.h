@@ -11,14 +11,8 @@
 #define API_PATH_MAX 4096u
 #define API_ID_MAX   65u
 
-/*
- * A file that is open from its request until the start has taken it: its descriptor (0: none, since
- * 0 to 2 are never ours), and a path that opens it again.
+/* What a request names is opened with it, and held until the start: the members `..._fd`, 0: none.
  */
-struct held {
-	int fd;
-	char path[32];
-};
 
 struct bucket_body {
 	bool is_set, has_burst;
@@ -43,7 +37,7 @@ struct machine_body {
 struct boot_body {
 	char kernel_image_path[API_PATH_MAX], initrd_path[API_PATH_MAX], boot_args[API_PATH_MAX];
 	bool has_args;
-	struct held kernel, initrd; /* where they came as descriptors */
+	int kernel_fd, initrd_fd;
 };
 
 enum cache_type { CACHE_UNSAFE, CACHE_WRITEBACK };
@@ -53,7 +47,7 @@ struct drive_body {
 	bool is_root_device, is_read_only;
 	unsigned cache_type, io_engine;
 	struct limiter_body rate_limiter;
-	struct held image; /* where it came as a descriptor */
+	int image_fd;
 };
 
 struct drive_patch_body {
@@ -65,7 +59,7 @@ struct net_body {
 	char iface_id[API_ID_MAX], host_dev_name[16], guest_mac[18];
 	bool has_mtu;
 	uint64_t mtu;
-	struct held tap; /* open since the PUT, by its name or as a descriptor that came */
+	int tap_fd;
 	struct limiter_body rx_rate_limiter, tx_rate_limiter;
 };
 
@@ -77,7 +71,7 @@ struct net_patch_body {
 struct serial_body {
 	char serial_out_path[API_PATH_MAX];
 	struct bucket_body rate_limiter;
-	struct held out; /* where it came as a descriptor */
+	int out_fd;
 };
 
 struct logger_body {

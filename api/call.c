@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define BEFORE_ONLY "The requested operation is not supported after starting the microVM."
@@ -66,48 +65,42 @@ const char *call_os_error(int err, char out[96])
 	return out;
 }
 
-int call_fd(struct call *c, const char *text, struct held *held)
+int call_fd(struct call *c, const char *text, int *fd)
 {
-	const struct api_fds *fds = c->reply ? c->reply->fds : NULL;
+	struct api_fds *fds = c->reply ? c->reply->fds : NULL;
 	char *end;
 	unsigned long n;
 
-	held->fd = 0;
+	*fd = 0;
 	if (strncmp(text, "fd:", 3) != 0)
 		return 0;
 	n = strtoul(text + 3, &end, 10);
-	if (text[3] < '0' || text[3] > '9' || *end || !fds || n >= fds->nr || c->kept & 1u << n)
+	if (text[3] < '0' || text[3] > '9' || *end || !fds || n >= fds->nr || fds->fd[n] < 0)
 		return call_refuse(c, "No descriptor came with the request for `%.32s`.", text);
-	c->kept |= 1u << n;
-	held->fd = fds->fd[n];
-	snprintf(held->path, sizeof(held->path), "/proc/self/fd/%d", held->fd);
+	*fd = fds->fd[n];
+	fds->fd[n] = -1;
 	return 0;
 }
 
-const char *call_path(const struct held *held, const char *path)
+int call_open(struct call *c, const char *text, int flags, int *fd)
 {
-	return held->fd ? held->path : path;
-}
+	int sent, err = 0;
 
-void call_let_go(struct held *held)
-{
-	if (held->fd)
-		close(held->fd);
-	held->fd = 0;
-}
-
-int call_try_open(const char *path, int flags, mode_t *mode)
-{
-	const int fd = config_open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	struct stat st = { .st_mode = 0 };
-	int err = 0;
-
-	*mode = 0;
-	if (fd < 0)
-		return errno;
-	if (fstat(fd, &st))
+	*fd = 0;
+	if (call_fd(c, text, &sent))
+		return -EINVAL;
+	*fd = config_open(text, sent, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (*fd < 0) {
 		err = errno;
-	*mode = st.st_mode;
-	close(fd);
+		*fd = 0;
+	}
+	call_let_go(&sent);
 	return err;
+}
+
+void call_let_go(int *fd)
+{
+	if (*fd)
+		close(*fd);
+	*fd = 0;
 }

@@ -5,8 +5,6 @@
 
 #include "api.h"
 
-#include <sys/types.h>
-
 #define FAULT_MAX 1024u
 
 /* When a request is allowed; BEFORE_PCI: only a monitor with PCI could do it later. */
@@ -22,7 +20,6 @@ struct call {
 	struct api_reply *reply; /* NULL: a section of the config file */
 	cJSON *answer;		 /* what a GET gives */
 	bool is_deprecated;
-	unsigned kept; /* a bit for each descriptor that stays, if the request is done */
 	char fault[FAULT_MAX];
 };
 
@@ -35,22 +32,22 @@ int call_read(struct call *c, const struct json_body *body, void *to);
 int call_check_state(struct call *c, enum when when);
 
 /*
- * "fd:N" is descriptor N of those that came with the request: then it is held, and stays open if
- * the request is done; of any other text nothing is. 0 or -EINVAL.
+ * "fd:N" is descriptor N of those that came with the request, and becomes the caller's; of any
+ * other text *fd is 0. 0 or -EINVAL.
  */
-int call_fd(struct call *c, const char *text, struct held *held);
+int call_fd(struct call *c, const char *text, int *fd);
 
-/* What is to be opened: what is held, or else the path. */
-const char *call_path(const struct held *held, const char *path);
+/*
+ * Opens a file for the caller: "fd:N" as above, where it may do what `flags` ask for, or a path. 0;
+ * an errno, which is positive here, and *fd 0; or -EINVAL, refused.
+ */
+int call_open(struct call *c, const char *text, int flags, int *fd);
 
 /* Closes what is held, if anything. */
-void call_let_go(struct held *held);
+void call_let_go(int *fd);
 
 /* Refuses what comes when the guest has ended and only its output is still going out. */
 int call_check_end(struct call *c);
-
-/* Whether a file can be opened: 0 and its kind, or an errno, which is positive here. */
-int call_try_open(const char *path, int flags, mode_t *mode);
 
 /* "No such file or directory (os error 2)", as Rust says it. */
 const char *call_os_error(int err, char out[96]);

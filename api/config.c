@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool config_mem_is_ok(uint64_t bytes)
 {
@@ -87,11 +88,13 @@ static int open_again(int fd, int flags)
 		errno = EACCES;
 		return -1;
 	}
-	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
-int config_open(const char *path, int flags)
+int config_open(const char *path, int fd, int flags)
 {
+	if (fd)
+		return open_again(fd, flags);
 	if (!strncmp(path, OWN_FD, strlen(OWN_FD)))
 		return open_again((int)strtol(path + strlen(OWN_FD), NULL, 10), flags);
 	return open(path, flags, 0600);

@@ -42,6 +42,7 @@ enum serial_kind {
 struct serial_config {
 	enum serial_kind kind;
 	const char *path;	   /* of the file or socket */
+	int fd;			   /* of the file, where it is open already */
 	uint64_t max_size;	   /* bytes the file may grow to; 0: no limit */
 	struct token_bucket limit; /* on its output, of bytes: what is beyond is dropped */
 	bool is_tty_only; /* SERIAL_STDIO: standard input is read only where it is a terminal */
@@ -70,6 +71,7 @@ enum disk_cache {
 struct disk_config {
 	const char *id;	     /* the API's drive_id; of the command line's disks "disk0", ... */
 	const char *path;    /* a raw image or a block device */
+	int fd;		     /* of it, where it is open already */
 	const char *overlay; /* the copy-on-write layer's file, or NULL */
 	bool is_overlay_tmp; /* a layer without a name, gone with the process; overlay is NULL */
 	bool is_root, is_read_only, is_direct; /* direct: O_DIRECT */
@@ -100,7 +102,8 @@ struct net_config {
 
 struct vm_config {
 	const char *kernel;
-	const char *initrd; /* or NULL */
+	const char *initrd;	  /* or NULL */
+	int kernel_fd, initrd_fd; /* of these, where they are open already */
 	char cmdline[CMDLINE_SIZE];
 	uint64_t mem_size; /* bytes, a multiple of 4096, MEM_MIN to MEM_MAX */
 	unsigned cpus;	   /* 1 to MAX_VCPUS */
@@ -132,10 +135,11 @@ size_t config_cmdline(struct vm_config *config, const char *const *words, unsign
 
 /*
  * What is to change of a device while the microVM runs; NULL: stays as it is. A path of "" means
- * the file that the disk has, whose size is looked at again.
+ * the file that the disk has, whose size is looked at again; `fd` is the file's at any other path.
  */
 struct disk_update {
 	const char *id, *path;
+	int fd;
 	const struct token_bucket *bytes, *ops;
 };
 struct net_update {
@@ -144,11 +148,12 @@ struct net_update {
 };
 
 /*
- * open(2) for what a configuration names; a new file has mode 0600. "/proc/self/fd/N" is descriptor
- * N itself, once more, where it may do what is asked for: in the jail there is no /proc. It shares
- * its position, its flags and its locks with whoever sent it. -1 with errno set.
+ * open(2) for what a configuration names; a new file has mode 0600. Where it is open already, as
+ * `fd` (0: it is not), it is that descriptor once more, if it may do what is asked for; it shares
+ * its position, its flags and its locks with whoever opened it. So is "/proc/self/fd/N": in a jail
+ * there may be no /proc. -1 with errno set.
  */
-int config_open(const char *path, int flags);
+int config_open(const char *path, int fd, int flags);
 
 /* The words that name the root disk to the kernel, or "". */
 #define CONFIG_ROOT_SIZE 128u

@@ -33,18 +33,24 @@ static bool is_same_id(const struct call *c, const char *id)
 	return !strcmp(c->id, id);
 }
 
-static int check_image(struct call *c, const char *path, bool is_read_only)
+/* 0 and *fd open, or -EINVAL. */
+static int open_image(struct call *c, const char *path, bool is_read_only, int *fd)
 {
 	char text[96];
-	mode_t mode;
-	const int err = call_try_open(path, is_read_only ? O_RDONLY : O_RDWR, &mode);
+	struct stat st;
+	int err = call_open(c, path, is_read_only ? O_RDONLY : O_RDWR, fd);
 
-	if (err)
-		return call_refuse(c, "Drive config error: %s: %s", path, call_os_error(err, text));
-	if (!S_ISREG(mode) && !S_ISBLK(mode))
-		return call_refuse(c, "Drive config error: %s: neither a file nor a block device",
-				   path);
-	return 0;
+	if (err < 0)
+		return err;
+	if (err || fstat(*fd, &st))
+		call_refuse(c, "Drive config error: %s: %s", path,
+			    call_os_error(err ? err : errno, text));
+	else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		call_refuse(c, "Drive config error: %s: neither a file nor a block device", path);
+	else
+		return 0;
+	call_let_go(fd);
+	return -EINVAL;
 }
 
 static int check_drive(struct call *c, struct drive_body *d)
@@ -53,8 +59,6 @@ static int check_drive(struct call *c, struct drive_body *d)
 
 	if (*d->socket)
 		return call_refuse(c, "Drive config error: mayfly has no vhost-user disks.");
-	if (call_fd(c, d->path_on_host, &d->image))
-		return -EINVAL;
 	if (!*d->path_on_host)
 		return call_refuse(c, "Drive config error: missing field `path_on_host`");
 	if (*d->partuuid && !d->is_root_device)
@@ -63,7 +67,7 @@ static int check_drive(struct call *c, struct drive_body *d)
 		if (api->drives[i].is_root_device && strcmp(api->drives[i].drive_id, d->drive_id))
 			return call_refuse(
 				c, "Drive config error: A root block device already exists!");
-	return check_image(c, call_path(&d->image, d->path_on_host), d->is_read_only);
+	return open_image(c, d->path_on_host, d->is_read_only, &d->image_fd);
 }
 
 int put_drive(struct call *c)
@@ -87,7 +91,7 @@ int put_drive(struct call *c)
 	if (!place)
 		place = &c->api->drives[c->api->nr_drives++];
 	else
-		call_let_go(&place->image);
+		call_let_go(&place->image_fd);
 	*place = drive;
 	return 0;
 }
@@ -132,17 +136,11 @@ static void merge_limiter(struct limiter_body *to, const struct limiter_body *fr
 	to->is_set = to->bandwidth.is_set || to->ops.is_set;
 }
 
-/* In a jail without files a path can only mean the file that the drive has. */
-static bool is_by_name(const struct call *c, const struct held *image)
+/* In a jail without files a path can only mean the file that the drive has: then *fd stays 0. */
+static int open_new_image(struct call *c, const struct drive_body *drive, const char *path, int *fd)
 {
-	return c->api->config->is_fileless && !image->fd;
-}
-
-static int check_new_image(struct call *c, const struct drive_body *drive, const struct held *image,
-			   const char *path)
-{
-	if (!is_by_name(c, image))
-		return check_image(c, path, drive->is_read_only);
+	if (!c->api->config->is_fileless || !strncmp(path, "fd:", 3))
+		return open_image(c, path, drive->is_read_only, fd);
 	if (!strcmp(path, drive->path_on_host))
 		return 0;
 	return call_refuse(c,
@@ -151,22 +149,14 @@ static int check_new_image(struct call *c, const struct drive_body *drive, const
 			   path);
 }
 
-static const char *new_path(const struct call *c, const struct held *image, const char *path)
-{
-	if (!*path)
-		return NULL;
-	return is_by_name(c, image) ? "" : path;
-}
-
 int patch_drive(struct call *c)
 {
 	static struct drive_patch_body patch;
 	struct disk_update update;
 	struct drive_body *drive;
 	struct updated buckets;
-	struct held image;
-	const char *path;
-	int err;
+	const char *path = patch.path_on_host;
+	int image = 0, err;
 
 	memset(&patch, 0, sizeof(patch));
 	err = call_read(c, &drive_patch, &patch);
@@ -178,19 +168,22 @@ int patch_drive(struct call *c)
 	if (!drive || !c->api->ops->disk_update)
 		return call_refuse(c, "Drive config error: there is no drive `%s`.",
 				   patch.drive_id);
-	if (call_fd(c, patch.path_on_host, &image))
+	if (*path && open_new_image(c, drive, path, &image))
 		return -EINVAL;
-	path = call_path(&image, patch.path_on_host);
-	if (*path && check_new_image(c, drive, &image, path))
-		return -EINVAL;
-	c->kept = 0; /* the monitor opens it once more, and at once */
-	update = (struct disk_update){ patch.drive_id, new_path(c, &image, path),
-				       given(&patch.rate_limiter.bandwidth, &buckets.bytes),
-				       given(&patch.rate_limiter.ops, &buckets.ops) };
-	if (c->api->ops->disk_update(c->api->vm, &update))
+	update =
+		(struct disk_update){ .id = patch.drive_id,
+				      .path = image   ? path
+					      : *path ? ""
+						      : NULL,
+				      .fd = image,
+				      .bytes = given(&patch.rate_limiter.bandwidth, &buckets.bytes),
+				      .ops = given(&patch.rate_limiter.ops, &buckets.ops) };
+	err = c->api->ops->disk_update(c->api->vm, &update);
+	call_let_go(&image); /* the monitor has one of its own */
+	if (err)
 		return call_refuse(c, "Drive config error: %s", log_last_failure());
-	if (*patch.path_on_host)
-		strcpy(drive->path_on_host, patch.path_on_host);
+	if (*path)
+		strcpy(drive->path_on_host, path);
 	merge_limiter(&drive->rate_limiter, &patch.rate_limiter);
 	return 0;
 }
@@ -230,22 +223,24 @@ static int open_tap(struct call *c, struct net_body *n, struct net_body *old)
 	const struct api_ops *ops = c->api->ops;
 	int fd;
 
-	if (call_fd(c, n->host_dev_name, &n->tap))
+	if (call_fd(c, n->host_dev_name, &n->tap_fd))
 		return -EINVAL;
-	if (n->tap.fd)
-		return ops->tap_check(n->tap.fd)
-			       ? call_refuse(c,
-					     NO_TAP "%s is no tap that was opened with IFF_TAP, "
-						    "IFF_NO_PI and IFF_VNET_HDR.",
-					     n->host_dev_name)
-			       : 0;
+	if (n->tap_fd && ops->tap_check(n->tap_fd)) {
+		call_let_go(&n->tap_fd);
+		return call_refuse(c,
+				   NO_TAP "%s is no tap that was opened with IFF_TAP, IFF_NO_PI "
+					  "and IFF_VNET_HDR.",
+				   n->host_dev_name);
+	}
+	if (n->tap_fd)
+		return 0;
 	if (old && !strcmp(old->host_dev_name, n->host_dev_name)) {
-		n->tap = old->tap;
-		old->tap.fd = 0;
+		n->tap_fd = old->tap_fd;
+		old->tap_fd = 0;
 		return 0;
 	}
 	fd = ops->tap_open(n->host_dev_name);
-	n->tap.fd = fd > 0 ? fd : 0;
+	n->tap_fd = fd > 0 ? fd : 0;
 	return fd < 0 ? refuse_tap(c, n->host_dev_name, -fd) : 0;
 }
 
@@ -301,7 +296,7 @@ int put_net(struct call *c)
 	if (!place)
 		place = &c->api->nets[c->api->nr_nets++];
 	else
-		call_let_go(&place->tap);
+		call_let_go(&place->tap_fd);
 	*place = net;
 	return 0;
 }
@@ -347,7 +342,8 @@ static void fill_disks(struct vm_config *config, const struct api *api)
 				continue;
 			config->disks[config->nr_disks++] = (struct disk_config){
 				.id = d->drive_id,
-				.path = call_path(&d->image, d->path_on_host),
+				.path = d->path_on_host,
+				.fd = d->image_fd,
 				.is_root = d->is_root_device,
 				.is_read_only = d->is_read_only,
 				.partuuid = *d->partuuid ? d->partuuid : NULL,
@@ -367,7 +363,7 @@ static void fill_nets(struct vm_config *config, const struct api *api)
 
 		*net = (struct net_config){ .id = n->iface_id,
 					    .kind = NET_TAP_FD,
-					    .fd = n->tap.fd,
+					    .fd = n->tap_fd,
 					    .path = n->host_dev_name,
 					    .mtu = (uint16_t)(n->has_mtu ? n->mtu : 0),
 					    .rx = limit_of(&n->rx_rate_limiter),
@@ -379,9 +375,9 @@ static void fill_nets(struct vm_config *config, const struct api *api)
 void devices_let_go(struct api *api)
 {
 	for (unsigned i = 0; i < api->nr_drives; i++)
-		call_let_go(&api->drives[i].image);
+		call_let_go(&api->drives[i].image_fd);
 	for (unsigned i = 0; i < api->nr_nets; i++)
-		call_let_go(&api->nets[i].tap);
+		call_let_go(&api->nets[i].tap_fd);
 }
 
 void devices_fill(struct vm_config *config, const struct api *api)

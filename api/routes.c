@@ -298,9 +298,6 @@ void api_request(struct api *api, const struct http_request *request, struct api
 	err = serve(&c, route, request);
 	if (err)
 		api->counters.requests[kind].fails++;
-	for (unsigned i = 0; i < API_FDS_MAX && !err; i++)
-		if (c.kept & 1u << i)
-			reply->fds->fd[i] = -1;
 	api->counters.deprecated += c.is_deprecated;
 	write_reply(&c, err);
 	json_reset();

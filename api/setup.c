@@ -79,52 +79,63 @@ size_t setup_cmdline(struct vm_config *config, const struct boot_body *boot, con
 	return config_cmdline(config, words, sizeof(words) / sizeof(words[0]));
 }
 
-static void boot_let_go(struct api *api)
+static void boot_let_go(struct boot_body *boot)
 {
-	if (!api->has_boot)
-		return;
-	call_let_go(&api->boot.kernel);
-	call_let_go(&api->boot.initrd);
+	call_let_go(&boot->kernel_fd);
+	call_let_go(&boot->initrd_fd);
 }
 
-int put_boot(struct call *c)
+static int open_boot(struct call *c, struct boot_body *boot)
 {
-	static struct boot_body boot;
-	const char *initrd;
-	mode_t mode;
 	char text[96];
-	size_t len;
-	int err;
+	int err = call_open(c, boot->kernel_image_path, O_RDONLY, &boot->kernel_fd);
 
-	memset(&boot, 0, sizeof(boot));
-	err = call_read(c, &boot_put, &boot);
-	if (err || call_fd(c, boot.kernel_image_path, &boot.kernel) ||
-	    call_fd(c, boot.initrd_path, &boot.initrd))
-		return -EINVAL;
-	err = call_try_open(call_path(&boot.kernel, boot.kernel_image_path), O_RDONLY, &mode);
 	if (err)
-		return call_refuse(c, "Boot source error: The kernel file cannot be opened: %s",
-				   call_os_error(err, text));
-	initrd = call_path(&boot.initrd, boot.initrd_path);
-	err = *initrd ? call_try_open(initrd, O_RDONLY, &mode) : 0;
-	if (err)
-		return call_refuse(
-			c,
-			"Boot source error: The initrd file cannot be opened due to invalid "
-			"path or invalid permissions. %s",
-			call_os_error(err, text));
-	for (const char *at = boot.boot_args; *at; at++)
+		return err < 0 ? err
+			       : call_refuse(c,
+					     "Boot source error: The kernel file cannot be opened: "
+					     "%s",
+					     call_os_error(err, text));
+	if (!*boot->initrd_path)
+		return 0;
+	err = call_open(c, boot->initrd_path, O_RDONLY, &boot->initrd_fd);
+	return err <= 0 ? err
+			: call_refuse(c,
+				      "Boot source error: The initrd file cannot be opened due to "
+				      "invalid path or invalid permissions. %s",
+				      call_os_error(err, text));
+}
+
+static int check_args(struct call *c, const struct boot_body *boot)
+{
+	size_t len;
+
+	for (const char *at = boot->boot_args; *at; at++)
 		if (*at < ' ' || *at > '~')
 			return call_refuse(c, "Boot source error: The kernel command line is "
 					      "invalid: it holds more than printable ASCII.");
-	len = setup_cmdline(c->api->config, &boot, NULL);
+	len = setup_cmdline(c->api->config, boot, NULL);
 	if (len >= CMDLINE_SIZE)
 		return call_refuse(
 			c,
 			"Boot source error: The kernel command line is invalid: %zu bytes; "
 			"at most %u go in.",
 			len, CMDLINE_SIZE - 1);
-	boot_let_go(c->api);
+	return 0;
+}
+
+int put_boot(struct call *c)
+{
+	static struct boot_body boot;
+
+	memset(&boot, 0, sizeof(boot));
+	if (call_read(c, &boot_put, &boot))
+		return -EINVAL;
+	if (open_boot(c, &boot) || check_args(c, &boot)) {
+		boot_let_go(&boot);
+		return -EINVAL;
+	}
+	boot_let_go(&c->api->boot);
 	c->api->boot = boot;
 	c->api->has_boot = true;
 	return 0;
@@ -132,22 +143,22 @@ int put_boot(struct call *c)
 
 /* Serial port, log, metrics. */
 
-static void serial_let_go(struct api *api)
-{
-	if (api->has_serial)
-		call_let_go(&api->serial.out);
-}
-
 int put_serial(struct call *c)
 {
 	static struct serial_body serial;
+	char text[96];
 	int err;
 
 	memset(&serial, 0, sizeof(serial));
 	err = call_read(c, &serial_put, &serial);
-	if (err || call_fd(c, serial.serial_out_path, &serial.out))
-		return -EINVAL;
-	serial_let_go(c->api);
+	if (!err && *serial.serial_out_path)
+		err = call_open(c, serial.serial_out_path, O_WRONLY | O_CREAT | O_TRUNC,
+				&serial.out_fd);
+	if (err)
+		return err < 0 ? err
+			       : call_refuse(c, "Serial error: %s: %s", serial.serial_out_path,
+					     call_os_error(err, text));
+	call_let_go(&c->api->serial.out_fd);
 	c->api->serial = serial;
 	c->api->has_serial = true;
 	return 0;
@@ -155,8 +166,8 @@ int put_serial(struct call *c)
 
 void api_let_go(struct api *api)
 {
-	boot_let_go(api);
-	serial_let_go(api);
+	boot_let_go(&api->boot);
+	call_let_go(&api->serial.out_fd);
 	devices_let_go(api);
 }
 

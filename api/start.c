@@ -10,21 +10,21 @@ static int fill_config(struct call *c)
 {
 	const struct api *api = c->api;
 	struct vm_config *config = api->config;
-	const char *initrd = call_path(&api->boot.initrd, api->boot.initrd_path);
 	char root[CONFIG_ROOT_SIZE];
 	size_t len;
 
-	config->kernel = call_path(&api->boot.kernel, api->boot.kernel_image_path);
-	config->initrd = *initrd ? initrd : NULL;
+	config->kernel = api->boot.kernel_image_path;
+	config->kernel_fd = api->boot.kernel_fd;
+	config->initrd = *api->boot.initrd_path ? api->boot.initrd_path : NULL;
+	config->initrd_fd = api->boot.initrd_fd;
 	config->mem_size = api->machine.mem_size_mib << 20;
 	config->cpus = (unsigned)api->machine.vcpu_count;
 	config->huge_pages = api->machine.huge_pages == HUGE_TRANSPARENT;
 	config->serial = (struct serial_config){ .kind = SERIAL_STDIO, .is_tty_only = true };
 	if (api->has_serial && *api->serial.serial_out_path)
-		config->serial =
-			(struct serial_config){ .kind = SERIAL_FILE,
-						.path = call_path(&api->serial.out,
-								  api->serial.serial_out_path) };
+		config->serial = (struct serial_config){ .kind = SERIAL_FILE,
+							 .path = api->serial.serial_out_path,
+							 .fd = api->serial.out_fd };
 	if (api->has_serial)
 		config->serial.limit = devices_bucket(&api->serial.rate_limiter);
 	devices_fill(config, api);

@@ -521,16 +521,15 @@ void blk_resize(struct blk *b)
 		tell_capacity(b);
 }
 
-int blk_update(struct blk *b, const char *path, const struct token_bucket *for_bytes,
-	       const struct token_bucket *for_ops)
+int blk_update(struct blk *b, const struct disk_update *u)
 {
-	const int err = path ? disk_replace(&b->disk, path) : 0;
+	const int err = u->path ? disk_replace(&b->disk, u->path, u->fd) : 0;
 
 	b->counters.counts[err ? BLOCK_UPDATE_FAILS : BLOCK_UPDATE_COUNT]++;
 	if (err)
 		return err;
-	limit_set(&b->limit, for_bytes, for_ops, loop_now_ns(CLOCK_MONOTONIC));
-	if (path)
+	limit_set(&b->limit, u->bytes, u->ops, loop_now_ns(CLOCK_MONOTONIC));
+	if (u->path)
 		tell_capacity(b);
 	return 0;
 }

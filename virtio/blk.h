@@ -64,12 +64,10 @@ int blk_attach(struct blk *blk, struct loop *loop);
 void blk_resize(struct blk *blk);
 
 /*
- * While it runs, on the loop's thread: another image in the place of this one, or the same, which
- * has grown (`path`, or NULL; borrowed), and other limits, where they are given. What is in flight
- * ends on the old image. 0 or -errno, logged; then nothing has changed.
+ * While it runs, on the loop's thread: what `update` gives, in the place of what is. What is in
+ * flight ends on the old image. 0 or -errno, logged; then nothing has changed.
  */
-int blk_update(struct blk *blk, const char *path, const struct token_bucket *for_bytes,
-	       const struct token_bucket *for_ops);
+int blk_update(struct blk *blk, const struct disk_update *update);
 
 /* What was counted since the start, and the requests in flight. */
 void blk_count(const struct blk *blk, struct device_counters *counters);

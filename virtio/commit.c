@@ -53,14 +53,14 @@ static int merge(const struct overlay *o, int layer_fd, int base_fd)
 static int open_layer(const char *path, int *fd)
 {
 	struct overlay_base file;
-	int err = disk_open_file(path, O_RDWR, fd, &file);
+	int err = disk_open_file(path, 0, O_RDWR, fd, &file);
 
 	return err ? err : disk_lock(*fd, path, true, true);
 }
 
 static int open_base(const char *path, int *fd, struct overlay_base *base)
 {
-	int err = disk_open_file(path, O_RDWR, fd, base);
+	int err = disk_open_file(path, 0, O_RDWR, fd, base);
 
 	base->size &= ~(uint64_t)(DISK_SECTOR - 1);
 	return err ? err : disk_lock(*fd, path, true, true);

@@ -45,9 +45,9 @@ static const char *kind_of(mode_t mode)
 }
 
 /* O_NONBLOCK keeps a FIFO from holding us up; the ring would not wait for such a file, either. */
-static int open_any(const char *path, int flags)
+static int open_any(const char *path, int open_fd, int flags)
 {
-	const int fd = config_open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	const int fd = config_open(path, open_fd, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int now, err;
 
 	if (fd < 0)
@@ -75,12 +75,12 @@ int disk_measure(int fd, struct overlay_base *base)
 	return 0;
 }
 
-int disk_open_file(const char *path, int flags, int *fd, struct overlay_base *base)
+int disk_open_file(const char *path, int open_fd, int flags, int *fd, struct overlay_base *base)
 {
 	struct stat st;
 	int err;
 
-	*fd = open_any(path, flags);
+	*fd = open_any(path, open_fd, flags);
 	if (*fd < 0)
 		return fail(*fd, "%s", path);
 	if (fstat(*fd, &st))
@@ -140,7 +140,7 @@ static int open_layer(struct disk *d, const struct overlay_base *base)
 {
 	const char *path = d->config->overlay;
 	struct overlay_base layer = { 0 };
-	int err = disk_open_file(path, O_RDWR | O_CREAT, &d->layer.fd, &layer);
+	int err = disk_open_file(path, 0, O_RDWR | O_CREAT, &d->layer.fd, &layer);
 
 	if (!err)
 		err = disk_lock(d->layer.fd, path, true, true);
@@ -192,7 +192,7 @@ int disk_open(struct disk *d, const struct disk_config *config)
 			    .layer = { .fd = -1, .direct_fd = -1 },
 			    .is_volatile = config->is_overlay_tmp };
 	disk_io_init(d);
-	err = disk_open_file(config->path, flags, &d->base.fd, &base);
+	err = disk_open_file(config->path, config->fd, flags, &d->base.fd, &base);
 	if (err)
 		return err;
 	d->size = base.size & ~(uint64_t)(DISK_SECTOR - 1);
@@ -258,12 +258,12 @@ static bool is_same_file(int a, int b)
 }
 
 /* Opens `path` as the disk's image is open, and locks it, unless it is that image. */
-static int open_other(struct disk *d, const char *path, struct disk_file *file,
+static int open_other(struct disk *d, const char *path, int open_fd, struct disk_file *file,
 		      struct overlay_base *size)
 {
 	const bool is_writer = !d->config->is_read_only;
 	const int flags = is_writer ? O_RDWR : O_RDONLY;
-	int err = disk_open_file(path, flags, &file->fd, size);
+	int err = disk_open_file(path, open_fd, flags, &file->fd, size);
 
 	if (err)
 		return err;
@@ -288,7 +288,7 @@ static int put_in_place(struct disk *d, const struct disk_file *file)
 	return err;
 }
 
-int disk_replace(struct disk *d, const char *path)
+int disk_replace(struct disk *d, const char *path, int open_fd)
 {
 	struct disk_file file = { .fd = -1, .direct_fd = -1 }, old = d->base;
 	struct overlay_base size = { 0 };
@@ -300,7 +300,7 @@ int disk_replace(struct disk *d, const char *path)
 	}
 	if (d->has_layer)
 		return fail(0, "%s: a disk with a layer keeps its image", path);
-	err = open_other(d, path, &file, &size);
+	err = open_other(d, path, open_fd, &file, &size);
 	if (!err && is_same_file(file.fd, d->base.fd)) {
 		close(file.fd); /* without a lock of its own */
 		disk_resize(d);

@@ -68,10 +68,10 @@ bool disk_resize(struct disk *disk);
 
 /*
  * Another image in the place of the present one, under the same rules; the same one, grown or not,
- * is looked at again. Not with a layer. What is in flight ends where it began. 0 or -errno, logged;
- * then nothing has changed.
+ * is looked at again. open_fd: see config_open(). Not with a layer. What is in flight ends where it
+ * began. 0 or -errno, logged; then nothing has changed.
  */
-int disk_replace(struct disk *disk, const char *path);
+int disk_replace(struct disk *disk, const char *path, int open_fd);
 
 /*
  * When the loop runs no more: the layer's bitmap goes to its file. Blocks. The locks are given up
@@ -85,8 +85,11 @@ void disk_close(struct disk *disk, bool is_idle);
  */
 int disk_lock(int fd, const char *path, bool is_writer, bool may_wait);
 
-/* A regular file or block device: opened with `flags`; size in bytes. 0 or -errno, logged. */
-int disk_open_file(const char *path, int flags, int *fd, struct overlay_base *base);
+/*
+ * A regular file or block device: opened with `flags`, as config_open() does; size in bytes. 0 or
+ * -errno, logged.
+ */
+int disk_open_file(const char *path, int open_fd, int flags, int *fd, struct overlay_base *base);
 
 /* Its size and time of change. 0 or -errno. */
 int disk_measure(int fd, struct overlay_base *base);

@@ -30,11 +30,11 @@ static const char *kind_of(mode_t mode)
 }
 
 /* Opens a regular file for reading; *size is in bytes. A FIFO or device must not block or act. */
-static int open_file(const char *path, int *fd, uint64_t *size)
+static int open_file(const char *path, int open_fd, int *fd, uint64_t *size)
 {
 	struct stat st;
 
-	*fd = config_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	*fd = config_open(path, open_fd, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)
 		return fail(-errno, "%s", path);
 	if (fstat(*fd, &st))
@@ -47,13 +47,13 @@ static int open_file(const char *path, int *fd, uint64_t *size)
 	return 0;
 }
 
-static int open_kernel(struct boot *boot, uint64_t low_ram)
+static int open_kernel(struct boot *boot, int open_fd, uint64_t low_ram)
 {
 	const char *path = boot->kernel_path;
 	const char *why = NULL;
 	uint64_t size = 0;
 	void *data;
-	int err = open_file(path, &boot->kernel_fd, &size);
+	int err = open_file(path, open_fd, &boot->kernel_fd, &size);
 
 	if (err)
 		return err;
@@ -97,7 +97,7 @@ int boot_open(struct boot *boot, const struct vm_config *config)
 			       .initrd_path = config->initrd,
 			       .kernel_fd = -1,
 			       .initrd_fd = -1 };
-	err = open_kernel(boot, low_ram_of(config));
+	err = open_kernel(boot, config->kernel_fd, low_ram_of(config));
 	if (err)
 		return err;
 	if (strlen(config->cmdline) > boot->image.cmdline_max)
@@ -105,7 +105,7 @@ int boot_open(struct boot *boot, const struct vm_config *config)
 			    boot->kernel_path, boot->image.cmdline_max);
 	if (!config->initrd)
 		return 0;
-	err = open_file(config->initrd, &boot->initrd_fd, &boot->initrd_size);
+	err = open_file(config->initrd, config->initrd_fd, &boot->initrd_fd, &boot->initrd_size);
 	if (err)
 		return err;
 	if (!initrd_gpa(&boot->image, low_ram_of(config), boot->initrd_size))

@@ -496,7 +496,8 @@ static int open_file(struct console *c)
 {
 	const char *path = c->config->path;
 	const int fd =
-		config_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+		config_open(path, c->config->fd,
+			    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd < 0)
 		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);

@@ -655,7 +655,7 @@ int vm_update_disk(struct vm *v, const struct disk_update *u)
 {
 	struct blk *b = find_disk(v, u->id);
 
-	return b ? blk_update(b, u->path, u->bytes, u->ops) : fail(-ENOENT, "disk %s", u->id);
+	return b ? blk_update(b, u) : fail(-ENOENT, "disk %s", u->id);
 }
 
 int vm_update_net(struct vm *v, const struct net_update *u)

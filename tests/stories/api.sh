@@ -291,6 +291,23 @@ holds [ ! -e "$SOCKET" ]
 holds [ "$(grep -c '^{"utc_timestamp_ms":' "$T/metrics")" -eq 2 ]
 holds grep -q '"actions_count":1,"actions_fails":0,"boot_source_count":1,' "$T/metrics"
 
+story "the files are those that their requests have opened, whatever the names mean at the start"
+cp "$GUESTS/hello.elf" "$T/kernel"
+truncate -s 1M "$T/disk"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$T/kernel\",\"boot_args\":\"exit=5\"}"
+ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/disk\"}"
+ask PUT /serial "{\"serial_out_path\":\"$T/serial_out\"}"
+is_done
+mv "$T/serial_out" "$T/moved"
+rm "$T/kernel" "$T/disk"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+is_done
+ended
+ends_with 5
+holds grep -q "^Hello from ring 3" "$T/moved"
+holds [ ! -e "$T/serial_out" ]
+
 story "a config file starts the guest, without a socket"
 config
 mayfly serve --config-file "$T/config" --no-api
@@ -355,14 +372,19 @@ holds eval '! is_free "$T/two"'
 stop
 
 story "a start that failed leaves nothing behind: the next one succeeds"
+root_drive() {
+	ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":true,\"path_on_host\":\"$1\"}"
+	is_done
+}
+: > "$T/empty"
 serve
-ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":true,\"path_on_host\":\"$T/one\"}"
 for i in 1 2 3 4 5 6 7 8; do
-	ask PUT /serial '{"serial_out_path":"/no/where"}'
+	root_drive "$T/empty"
 	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\",\"boot_args\":\"exit=9\"}"
 	is_done
 	ask PUT /actions '{"action_type":"InstanceStart"}'
-	refused "Start microvm error: /no/where: No such file or directory"
+	refused "Start microvm error: $T/empty: is empty"
+	root_drive "$T/one"
 	ask PUT /boot-source "{\"kernel_image_path\":\"$T/text\"}"
 	ask PUT /actions '{"action_type":"InstanceStart"}'
 	shows "not a kernel"

@@ -668,16 +668,16 @@ static void taps_by_name(void **state)
 		NO_TAP "Couldn't open /dev/net/tun: No such file or directory (os error 2)");
 	assert_int_equal(seen.taps, 0);
 	done(NET("a", ""));
-	first = api.nets[0].tap.fd;
+	first = api.nets[0].tap_fd;
 	assert_true(is_open(first));
 	done(NET("a", ",\"mtu\":1400"));
 	assert_int_equal(seen.taps, 1);
-	assert_int_equal(api.nets[0].tap.fd, first);
+	assert_int_equal(api.nets[0].tap_fd, first);
 	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"none\"}",
 		NO_BACKEND("none", "No such device (os error 19)"));
 	assert_true(is_open(first));
 	done("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"other\"}");
-	second = api.nets[0].tap.fd;
+	second = api.nets[0].tap_fd;
 	assert_int_equal(seen.taps, 2);
 	assert_false(is_open(first) && second != first);
 	seen.refusal = "not yet";
@@ -710,6 +710,13 @@ static int come(void)
 	return fd;
 }
 
+/* fd:0 is the image. */
+static void bring(int flags)
+{
+	close_fds();
+	fds = (struct api_fds){ .fd = { open("disk", flags) }, .nr = 1 };
+}
+
 static void taps_by_descriptor(void **state)
 {
 	int a, b;
@@ -735,9 +742,10 @@ static void taps_by_descriptor(void **state)
 		NO_TAP "fd:0 is no tap that was opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR.");
 	seen.is_no_tap = false;
 	assert_true(is_open(a));
+	come();
 	done("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}");
 	assert_false(is_open(a));
-	a = api.nets[0].tap.fd;
+	a = api.nets[0].tap_fd;
 	close_fds();
 	ask("GET /vm/config");
 	assert_non_null(strstr(body, "\"host_dev_name\":\"fd:0\""));
@@ -748,49 +756,77 @@ static void taps_by_descriptor(void **state)
 	assert_false(is_open(a) || is_open(b));
 }
 
-/* Whatever came is held until another takes its place, or the guest has it; and not longer. */
+/* What a request names is opened with it: by name, or as a descriptor that came. */
+static void files_at_their_request(void **state)
+{
+	struct stat renamed, held;
+
+	(void)state;
+	done("PUT /boot-source {\"kernel_image_path\":\"kernel\"}");
+	assert_int_equal(rename("kernel", "other"), 0);
+	assert_int_equal(stat("other", &renamed) | fstat(api.boot.kernel_fd, &held), 0);
+	assert_int_equal(rename("other", "kernel"), 0);
+	assert_int_equal(held.st_ino, renamed.st_ino);
+	done(DRIVE("d", "false", DISK));
+	assert_int_equal(fcntl(api.drives[0].image_fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	done("PUT /serial {\"serial_out_path\":\"serial\"}");
+	assert_int_equal(stat("serial", &held), 0);
+	refused("PUT /serial {\"serial_out_path\":\"nowhere/serial\"}",
+		"Serial error: nowhere/serial: No such file or directory (os error 2)");
+	assert_true(is_open(api.serial.out_fd));
+	seen.refusal = "no hypervisor";
+	refused("PUT /actions {\"action_type\":\"InstanceStart\"}",
+		"Start microvm error: no hypervisor");
+	assert_true(is_open(api.boot.kernel_fd)); /* for the next start */
+	seen.refusal = NULL;
+	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
+	assert_string_equal(config.kernel, "kernel");
+	assert_true(config.kernel_fd > 2 && config.disks[0].fd > 2 && config.serial.fd > 2);
+	assert_false(is_open(config.kernel_fd) || is_open(config.disks[0].fd) ||
+		     is_open(config.serial.fd));
+}
+
+/* It is held until another takes its place, or the guest has it; and not longer. */
 static void files_by_descriptor(void **state)
 {
 	int a, b;
 
 	(void)state;
-	a = come();
+	come();
 	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\"}");
+	a = api.boot.kernel_fd;
 	assert_true(is_open(a));
 	come();
 	refused("PUT /boot-source {\"kernel_image_path\":\"fd:1\",\"initrd_path\":\"fd:1\"}",
 		"No descriptor came with the request for `fd:1`.");
 	assert_true(is_open(a));
+	come();
 	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\",\"initrd_path\":\"fd:0\"}");
-	assert_false(is_open(a));
-	a = api.boot.initrd.fd;
-	b = come();
+	a = api.boot.initrd_fd;
+	come();
 	done("PUT /serial {\"serial_out_path\":\"fd:1\"}");
+	b = api.serial.out_fd;
 	done("PUT /serial {}");
 	assert_false(is_open(b));
-	b = fds.fd[0];
-	fds.fd[0] = open("disk", O_RDWR);
-	close(b);
-	b = fds.fd[0];
+	bring(O_RDONLY);
+	refused(DRIVE("d", "false", ",\"path_on_host\":\"fd:0\""),
+		"Drive config error: fd:0: Permission denied (os error 13)");
+	bring(O_RDWR);
 	done(DRIVE("d", "false", ",\"path_on_host\":\"fd:0\""));
+	b = api.drives[0].image_fd;
 	assert_true(is_open(b));
 	done(DRIVE("d", "false", DISK));
-	assert_false(is_open(b));
-	come();
-	close(fds.fd[0]);
-	fds.fd[0] = b = open("disk", O_RDWR);
-	done(DRIVE("d", "false", ",\"path_on_host\":\"fd:0\""));
+	assert_true(is_open(api.drives[0].image_fd));
 	close_fds();
 	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
-	assert_int_equal(strncmp(config.kernel, "/proc/self/fd/", 14), 0);
-	assert_int_equal(strncmp(config.disks[0].path, "/proc/self/fd/", 14), 0);
-	assert_false(is_open(a) || is_open(b));
-	come();
-	close(fds.fd[0]);
-	fds.fd[0] = b = open("disk", O_RDWR);
+	assert_string_equal(config.kernel, "fd:1");
+	assert_int_equal(config.initrd_fd, a);
+	assert_false(is_open(a));
+	bring(O_RDWR);
 	done("PATCH /drives/d {\"drive_id\":\"d\",\"path_on_host\":\"fd:0\"}");
-	assert_int_equal(fds.fd[0], b); /* the monitor has opened it anew */
-	assert_int_equal(strncmp(seen.path, "/proc/self/fd/", 14), 0);
+	assert_string_equal(seen.path, "fd:0");
+	assert_true(seen.disk.fd > 2);
+	assert_false(is_open(seen.disk.fd)); /* the monitor has one of its own */
 	close_fds();
 }
 
@@ -800,8 +836,9 @@ static void never_started(void **state)
 	int a;
 
 	(void)state;
-	a = come();
+	come();
 	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\"}");
+	a = api.boot.kernel_fd;
 	done(NET("a", ""));
 	close_fds();
 	api_let_go(&api);
@@ -1297,6 +1334,8 @@ static const struct CMUnitTest tests[] = {
 	TEST("network interfaces: fields, MAC addresses, taps", networks),
 	TEST("a tap is opened by its PUT, and closed when it is replaced or started", taps_by_name),
 	TEST("a tap can come as a descriptor", taps_by_descriptor),
+	TEST("what a request names is opened with it, and by the name no more",
+	     files_at_their_request),
 	TEST("files can come as descriptors, and stay open no longer than they must",
 	     files_by_descriptor),
 	TEST("what was given and never started is closed", never_started),

@@ -748,12 +748,12 @@ static void replaced(void **state)
 	make(NULL, false, DISK_CACHE_WRITEBACK);
 	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	assert_int_equal(ftruncate(fd, 50 * DISK_SECTOR), 0);
-	assert_int_not_equal(disk_replace(&disk, none), 0);
+	assert_int_not_equal(disk_replace(&disk, none, 0), 0);
 	assert_int_equal(disk_lock(fd, other, true, true), 0);
-	assert_int_not_equal(disk_replace(&disk, other), 0); /* in use */
+	assert_int_not_equal(disk_replace(&disk, other, 0), 0); /* in use */
 	read_all();
 	close(fd);
-	assert_int_equal(disk_replace(&disk, other), 0);
+	assert_int_equal(disk_replace(&disk, other, 0), 0);
 	assert_int_equal(disk.size, 50 * DISK_SECTOR);
 	for (unsigned i = 0; i < 50; i++) /* zeros */
 		sectors[i].zero = sectors[i].completed = sectors[i].submitted = 1;
@@ -763,13 +763,13 @@ static void replaced(void **state)
 	assert_int_equal(disk_lock(fd, base_path, true, true), 0);
 	close(fd);
 	assert_int_equal(truncate(other, 60 * DISK_SECTOR), 0);
-	assert_int_equal(disk_replace(&disk, other), 0); /* the same, grown */
+	assert_int_equal(disk_replace(&disk, other, 0), 0); /* the same, grown */
 	assert_int_equal(disk.size, 60 * DISK_SECTOR);
 	close_disk();
 	unlink(other);
 
 	make(layer_path, false, DISK_CACHE_WRITEBACK);
-	assert_int_not_equal(disk_replace(&disk, base_path), 0);
+	assert_int_not_equal(disk_replace(&disk, base_path, 0), 0);
 	close_disk();
 }
 
