@@ -85,7 +85,7 @@ test: deps ## install what is missing, build, and run all tests
 soak: tests-built ## the long tests: a disk's monitor killed 50 times under a writing Linux guest
 	@tests/run soak
 
-tests-built: all guests $(BUILD)/tests/mayfly-san $(BUILD)/tests/mayfly-seam $(BUILD)/tests/filters $(BUILD)/tests/ask $(BUILD)/tests/hold $(BAD_SECTORS) $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
+tests-built: all guests $(BUILD)/tests/mayfly-san $(BUILD)/tests/mayfly-seam $(BUILD)/tests/filters $(STORY_TOOLS) $(BAD_SECTORS) $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly and its tests
 	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
 
 kernel: ## build the tuned guest kernel (5 minutes on two cores, once)

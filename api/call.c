@@ -100,7 +100,8 @@ int call_open(struct call *c, const char *text, int flags, int *fd)
 
 void call_let_go(int *fd)
 {
-	if (*fd)
-		close(*fd);
+	if (!*fd)
+		return; /* nor is its page touched */
+	close(*fd);
 	*fd = 0;
 }

@@ -3,7 +3,7 @@
 # in tests/unit/api.c; here are the transport, the process around it, and real guests where this
 # machine has a usable /dev/kvm. Needs socat.
 . tests/stories/api_lib.sh
-ASK=${ASK:-build/tests/ask}
+ASK=${ASK:-build/tests/ask} ACTIVATE=${ACTIVATE:-build/tests/activate}
 
 story "a process that serves answers, and its socket goes with it"
 serve --id some-id
@@ -189,26 +189,18 @@ wait $reader
 holds grep -q '"process_startup_time_us":[1-9][0-9]*,"process_startup_time_cpu_us":[1-9]' "$T/options-metrics"
 holds grep -q ':DEBUG:api/routes.c:[0-9]*\] Total previous API call duration: [0-9]* us\.$' "$T/from-fifo"
 
-if command -v perl > /dev/null; then
-	story "a socket that systemd has opened is served"
-	[ -p "$T/ready" ] || mkfifo "$T/ready"
-	perl -e '$^F = 9; use Socket; use POSIX ();
-		socket(S, AF_UNIX, SOCK_STREAM, 0) && bind(S, sockaddr_un($ARGV[0])) && listen(S, 8) or die $!;
-		POSIX::dup2(fileno(S), 3);
-		($ENV{LISTEN_PID}, $ENV{LISTEN_FDS}) = ($$, 1);
-		exec @ARGV[1 .. $#ARGV]' "$SOCKET" "$MAYFLY" serve --api-sock "$T/other" --ready-fd 4 \
-		4> "$T/ready" > "$T/serial" 2> "$T/log" < /dev/null &
-	pid=$!
-	read -r _ < "$T/ready"
-	ask GET /version
-	gives 200 '{"firecracker_version":"0.1.0"}'
-	holds [ ! -e "$T/other" ]
-	stop
-	holds [ -S "$SOCKET" ]
-	rm "$SOCKET"
-else
-	skipped "a socket that systemd has opened is served" "no perl here"
-fi
+story "a socket that systemd has opened is served"
+[ -p "$T/ready" ] || mkfifo "$T/ready"
+"$ACTIVATE" "$SOCKET" "$MAYFLY" serve --api-sock "$T/other" --ready-fd 4 \
+	4> "$T/ready" > "$T/serial" 2> "$T/log" < /dev/null &
+pid=$!
+read -r _ < "$T/ready"
+ask GET /version
+gives 200 '{"firecracker_version":"0.1.0"}'
+holds [ ! -e "$T/other" ]
+stop
+holds [ -S "$SOCKET" ]
+rm "$SOCKET"
 
 story "bad arguments end with 153, a bad config file with 152"
 mayfly serve --no-such-option
