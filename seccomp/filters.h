@@ -9,6 +9,7 @@
 #define SECCOMP_FILTERS_H
 
 #include <linux/filter.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum filter {
@@ -33,8 +34,10 @@ enum filter {
 struct filter_program {
 	const char *name;
 	const struct sock_filter *insns;
-	uint16_t nr;
+	uint16_t nr; /* at most FILTER_INSNS_MAX */
+	bool has_places;
 };
+#define FILTER_INSNS_MAX 512u
 
 /* Made at build time: the programs, and the system calls' names one after another, "" for a gap. */
 extern const struct filter_program filter_programs[FILTERS];

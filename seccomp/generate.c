@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define INSNS_MAX 1024
+#define INSNS_MAX FILTER_INSNS_MAX
 #define CALLS_MAX 512
 
 static const char *const names[FILTERS] = {
@@ -62,6 +62,18 @@ static unsigned make(enum filter which, struct sock_filter insns[INSNS_MAX])
 	return (unsigned)nr;
 }
 
+static const char *has_places(const struct sock_filter *insns, unsigned nr)
+{
+	static const uint32_t places[] = { FILTER_PLACE_PID, FILTER_PLACE_HIGH,
+					   FILTER_PLACE_ADDRESS, FILTER_PLACE_PATH };
+
+	for (unsigned i = 0; i < nr; i++)
+		for (size_t j = 0; j < sizeof(places) / sizeof(places[0]); j++)
+			if (insns[i].k == places[j])
+				return "true";
+	return "false";
+}
+
 static void print_program(enum filter which, const struct sock_filter *insns, unsigned nr)
 {
 	printf("static const struct sock_filter %s[] = {\n", names[which]);
@@ -109,24 +121,25 @@ static void print_calls(void)
 int main(int argc, char **argv)
 {
 	const int is_file = argc > 1 && !strcmp(argv[1], "--file");
-	static struct sock_filter insns[INSNS_MAX];
+	static struct sock_filter insns[FILTERS][INSNS_MAX];
 	unsigned nr[FILTERS];
 
 	if (!is_file)
 		printf("/* Made by seccomp/generate.c of seccomp/policy.c. */\n"
 		       "#include \"../seccomp/filters.h\"\n\n");
 	for (int i = 0; i < FILTERS; i++) {
-		nr[i] = make(i, insns);
+		nr[i] = make(i, insns[i]);
 		if (is_file)
-			write_program(i, insns, nr[i]);
+			write_program(i, insns[i], nr[i]);
 		else
-			print_program(i, insns, nr[i]);
+			print_program(i, insns[i], nr[i]);
 	}
 	if (is_file)
 		return 0;
 	printf("const struct filter_program filter_programs[FILTERS] = {\n");
 	for (int i = 0; i < FILTERS; i++)
-		printf("\t{ \"%s\", %s, %u },\n", names[i], names[i], nr[i]);
+		printf("\t{ \"%s\", %s, %u, %s },\n", names[i], names[i], nr[i],
+		       has_places(insns[i], nr[i]));
 	printf("};\n");
 	print_calls();
 	return 0;
