@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the jail costs: the same microVM with it and without, in turns. Prints the lines that
- * bench/report.c describes; called by bench/jail as `jail MAYFLY RUNS STARTS OPTION...`, the options
- * being those that leave all confinement out.
+ * bench/report.c describes; called by bench/jail as `jail MAYFLY RUNS STARTS OPTION...`, the
+ * options being those that leave all confinement out.
  */
 #include <fcntl.h>
 #include <signal.h>

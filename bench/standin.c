@@ -59,8 +59,8 @@ int hv_create_vm(struct hv *hv, unsigned pins)
 
 int hv_create_vcpu(const struct hv *hv, struct hv_vcpu *vcpu, unsigned id)
 {
-	void *run = mmap(NULL, hv->run_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-			 0);
+	void *run =
+		mmap(NULL, hv->run_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	(void)id;
 	vcpu->fd = open_sink();

@@ -15,10 +15,8 @@
 #define CALLS_MAX 512
 
 static const char *const names[FILTERS] = {
-	[FILTER_VCPU] = "vcpu",
-	[FILTER_RUN] = "run",
-	[FILTER_LINKS] = "links",
-	[FILTER_SERVE] = "serve",
+	[FILTER_VCPU] = "vcpu",	  [FILTER_RUN] = "run",	    [FILTER_LINKS] = "links",
+	[FILTER_SERVE] = "serve", [FILTER_START] = "start",
 };
 
 static void need(int result, const char *what)
@@ -29,30 +27,48 @@ static void need(int result, const char *what)
 	exit(1);
 }
 
-static void add_row(scmp_filter_ctx filter, const struct policy_row *row)
+static void add_row(scmp_filter_ctx filter, uint32_t action, const struct policy_row *row)
 {
 	struct scmp_arg_cmp args[3];
 	unsigned nr = 0;
 
-	for (; nr < 3 && row->args[nr].mask; nr++)
-		args[nr] = (struct scmp_arg_cmp){ row->args[nr].index, SCMP_CMP_MASKED_EQ,
-						  row->args[nr].mask, row->args[nr].value };
-	need(seccomp_rule_add_exact_array(filter, SCMP_ACT_ALLOW, row->call, nr, args), row->why);
+	for (; nr < 3 && row->args[nr].mask; nr++) {
+		const struct policy_arg *a = &row->args[nr];
+
+		if (a->index & POLICY_NOT)
+			args[nr] = (struct scmp_arg_cmp){ a->index & ~POLICY_NOT, SCMP_CMP_NE,
+							  a->value, 0 };
+		else
+			args[nr] = (struct scmp_arg_cmp){ a->index, SCMP_CMP_MASKED_EQ, a->mask,
+							  a->value };
+	}
+	need(seccomp_rule_add_exact_array(filter, action, row->call, nr, args), row->why);
+}
+
+static void add_rows(scmp_filter_ctx filter, enum filter which)
+{
+	if (which == FILTER_START) {
+		for (size_t i = 0; i < policy_never_rows; i++)
+			add_row(filter, SCMP_ACT_TRAP, &policy_never[i]);
+		return;
+	}
+	for (size_t i = 0; i < policy_rows; i++)
+		if (policy[i].filters & 1u << which)
+			add_row(filter, SCMP_ACT_ALLOW, &policy[i]);
 }
 
 /* A tree of system calls; what is not x86-64's own (32 bits, x32) ends the process on the spot. */
 static unsigned make(enum filter which, struct sock_filter insns[INSNS_MAX])
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
+	scmp_filter_ctx filter =
+		seccomp_init(which == FILTER_START ? SCMP_ACT_ALLOW : SCMP_ACT_TRAP);
 	FILE *file = tmpfile();
 	size_t nr;
 
 	need(filter && file ? 0 : -1, "memory");
 	need(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "BADARCH");
 	need(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2), "OPTIMIZE");
-	for (size_t i = 0; i < policy_rows; i++)
-		if (policy[i].filters & 1u << which)
-			add_row(filter, &policy[i]);
+	add_rows(filter, which);
 	need(seccomp_export_bpf(filter, fileno(file)), "exporting");
 	rewind(file);
 	nr = fread(insns, sizeof(insns[0]), INSNS_MAX, file);

@@ -431,14 +431,14 @@ static const struct {
 	{ AT_START, root_open },       /* paths mean files in there */
 	{ AT_START, lend_user },       /* and are opened with the rights of --uid */
 
-	{ AT_END, close_named },	/* before a lock of ours lies on one of them (netns.c) */
-	{ AT_END, return_user },	/* for the next two */
-	{ AT_END, leave_network },	/* the taps are open */
-	{ AT_END, root_enter },		/* no files, no /proc, no devices */
-	{ AT_END, set_limits },		/* while they may be set */
-	{ AT_END, set_core_cookie },	/* the threads to come inherit it */
-	{ AT_END, lock_capabilities },	/* takes CAP_SETPCAP */
-	{ AT_END, change_user },	/* keeps the capabilities, by the step before */
+	{ AT_END, close_named },       /* before a lock of ours lies on one of them (netns.c) */
+	{ AT_END, return_user },       /* for the next two */
+	{ AT_END, leave_network },     /* the taps are open */
+	{ AT_END, root_enter },	       /* no files, no /proc, no devices */
+	{ AT_END, set_limits },	       /* while they may be set */
+	{ AT_END, set_core_cookie },   /* the threads to come inherit it */
+	{ AT_END, lock_capabilities }, /* takes CAP_SETPCAP */
+	{ AT_END, change_user },       /* keeps the capabilities, by the step before */
 	{ AT_END, drop_capabilities },
 	{ AT_END, forbid_privileges }, /* none come back; Landlock demands it */
 	{ AT_END, landlock_enter },    /* what the first wall has left */

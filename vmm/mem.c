@@ -128,7 +128,8 @@ static int map_pages(int fd, uint8_t *to, uint64_t len, uint64_t offset)
 	return keep_private(to, len);
 }
 
-/* At once what would be a fault for each page in the middle of the copy. The read tells of trouble. */
+/* At once what would be a fault for each page in the middle of the copy. The read tells of trouble.
+ */
 static void populate(uint8_t *to, uint64_t len)
 {
 	const uint64_t before = (uintptr_t)to % PAGE_SIZE;

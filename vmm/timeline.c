@@ -20,7 +20,8 @@ static int file = -1; /* to write them to */
 static struct timeline_point points[PHASES];
 static atomic_bool marked[PHASES];
 
-/* By a system call: for the few times that it is asked, the vDSO would cost each start its pages. */
+/* By a system call: for the few times that it is asked, the vDSO would cost each start its pages.
+ */
 static uint64_t now_ns(clockid_t clock)
 {
 	struct timespec ts = { 0 };

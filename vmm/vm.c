@@ -439,6 +439,14 @@ static void report(const struct vm *v)
 			     ms_between(PHASE_START, reported[i].phase));
 }
 
+/* Before the first look at a file that may be anybody's. */
+static int begin(struct vm *v, const struct vm_config *config)
+{
+	v->config = config;
+	signals_catch_fatal();
+	return filter_enter(FILTER_START, "mayfly");
+}
+
 /* Everything is opened and checked before anything is created. */
 static int prepare(struct vm *v, const struct vm_config *config)
 {
@@ -507,8 +515,7 @@ struct vm *vm_open(const struct vm_config *config)
 {
 	struct vm *v = &vm;
 
-	v->config = config;
-	return make_loop(v) ? NULL : v;
+	return begin(v, config) || make_loop(v) ? NULL : v;
 }
 
 struct loop *vm_loop(struct vm *v)
@@ -682,8 +689,11 @@ void vm_count_devices(const struct vm *v, struct devices_counters *counters)
 int vm_run(const struct vm_config *config)
 {
 	struct vm *v = &vm;
-	int err = prepare(v, config);
+	int err;
 
+	if (begin(v, config))
+		return EXIT_MONITOR;
+	err = prepare(v, config);
 	if (!err)
 		err = make_loop(v);
 	if (!err)
