@@ -110,16 +110,16 @@ struct vm_config {
 	bool huge_pages;   /* the host is asked for transparent huge pages */
 	enum hv_provider hv;
 	struct serial_config serial;
-	struct disk_config disks[DEVICES_MAX]; /* the root disk first, so that it is vda */
-	unsigned nr_disks;
-	struct net_config nets[DEVICES_MAX];
-	unsigned nr_nets; /* nr_disks + nr_nets is DEVICES_MAX at most */
+	unsigned nr_disks, nr_nets; /* together DEVICES_MAX at most */
 	struct job_config job;
 	uint64_t timeout_ms;  /* 0: none */
 	const char *timeline; /* file for the phases' time stamps, or NULL */
 	bool report;	      /* say at the end how long it took */
 	bool is_fileless;     /* once it runs, a path reaches no file: the jail's root is empty */
 	bool has_api;	      /* clients may ask for changes while it runs */
+	/* Large and mostly unused, hence behind the rest, which is touched by every start. */
+	struct disk_config disks[DEVICES_MAX]; /* the root disk first, so that it is vda */
+	struct net_config nets[DEVICES_MAX];
 };
 
 /* The checks that all who fill it share. */

@@ -87,6 +87,7 @@ void api_init(struct api *api, const struct api_names *names, const struct api_o
 	      struct vm_config *config, const struct log_form *log)
 {
 	json_init();
+	log_keep_failures();
 	memset(api, 0, offsetof(struct api, boot));
 	api->names = *names;
 	api->ops = ops;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the jail costs: the same microVM with it and without, in turns. Prints the lines that
- * bench/report.c describes; called by bench/jail as `jail RUNS STARTS OPTION...`, the options being
- * those that leave all confinement out.
+ * bench/report.c describes; called by bench/jail as `jail MAYFLY RUNS STARTS OPTION...`, the
+ * options being those that leave all confinement out.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -20,10 +20,8 @@
 #define STARTS_MAX 10000u
 #define WORDS_MAX  16
 
-static const char *jailed[WORDS_MAX] = { "build/mayfly", "run", "--kernel",
-					 "build/guest/hello.elf" };
-static const char *plain[WORDS_MAX] = { "build/mayfly", "run", "--kernel",
-					"build/guest/hello.elf" };
+static const char *jailed[WORDS_MAX] = { NULL, "run", "--kernel", "build/guest/hello.elf" };
+static const char *plain[WORDS_MAX] = { NULL, "run", "--kernel", "build/guest/hello.elf" };
 
 static _Noreturn void die(const char *what)
 {
@@ -149,18 +147,20 @@ static void describe(unsigned runs, unsigned starts)
 
 int main(int argc, char **argv)
 {
-	const unsigned runs = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 10;
-	const unsigned starts = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 500;
+	const unsigned runs = argc > 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+	const unsigned starts = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
 	const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (null < 0)
 		die("/dev/null");
-	if (starts > STARTS_MAX || argc - 3 > WORDS_MAX - 5) {
-		fprintf(stderr, "bench: jail: give at most %u starts\n", STARTS_MAX);
+	if (runs == 0 || starts > STARTS_MAX || argc - 4 > WORDS_MAX - 5) {
+		fprintf(stderr, "bench: jail: give a program, runs, and at most %u starts\n",
+			STARTS_MAX);
 		return EXIT_FAILURE;
 	}
-	for (int i = 3; i < argc; i++)
-		plain[i + 1] = argv[i];
+	jailed[0] = plain[0] = argv[1];
+	for (int i = 4; i < argc; i++)
+		plain[i] = argv[i];
 	describe(runs, starts);
 	for (unsigned i = 0; i < runs; i++)
 		one_run(i, starts, null);

@@ -125,16 +125,13 @@ static int make(const char *parent, const char *own)
 }
 
 /* Firecracker's jailer: without --cgroup, --parent-cgroup is where the process goes itself. */
-int cgroup_enter(struct jail *jail)
+static int enter(struct jail *jail)
 {
 	const struct jail_config *c = jail->config;
-	const char *mount;
+	const char *mount = find_mount();
 	char parent[PATH_MAX], own[PATH_MAX];
 	int err;
 
-	if (c->nr_cgroup == 0 && !c->parent_cgroup)
-		return 0;
-	mount = find_mount();
 	if (!mount)
 		return fail(0, "--cgroup: no cgroup v2 is mounted at /sys/fs/cgroup");
 	if (snprintf(parent, sizeof(parent), "%s/%s", mount,
@@ -149,4 +146,9 @@ int cgroup_enter(struct jail *jail)
 	for (unsigned i = 0; i < c->nr_cgroup && !err; i++)
 		err = set(mount, parent, own, c->cgroup[i]);
 	return err ? err : put(own, "cgroup.procs", "0");
+}
+
+int cgroup_enter(struct jail *jail)
+{
+	return jail->config->nr_cgroup || jail->config->parent_cgroup ? enter(jail) : 0;
 }

@@ -10,18 +10,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
-#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define INSNS_MAX 1024u /* of one program */
 #define NAME_SIZE 16u
 
 static bool is_off;
-static struct sock_filter loaded[FILTERS][INSNS_MAX];
-static uint16_t nr_loaded[FILTERS]; /* 0: as built in */
+static struct sock_fprog loaded[FILTERS]; /* of length 0: as built in */
 static _Thread_local const char *name_of_thread = "?";
 
 void filters_off(void)
@@ -45,18 +43,24 @@ static int load_next(int fd)
 		uint32_t nr;
 	} head;
 	const ssize_t n = read(fd, &head, sizeof(head));
+	struct sock_fprog *program;
 	size_t size;
 	int which;
 
 	if (n == 0)
 		return 0;
-	if (n != (ssize_t)sizeof(head) || head.nr == 0 || head.nr > INSNS_MAX)
+	if (n != (ssize_t)sizeof(head) || head.nr == 0 || head.nr > FILTER_INSNS_MAX)
 		return -EINVAL;
 	which = find(head.name);
-	size = head.nr * sizeof(struct sock_filter);
-	if (which < 0 || read(fd, loaded[which], size) != (ssize_t)size)
+	if (which < 0)
 		return -EINVAL;
-	nr_loaded[which] = (uint16_t)head.nr;
+	program = &loaded[which];
+	size = head.nr * sizeof(*program->filter);
+	free(program->filter);
+	program->filter = malloc(size); /* stays as long as the process */
+	if (!program->filter || read(fd, program->filter, size) != (ssize_t)size)
+		return -EINVAL;
+	program->len = (unsigned short)head.nr;
 	return 1;
 }
 
@@ -90,25 +94,38 @@ static void fill_in(struct sock_filter *insns, unsigned nr)
 	}
 }
 
+static int put_on(const struct sock_fprog *program)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return fail(-errno, "PR_SET_NO_NEW_PRIVS");
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, program))
+		return fail(-errno, "the filter of system calls (--no-seccomp leaves it out)");
+	return 0;
+}
+
+static int put_on_filled_in(const struct sock_fprog *program)
+{
+	struct sock_filter insns[FILTER_INSNS_MAX];
+	const struct sock_fprog filled_in = { .len = program->len, .filter = insns };
+
+	must(program->len <= FILTER_INSNS_MAX);
+	memcpy(insns, program->filter, program->len * sizeof(insns[0]));
+	fill_in(insns, program->len);
+	return put_on(&filled_in);
+}
+
 int filter_enter(enum filter which, const char *thread)
 {
-	struct sock_filter insns[INSNS_MAX];
-	struct sock_fprog program = { .len = nr_loaded[which], .filter = insns };
+	const struct filter_program *own = &filter_programs[which];
+	const struct sock_fprog built_in = { .len = own->nr,
+					     .filter = (struct sock_filter *)own->insns };
 
 	name_of_thread = thread;
 	if (is_off)
 		return 0;
-	if (program.len == 0)
-		program.len = filter_programs[which].nr;
-	must(program.len <= INSNS_MAX);
-	memcpy(insns, nr_loaded[which] ? loaded[which] : filter_programs[which].insns,
-	       program.len * sizeof(insns[0]));
-	fill_in(insns, program.len);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return fail(-errno, "PR_SET_NO_NEW_PRIVS");
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program))
-		return fail(-errno, "the filter of system calls (--no-seccomp leaves it out)");
-	return 0;
+	if (loaded[which].len)
+		return put_on_filled_in(&loaded[which]);
+	return own->has_places ? put_on_filled_in(&built_in) : put_on(&built_in);
 }
 
 const char *filter_call_name(int call)

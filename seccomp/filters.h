@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Filters of system calls, one for each kind of thread: made at build time of the table in
- * policy.c, put on by each thread itself before its guest's first instruction. What they do not
- * allow raises SIGSYS, whose handler (vmm/signals.c) ends the process with 148. Before that, while
- * there is one thread: filters_off() or filters_load(), as the operator says.
+ * Filters of system calls, one for each kind of thread: made at build time of the tables in
+ * policy.c, put on by each thread itself before its guest's first instruction, and one by the first
+ * thread before it looks at any file. What they do not allow raises SIGSYS, whose handler
+ * (vmm/signals.c) ends the process with 148. Before that, while there is one thread: filters_off()
+ * or filters_load(), as the operator says.
  */
 #ifndef SECCOMP_FILTERS_H
 #define SECCOMP_FILTERS_H
 
 #include <linux/filter.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum filter {
@@ -16,6 +18,8 @@ enum filter {
 	FILTER_RUN,   /* the loop's, where nothing comes from outside at run time */
 	FILTER_LINKS, /* the loop's, with peers or passt that are found again at run time */
 	FILTER_SERVE, /* the loop's, with the API */
+	FILTER_START, /* all threads', from before the first file is parsed: forbids what none does
+		       */
 	FILTERS
 };
 
@@ -33,8 +37,10 @@ enum filter {
 struct filter_program {
 	const char *name;
 	const struct sock_filter *insns;
-	uint16_t nr;
+	uint16_t nr; /* at most FILTER_INSNS_MAX */
+	bool has_places;
 };
+#define FILTER_INSNS_MAX 512u
 
 /* Made at build time: the programs, and the system calls' names one after another, "" for a gap. */
 extern const struct filter_program filter_programs[FILTERS];

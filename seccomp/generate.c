@@ -11,14 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define INSNS_MAX 1024
+#define INSNS_MAX FILTER_INSNS_MAX
 #define CALLS_MAX 512
 
 static const char *const names[FILTERS] = {
-	[FILTER_VCPU] = "vcpu",
-	[FILTER_RUN] = "run",
-	[FILTER_LINKS] = "links",
-	[FILTER_SERVE] = "serve",
+	[FILTER_VCPU] = "vcpu",	  [FILTER_RUN] = "run",	    [FILTER_LINKS] = "links",
+	[FILTER_SERVE] = "serve", [FILTER_START] = "start",
 };
 
 static void need(int result, const char *what)
@@ -29,30 +27,48 @@ static void need(int result, const char *what)
 	exit(1);
 }
 
-static void add_row(scmp_filter_ctx filter, const struct policy_row *row)
+static void add_row(scmp_filter_ctx filter, uint32_t action, const struct policy_row *row)
 {
 	struct scmp_arg_cmp args[3];
 	unsigned nr = 0;
 
-	for (; nr < 3 && row->args[nr].mask; nr++)
-		args[nr] = (struct scmp_arg_cmp){ row->args[nr].index, SCMP_CMP_MASKED_EQ,
-						  row->args[nr].mask, row->args[nr].value };
-	need(seccomp_rule_add_exact_array(filter, SCMP_ACT_ALLOW, row->call, nr, args), row->why);
+	for (; nr < 3 && row->args[nr].mask; nr++) {
+		const struct policy_arg *a = &row->args[nr];
+
+		if (a->index & POLICY_NOT)
+			args[nr] = (struct scmp_arg_cmp){ a->index & ~POLICY_NOT, SCMP_CMP_NE,
+							  a->value, 0 };
+		else
+			args[nr] = (struct scmp_arg_cmp){ a->index, SCMP_CMP_MASKED_EQ, a->mask,
+							  a->value };
+	}
+	need(seccomp_rule_add_exact_array(filter, action, row->call, nr, args), row->why);
+}
+
+static void add_rows(scmp_filter_ctx filter, enum filter which)
+{
+	if (which == FILTER_START) {
+		for (size_t i = 0; i < policy_never_rows; i++)
+			add_row(filter, SCMP_ACT_TRAP, &policy_never[i]);
+		return;
+	}
+	for (size_t i = 0; i < policy_rows; i++)
+		if (policy[i].filters & 1u << which)
+			add_row(filter, SCMP_ACT_ALLOW, &policy[i]);
 }
 
 /* A tree of system calls; what is not x86-64's own (32 bits, x32) ends the process on the spot. */
 static unsigned make(enum filter which, struct sock_filter insns[INSNS_MAX])
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
+	scmp_filter_ctx filter =
+		seccomp_init(which == FILTER_START ? SCMP_ACT_ALLOW : SCMP_ACT_TRAP);
 	FILE *file = tmpfile();
 	size_t nr;
 
 	need(filter && file ? 0 : -1, "memory");
 	need(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "BADARCH");
 	need(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2), "OPTIMIZE");
-	for (size_t i = 0; i < policy_rows; i++)
-		if (policy[i].filters & 1u << which)
-			add_row(filter, &policy[i]);
+	add_rows(filter, which);
 	need(seccomp_export_bpf(filter, fileno(file)), "exporting");
 	rewind(file);
 	nr = fread(insns, sizeof(insns[0]), INSNS_MAX, file);
@@ -60,6 +76,18 @@ static unsigned make(enum filter which, struct sock_filter insns[INSNS_MAX])
 	fclose(file);
 	seccomp_release(filter);
 	return (unsigned)nr;
+}
+
+static const char *has_places(const struct sock_filter *insns, unsigned nr)
+{
+	static const uint32_t places[] = { FILTER_PLACE_PID, FILTER_PLACE_HIGH,
+					   FILTER_PLACE_ADDRESS, FILTER_PLACE_PATH };
+
+	for (unsigned i = 0; i < nr; i++)
+		for (size_t j = 0; j < sizeof(places) / sizeof(places[0]); j++)
+			if (insns[i].k == places[j])
+				return "true";
+	return "false";
 }
 
 static void print_program(enum filter which, const struct sock_filter *insns, unsigned nr)
@@ -109,24 +137,25 @@ static void print_calls(void)
 int main(int argc, char **argv)
 {
 	const int is_file = argc > 1 && !strcmp(argv[1], "--file");
-	static struct sock_filter insns[INSNS_MAX];
+	static struct sock_filter insns[FILTERS][INSNS_MAX];
 	unsigned nr[FILTERS];
 
 	if (!is_file)
 		printf("/* Made by seccomp/generate.c of seccomp/policy.c. */\n"
 		       "#include \"../seccomp/filters.h\"\n\n");
 	for (int i = 0; i < FILTERS; i++) {
-		nr[i] = make(i, insns);
+		nr[i] = make(i, insns[i]);
 		if (is_file)
-			write_program(i, insns, nr[i]);
+			write_program(i, insns[i], nr[i]);
 		else
-			print_program(i, insns, nr[i]);
+			print_program(i, insns[i], nr[i]);
 	}
 	if (is_file)
 		return 0;
 	printf("const struct filter_program filter_programs[FILTERS] = {\n");
 	for (int i = 0; i < FILTERS; i++)
-		printf("\t{ \"%s\", %s, %u },\n", names[i], names[i], nr[i]);
+		printf("\t{ \"%s\", %s, %u, %s },\n", names[i], names[i], nr[i],
+		       has_places(insns[i], nr[i]));
 	printf("};\n");
 	print_calls();
 	return 0;

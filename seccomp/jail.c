@@ -82,13 +82,19 @@ static int close_named(struct jail *j)
 
 /* Users, and namespaces. */
 
-static bool has_capability(unsigned capability)
+/* Asked once: what changes it on the way is ours, and undone before the next question. */
+static uint64_t read_capabilities(void)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = { 0 };
 
-	return syscall(SYS_capget, &head, data) == 0 &&
-	       data[capability / 32].effective & 1u << capability % 32;
+	syscall(SYS_capget, &head, data);
+	return (uint64_t)data[1].effective << 32 | data[0].effective;
+}
+
+static bool has_capability(const struct jail *j, unsigned capability)
+{
+	return j->capabilities >> capability & 1;
 }
 
 static int write_proc(const char *path, const char *text)
@@ -116,6 +122,7 @@ static int enter_user_ns(struct jail *j)
 		return 0;
 	}
 	j->has_user_ns = true;
+	j->capabilities = ~0ull; /* over what is in there */
 	err = write_proc("/proc/self/setgroups", "deny");
 	snprintf(map, sizeof(map), "%u %u 1", uid, uid);
 	if (!err)
@@ -129,7 +136,7 @@ static int enter_user(struct jail *j)
 {
 	const struct jail_config *c = j->config;
 
-	if (has_capability(CAP_SYS_ADMIN))
+	if (has_capability(j, CAP_SYS_ADMIN))
 		return 0;
 	if ((c->has_uid && c->uid != geteuid()) || (c->has_gid && c->gid != getegid()))
 		return fail(-EPERM, "--uid, --gid: only root may become somebody else");
@@ -218,11 +225,12 @@ static int return_user(struct jail *j)
 
 static int change_user(struct jail *j)
 {
-	if (j->has_user_ns || !has_capability(CAP_SETUID) || !has_capability(CAP_SETGID))
+	if (j->has_user_ns || !has_capability(j, CAP_SETUID) || !has_capability(j, CAP_SETGID))
 		return 0;
-	if (setgroups(0, NULL) || setresgid(j->gid, j->gid, j->gid))
+	/* The C library would stop all threads for each of them, of which there is one. */
+	if (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, j->gid, j->gid, j->gid))
 		return fail(-errno, "--gid %u", j->gid);
-	if (setresuid(j->uid, j->uid, j->uid))
+	if (syscall(SYS_setresuid, j->uid, j->uid, j->uid))
 		return fail(-errno, "--uid %u", j->uid);
 	tie_life(j);
 	return 0;
@@ -357,16 +365,17 @@ static int set_core_cookie(struct jail *j)
 	return 0;
 }
 
-/* No program that is started, and no user that is become, brings any back. */
-static int bound_capabilities(struct jail *j)
+/*
+ * No user that is become, and no program of root's that is started, brings any back. The bounding
+ * set stays as it is, for 41 calls that would change nothing: it bounds what a file's capabilities
+ * give to who executes it, which is nothing with no_new_privs, and what CAP_SETPCAP may make
+ * inheritable, which is gone; and a user namespace has a full one of its own in any case.
+ */
+static int lock_capabilities(struct jail *j)
 {
-	(void)j;
-	if (!has_capability(CAP_SETPCAP))
-		return 0;
-	for (int cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
-		;
-	if (errno != EINVAL || prctl(PR_SET_SECUREBITS, SECURE_ALL_BITS | SECURE_ALL_LOCKS))
-		return fail(-errno, "jail: bounding capabilities");
+	if (has_capability(j, CAP_SETPCAP) &&
+	    prctl(PR_SET_SECUREBITS, SECURE_ALL_BITS | SECURE_ALL_LOCKS))
+		return fail(-errno, "jail: locking capabilities");
 	return 0;
 }
 
@@ -422,14 +431,14 @@ static const struct {
 	{ AT_START, root_open },       /* paths mean files in there */
 	{ AT_START, lend_user },       /* and are opened with the rights of --uid */
 
-	{ AT_END, close_named },	/* before a lock of ours lies on one of them (netns.c) */
-	{ AT_END, return_user },	/* for the next two */
-	{ AT_END, leave_network },	/* the taps are open */
-	{ AT_END, root_enter },		/* no files, no /proc, no devices */
-	{ AT_END, set_limits },		/* while they may be set */
-	{ AT_END, set_core_cookie },	/* the threads to come inherit it */
-	{ AT_END, bound_capabilities }, /* takes CAP_SETPCAP */
-	{ AT_END, change_user },	/* keeps the capabilities, by the step before */
+	{ AT_END, close_named },       /* before a lock of ours lies on one of them (netns.c) */
+	{ AT_END, return_user },       /* for the next two */
+	{ AT_END, leave_network },     /* the taps are open */
+	{ AT_END, root_enter },	       /* no files, no /proc, no devices */
+	{ AT_END, set_limits },	       /* while they may be set */
+	{ AT_END, set_core_cookie },   /* the threads to come inherit it */
+	{ AT_END, lock_capabilities }, /* takes CAP_SETPCAP */
+	{ AT_END, change_user },       /* keeps the capabilities, by the step before */
 	{ AT_END, drop_capabilities },
 	{ AT_END, forbid_privileges }, /* none come back; Landlock demands it */
 	{ AT_END, landlock_enter },    /* what the first wall has left */
@@ -453,6 +462,7 @@ int jail_open(const struct jail_config *config)
 	jail.uid = config->has_uid ? config->uid : geteuid();
 	jail.gid = config->has_gid ? config->gid : getegid();
 	jail.alive_fd = jail.cgroup_fd = -1;
+	jail.capabilities = read_capabilities();
 	if (!config->is_off)
 		return take(AT_START);
 	note("jail: none (--no-jail)");
@@ -476,27 +486,27 @@ static bool is_kept(const char *path)
 
 int jail_keep_folder(const char *path, bool is_folder)
 {
+	char folder[PATH_MAX];
 	size_t used = 0;
-	char *kept;
 
 	if (!jail.config || jail.config->is_off || jail.config->chroot_base)
 		return 0;
 	if (jail.nr_kept == JAIL_KEEP_MAX)
 		return fail(0, "jail: %u folders at most", JAIL_KEEP_MAX);
-	kept = jail.kept[jail.nr_kept];
 	if (*path != '/') {
-		if (!getcwd(kept, PATH_MAX))
+		if (!getcwd(folder, sizeof(folder)))
 			return fail(-errno, "jail: the current folder");
-		used = strlen(kept);
+		used = strlen(folder);
 	}
-	if (snprintf(kept + used, PATH_MAX - used, "%s%s", used ? "/" : "", path) >=
-	    (int)(PATH_MAX - used))
+	if (snprintf(folder + used, sizeof(folder) - used, "%s%s", used ? "/" : "", path) >=
+	    (int)(sizeof(folder) - used))
 		return fail(-ENAMETOOLONG, "%s", path);
 	if (!is_folder)
-		cut_last(kept);
-	if (kept[1] && !is_kept(kept)) /* not all there is, nor once more */
-		jail.nr_kept++;
-	return 0;
+		cut_last(folder);
+	if (!folder[1] || is_kept(folder)) /* all there is, or once more */
+		return 0;
+	jail.kept[jail.nr_kept] = strdup(folder);
+	return jail.kept[jail.nr_kept++] ? 0 : fail(-ENOMEM, "jail");
 }
 
 int jail_enter(void)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which thread may make which system call while a guest runs, and why. generate.c makes programs of
- * it at build time; tests/unit/filters.c tries every system call against them, and the stories fail
- * where a row is missing. A row more is a way out more: none without a story that needs it.
+ * Which thread may make which system call while a guest runs, and why; and what none may from the
+ * start. generate.c makes programs of it at build time; tests/unit/filters.c tries every system
+ * call against them, and the stories fail where a row is missing. A row more is a way out more:
+ * none without a story that needs it.
  */
 #include "policy.h"
 
@@ -16,7 +17,9 @@
 
 #include <asm/termbits.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -104,5 +107,65 @@ const struct policy_row policy[] = {
 	{ SERVE, SYS_fstat, "the same: its kind and size", ANY },
 	{ SERVE, SYS_ioctl, "the same: the size of a block device", { IS(1, BLKGETSIZE64) } },
 };
+
+/*
+ * The short phase in which files are parsed and opened and everything is made: it may nearly all
+ * that a process may, so that a list of what it may would keep nobody from anything. This is what it
+ * never does, and what a parser that is taken over would go for first.
+ */
+#define START (1u << FILTER_START)
+#define NOT(i, v) { .index = (i) | POLICY_NOT, .mask = UINT64_MAX, .value = (v) }
+#define EXECUTABLE(i) { .index = (i), .mask = PROT_EXEC, .value = PROT_EXEC }
+
+const struct policy_row policy_never[] = {
+	{ START, SYS_execve, "no program is started", ANY },
+	{ START, SYS_execveat, "the same", ANY },
+	{ START, SYS_fork, "nor a process: those of --new-pid-ns and --cgroup are there already", ANY },
+	{ START, SYS_vfork, "the same", ANY },
+	{ START, SYS_clone, "threads only", { { .index = 0, .mask = CLONE_THREAD, .value = 0 } } },
+	{ START, SYS_clone3, "its flags lie in memory, where no filter sees them", ANY },
+	{ START, SYS_mmap, "no new code", { EXECUTABLE(2) } },
+	{ START, SYS_mprotect, "the same", { EXECUTABLE(2) } },
+	{ START, SYS_pkey_mprotect, "the same", ANY },
+	{ START, SYS_personality, "reading would be executing (READ_IMPLIES_EXEC)", ANY },
+	{ START, SYS_modify_ldt, "a way into 16-bit code", ANY },
+	{ START, SYS_ptrace, "other processes: their memory and registers", ANY },
+	{ START, SYS_process_vm_readv, "the same", ANY },
+	{ START, SYS_process_vm_writev, "the same", ANY },
+	{ START, SYS_pidfd_open, "the same: their descriptors", ANY },
+	{ START, SYS_pidfd_getfd, "the same", ANY },
+	{ START, SYS_kill, "nobody is signalled", ANY },
+	{ START, SYS_tkill, "the same", ANY },
+	{ START, SYS_tgkill, "but threads of our own", { NOT(0, FILTER_PLACE_PID) } },
+	{ START, SYS_rt_sigqueueinfo, "the same", ANY },
+	{ START, SYS_rt_tgsigqueueinfo, "the same", ANY },
+	{ START, SYS_socket, "no network: sockets between processes of this host only", { NOT(0, AF_UNIX) } },
+	{ START, SYS_unshare, "no user namespace, which would have all capabilities", { NOT(0, CLONE_NEWNET) } },
+	{ START, SYS_bpf, "the kernel's own machinery, often its weakest parts", ANY },
+	{ START, SYS_perf_event_open, "the same", ANY },
+	{ START, SYS_userfaultfd, "the same", ANY },
+	{ START, SYS_add_key, "the same", ANY },
+	{ START, SYS_request_key, "the same", ANY },
+	{ START, SYS_keyctl, "the same", ANY },
+	{ START, SYS_fsopen, "the same: any file system at all", ANY },
+	{ START, SYS_fspick, "the same", ANY },
+	{ START, SYS_open_by_handle_at, "files without a path, out of any root", ANY },
+	{ START, SYS_mknod, "devices: those of --chroot-base-dir are there already", ANY },
+	{ START, SYS_mknodat, "the same", ANY },
+	{ START, SYS_init_module, "what root may do to the host", ANY },
+	{ START, SYS_finit_module, "the same", ANY },
+	{ START, SYS_delete_module, "the same", ANY },
+	{ START, SYS_kexec_load, "the same", ANY },
+	{ START, SYS_kexec_file_load, "the same", ANY },
+	{ START, SYS_reboot, "the same", ANY },
+	{ START, SYS_iopl, "the same", ANY },
+	{ START, SYS_ioperm, "the same", ANY },
+	{ START, SYS_swapon, "the same", ANY },
+	{ START, SYS_swapoff, "the same", ANY },
+	{ START, SYS_acct, "the same", ANY },
+	{ START, SYS_settimeofday, "the same", ANY },
+	{ START, SYS_clock_settime, "the same", ANY },
+};
 /* clang-format on */
 const size_t policy_rows = sizeof(policy) / sizeof(policy[0]);
+const size_t policy_never_rows = sizeof(policy_never) / sizeof(policy_never[0]);

@@ -9,10 +9,11 @@
 
 struct jail {
 	const struct jail_config *config;
-	char kept[JAIL_KEEP_MAX][PATH_MAX]; /* folders, absolute, as their users name them */
+	const char *kept[JAIL_KEEP_MAX]; /* folders, absolute, as their users name them */
 	unsigned nr_kept;
 	uid_t uid; /* whom it runs as in the end */
 	gid_t gid;
+	uint64_t capabilities; /* effective ones, a bit each */
 	bool has_user_ns, has_landlock, is_entered;
 	const char *lacking; /* why there are no namespaces */
 	int alive_fd;	     /* has something to say once who stands in for us is gone; or -1 */

@@ -399,9 +399,11 @@ int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jai
 					    options[i].value ? required_argument : no_argument,
 					    NULL, 0 };
 	args_jail_options(longs + OPTIONS);
-	*jail = (struct jail_config){ .name = "mayfly" };
+	jail->name = "mayfly";
 	args_jail_named(jail, argc, argv);
-	*c = (struct vm_config){ .mem_size = MEM_DEFAULT, .cpus = 1, .job.env = env };
+	c->mem_size = MEM_DEFAULT;
+	c->cpus = 1;
+	c->job.env = env;
 	opterr = 0;
 	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
 		if (got == ':')

@@ -9,8 +9,8 @@
 #include <getopt.h>
 
 /*
- * Fills *config and *jail from argv[1..argc), argv[0] being "run". 0; 1 where help was asked for
- * and printed; -EINVAL with one line logged. Both borrow from argv.
+ * Fills *config and *jail, which are zeros before, from argv[1..argc), argv[0] being "run". 0; 1
+ * where help was asked for; -EINVAL with one line logged. Both borrow from argv.
  */
 int args_run(int argc, char **argv, struct vm_config *config, struct jail_config *jail);
 

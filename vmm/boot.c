@@ -209,6 +209,8 @@ struct start_info {
 	} map[4];
 };
 #define START_INFO_MAGIC 0x336ec578u
+_Static_assert(START_INFO_GPA + sizeof(struct start_info) <= GDT_GPA, "it has its room");
+_Static_assert(CMDLINE_GPA + CMDLINE_SIZE <= ZERO_PAGE_GPA, "and so has the command line");
 
 static void write_start_info(const struct mem *mem, const struct ramdisk *disk)
 {

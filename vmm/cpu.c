@@ -195,20 +195,19 @@ unsigned cpu_physical_bits(struct hv_cpuid *supported)
 	return e && e->eax & 0xff ? e->eax & 0xff : 36; /* the least of a 64-bit CPU (SDM) */
 }
 
-int cpu_init(const struct hv_vcpu *vcpu, const struct hv_cpuid *supported, unsigned id,
-	     unsigned cpus, unsigned tsc_khz)
+int cpu_init(const struct hv_vcpu *vcpu, struct hv_cpuid *cpuid, unsigned id, unsigned cpus,
+	     unsigned tsc_khz)
 {
 	const struct hv_msrs msrs = {
 		.head.nmsrs = 2,
 		.entries = { { .index = MSR_MISC_ENABLE, .data = MISC_FAST_STRING },
 			     { .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WB } },
 	};
-	struct hv_cpuid cpuid = *supported;
 	struct kvm_sregs sregs;
 	int err;
 
-	cpu_cpuid(&cpuid, id, cpus, tsc_khz);
-	err = hv_set_cpuid(vcpu, &cpuid);
+	cpu_cpuid(cpuid, id, cpus, tsc_khz);
+	err = hv_set_cpuid(vcpu, cpuid);
 	if (err)
 		return fail(err, "vCPU %u: KVM_SET_CPUID2", id);
 	err = hv_set_msrs(vcpu, &msrs);

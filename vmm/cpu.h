@@ -12,16 +12,17 @@
 
 /*
  * Turns what the provider supports into what vCPU `id` of `cpus` shows: topology, TSC frequency in
- * kHz, hypervisor bits. `cpuid` holds the provider's entries and has room for mayfly's own.
+ * kHz, hypervisor bits. `cpuid` holds the provider's entries, or what another vCPU's were turned
+ * into, and has room for mayfly's own.
  */
 void cpu_cpuid(struct hv_cpuid *cpuid, unsigned id, unsigned cpus, unsigned tsc_khz);
 
 /* Bits of a guest-physical address that the provider's CPUs have. */
 unsigned cpu_physical_bits(struct hv_cpuid *supported);
 
-/* Loads CPUID and MSRs into a vCPU; the same for all of them. 0 or -errno, logged. */
-int cpu_init(const struct hv_vcpu *vcpu, const struct hv_cpuid *supported, unsigned id,
-	     unsigned cpus, unsigned tsc_khz);
+/* Loads CPUID, made of `cpuid` in its place, and MSRs into a vCPU. 0 or -errno, logged. */
+int cpu_init(const struct hv_vcpu *vcpu, struct hv_cpuid *cpuid, unsigned id, unsigned cpus,
+	     unsigned tsc_khz);
 
 /*
  * Sets the boot CPU to the kernel's entry: flat segments, paging off with EBX = start info (PVH),

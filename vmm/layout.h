@@ -3,21 +3,21 @@
  * Where everything lies in guest-physical memory and in the port space. One drawing, one place:
  * the loader, the tables, the buses and the test guests all take their addresses from here.
  *
- *   0x0000_0500  GDT                          0x0002_0000  command line
- *   0x0000_6000  PVH start info               0x0009_fc00  end of conventional RAM
- *   0x0000_7000  zero page (boot_params)      0x000e_0000  ACPI, RSDP first
- *   0x0000_9000  page tables, 6 pages         0x0010_0000  kernel, then initrd at the top
+ *   0x0000_6000  PVH start info               0x0000_9000  page tables, 6 pages
+ *   0x0000_6400  GDT                          0x0009_fc00  end of conventional RAM
+ *   0x0000_6800  command line                 0x000e_0000  ACPI, RSDP first
+ *   0x0000_7000  zero page (boot_params)      0x0010_0000  kernel, then initrd at the top
  *   0xc000_0000  device windows, 4 KiB each   0xfec0_0000  I/O APIC
  *   0xfee0_0000  local APIC                 0x1_0000_0000  RAM above the hole
  */
 #ifndef VMM_LAYOUT_H
 #define VMM_LAYOUT_H
 
-#define GDT_GPA	       0x500ul
-#define START_INFO_GPA 0x6000ul
+#define START_INFO_GPA 0x6000ul /* to the command line all in one page, which is one fault */
+#define GDT_GPA	       0x6400ul
+#define CMDLINE_GPA    0x6800ul
 #define ZERO_PAGE_GPA  0x7000ul
 #define PAGE_TABLE_GPA 0x9000ul
-#define CMDLINE_GPA    0x20000ul
 #define CMDLINE_SIZE   2048u /* bytes, final NUL included: Linux's COMMAND_LINE_SIZE on x86 */
 #define EBDA_GPA       0x9fc00ul
 #define ACPI_GPA       0xe0000ul

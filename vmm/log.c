@@ -17,7 +17,9 @@
 
 static struct log_form form = { .fd = STDERR_FILENO, .level = LOG_TRACE };
 static atomic_uint_fast64_t missed;
-static _Thread_local char last_failure[LINE];
+/* A buffer in each thread would cost every start a mapping of its own for them. */
+static char kept[LINE];
+static _Thread_local char *last_failure; /* NULL: not kept */
 
 static const char *const names[] = {
 	[LOG_OFF] = "OFF",   [LOG_ERROR] = "ERROR", [LOG_WARN] = "WARN",
@@ -39,9 +41,14 @@ bool log_is_on(enum log_level level)
 	return level <= form.level;
 }
 
+void log_keep_failures(void)
+{
+	last_failure = kept;
+}
+
 const char *log_last_failure(void)
 {
-	return last_failure;
+	return last_failure ? last_failure : "";
 }
 
 /* snprintf() for a line that is put together piece by piece; what does not fit is left out. */
@@ -154,8 +161,10 @@ int fail(int err, const char *fmt, ...)
 	va_end(ap);
 	if (err < 0)
 		add(&t, ": %s", strerror(-err));
-	memcpy(last_failure, t.bytes + start, t.used - start);
-	last_failure[t.used - start] = '\0';
+	if (last_failure) {
+		memcpy(last_failure, t.bytes + start, t.used - start);
+		last_failure[t.used - start] = '\0';
+	}
 	if (is_wanted(LOG_ERROR, NULL))
 		say(&t);
 	return err ? err : -EINVAL;

@@ -37,7 +37,11 @@ void log_at(enum log_level level, const char *file, int line, const char *fmt, .
 	__attribute__((format(printf, 4, 5)));
 bool log_is_on(enum log_level level);
 
-/* What this thread's last fail() said, without its prefix; "" before the first. */
+/*
+ * What this thread's last fail() said, without its prefix; "" before the first. For one thread,
+ * which has called log_keep_failures() before.
+ */
+void log_keep_failures(void);
 const char *log_last_failure(void);
 
 /*

@@ -17,6 +17,8 @@
 #define GUARD	  (2ul << 20) /* PROT_NONE on both sides of each region; keeps 2 MiB alignment */
 #define GUARDS	  (3 * GUARD)
 
+#define POPULATE_WRITE 23 /* MADV_POPULATE_WRITE, which musl's header lacks */
+
 /* A core file of the monitor does not hold the guest's secrets, and no child shares them. */
 static int keep_private(void *host, uint64_t size)
 {
@@ -126,11 +128,23 @@ static int map_pages(int fd, uint8_t *to, uint64_t len, uint64_t offset)
 	return keep_private(to, len);
 }
 
+/* At once what would be a fault for each page in the middle of the copy. The read tells of trouble.
+ */
+static void populate(uint8_t *to, uint64_t len)
+{
+	const uint64_t before = (uintptr_t)to % PAGE_SIZE;
+
+	madvise(to - before, before + len, POPULATE_WRITE);
+}
+
 int mem_read_file(const struct mem *mem, gpa_t gpa, int fd, uint64_t offset, uint64_t len)
 {
 	uint8_t *to = mem_at(mem, gpa, len);
 
-	return to ? read_all(fd, to, len, offset) : -EFAULT;
+	if (!to)
+		return -EFAULT;
+	populate(to, len);
+	return read_all(fd, to, len, offset);
 }
 
 int mem_load_file(const struct mem *mem, gpa_t gpa, int fd, uint64_t offset, uint64_t len)

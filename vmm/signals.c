@@ -66,6 +66,15 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
 	_exit(EXIT_MONITOR);
 }
 
+void signals_catch_fatal(void)
+{
+	const struct sigaction action = { .sa_sigaction = on_fatal,
+					  .sa_flags = SA_RESETHAND | SA_SIGINFO };
+
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		sigaction(fatal[i].signo, &action, NULL);
+}
+
 void signals_unblock_fatal(sigset_t *set)
 {
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
@@ -104,12 +113,8 @@ static void take(sigset_t *set, int signo)
 
 int signals_init(struct signals *s, struct loop *loop, struct end *end)
 {
-	struct sigaction action = { .sa_sigaction = on_fatal,
-				    .sa_flags = SA_RESETHAND | SA_SIGINFO };
 	sigset_t set;
 
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-		sigaction(fatal[i].signo, &action, NULL);
 	signal(SIGPIPE, SIG_IGN); /* a reader that is gone shows as EPIPE */
 	sigemptyset(&set);
 	take(&set, SIGINT);

@@ -21,7 +21,10 @@ struct signals {
 	struct op op;
 };
 
-/* The fatal ones, which no thread may block: they are answered where they strike. */
+/* From here on the fatal ones end the process with a line and a code of their own. */
+void signals_catch_fatal(void);
+
+/* Those, which no thread may block: they are answered where they strike. */
 void signals_unblock_fatal(sigset_t *set);
 
 /* Before any thread is started: they inherit the mask. 0 or -errno, logged. */

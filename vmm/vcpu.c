@@ -32,7 +32,7 @@ static void on_kick(int signo)
 void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mmio,
 		const struct mem *mem, struct end *end)
 {
-	memset(vcpus, 0, sizeof(*vcpus));
+	memset(vcpus, 0, offsetof(struct vcpus, vcpu)); /* a page for each vCPU is not touched */
 	vcpus->pio = pio;
 	vcpus->mmio = mmio;
 	vcpus->mem = mem;
@@ -42,14 +42,12 @@ void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mm
 	vcpus->pause = true;
 	vcpus->poke_fd = -1;
 	vcpus->pid = getpid();
-	for (unsigned i = 0; i < MAX_VCPUS; i++)
-		vcpus->vcpu[i].hv.fd = -1;
 }
 
 void vcpus_fini(struct vcpus *vcpus, const struct hv *hv)
 {
 	must(vcpus->started == 0);
-	for (unsigned i = 0; i < MAX_VCPUS; i++)
+	for (unsigned i = 0; i < vcpus->nr; i++)
 		hv_destroy_vcpu(hv, &vcpus->vcpu[i].hv);
 	if (vcpus->poke_fd >= 0)
 		close(vcpus->poke_fd);
@@ -141,8 +139,8 @@ static int check_memory(const struct vcpus *vcpus, unsigned bits)
 
 int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 {
-	struct hv_cpuid supported;
-	int err = hv_supported_cpuid(hv, &supported);
+	static struct hv_cpuid cpuid; /* 10 KiB, of which little is used */
+	int err = hv_supported_cpuid(hv, &cpuid);
 
 	must(nr >= 1 && nr <= MAX_VCPUS);
 	vcpus->poke_fd = eventfd(0, EFD_CLOEXEC);
@@ -150,15 +148,15 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 		return fail(-errno, "eventfd");
 	if (err)
 		return fail(err, "%s: KVM_GET_SUPPORTED_CPUID", hv->device);
-	err = check_memory(vcpus, cpu_physical_bits(&supported));
+	err = check_memory(vcpus, cpu_physical_bits(&cpuid));
 	if (err)
 		return err;
 	for (unsigned i = 0; i < nr; i++) {
 		struct vcpu *v = &vcpus->vcpu[i];
 		int khz;
 
-		v->all = vcpus;
-		v->id = i;
+		*v = (struct vcpu){ .all = vcpus, .id = i, .hv.fd = -1 };
+		vcpus->nr++;
 		err = hv_create_vcpu(hv, &v->hv, i);
 		if (err)
 			return fail(err, "%s: creating vCPU %u of %u", hv->device, i, nr);
@@ -166,11 +164,10 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 		if (khz <= 0)
 			return fail(khz ? khz : -EINVAL, "%s: KVM_GET_TSC_KHZ", hv->device);
 		vcpus->us_per_cycle = (1000ull << 32) / (unsigned)khz;
-		err = cpu_init(&v->hv, &supported, i, nr, (unsigned)khz);
+		err = cpu_init(&v->hv, &cpuid, i, nr, (unsigned)khz);
 		if (err)
 			return err;
 	}
-	vcpus->nr = nr;
 	return 0;
 }
 

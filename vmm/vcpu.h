@@ -37,7 +37,6 @@ struct vcpu {
 };
 
 struct vcpus {
-	struct vcpu vcpu[MAX_VCPUS];
 	unsigned nr, started; /* created; with a thread */
 	pid_t pid;	      /* our own */
 	const struct bus *pio, *mmio;
@@ -54,6 +53,8 @@ struct vcpus {
 	pthread_cond_t changed;
 	unsigned parked;
 	atomic_bool pause, stop;
+
+	struct vcpu vcpu[MAX_VCPUS]; /* the first `nr` of them */
 };
 
 /* Creates nothing in the kernel yet. */

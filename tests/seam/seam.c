@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A compromised thread: linked around filter_enter() in a build for tests only, it does, as soon as
- * the thread is confined, what MAYFLY_SEAM="THREAD ATTEMPT" says (THREAD: vcpu or loop), and says
- * how that went. It also tells of memory that is allocated after the loop's thread is confined.
+ * the thread is confined, what MAYFLY_SEAM="THREAD ATTEMPT" says (THREAD: vcpu or loop; or start,
+ * when it begins), and says how that went. It also tells of memory that is allocated after the
+ * loop's thread is confined.
  */
 #include "../../seccomp/filters.h"
 #include "../../vmm/loop.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int __real_filter_enter(enum filter which, const char *thread);
@@ -33,6 +36,7 @@ void *__real_realloc(void *old, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 
 static char path[] = "/etc/passwd", *const arguments[] = { path, NULL };
+static unsigned capabilities[2 + 2 * 3] = { _LINUX_CAPABILITY_VERSION_3, 0, 1, 1, 1 };
 static struct loop *loop;
 static atomic_bool is_confined;
 
@@ -58,6 +62,9 @@ static const struct {
 	{ "tgkill", SYS_tgkill, { 1, 1, 0 } },
 	{ "pidfd_open", SYS_pidfd_open, { 1, 0 } },
 	{ "mount", SYS_mount, { 0, (long)path, 0, 4096 } },
+	{ "capset", SYS_capset, { (long)capabilities, (long)(capabilities + 2) } },
+	{ "prctl-securebits", SYS_prctl, { PR_SET_SECUREBITS, 0 } },
+	{ "prctl-ambient", SYS_prctl, { PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 0, 0, 0 } },
 	{ "setns", SYS_setns, { 0, 0 } },
 	{ "unshare", SYS_unshare, { CLONE_NEWUSER } },
 	{ "chroot", SYS_chroot, { (long)path } },
@@ -127,6 +134,45 @@ static int submit(int opcode, int fd, unsigned flags)
 	return result;
 }
 
+/* Processes until the host says no; they do nothing, and end. */
+static long fill_pids(void)
+{
+	static pid_t pids[1000];
+	unsigned nr = 0;
+	long err = 0;
+
+	while (nr < 1000 && !err) {
+		const pid_t pid = fork();
+
+		if (pid == 0)
+			for (;;)
+				pause();
+		if (pid < 0)
+			err = -errno;
+		else
+			pids[nr++] = pid;
+	}
+	while (nr > 0) {
+		kill(pids[--nr], SIGKILL);
+		waitpid(pids[nr], NULL, 0);
+	}
+	return err;
+}
+
+/* 1 GiB, which the host has. */
+static long fill_memory(void)
+{
+	for (unsigned i = 0; i < 1024; i++) {
+		void *at = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				-1, 0);
+
+		if (at == MAP_FAILED)
+			return -errno;
+		memset(at, 1, 1 << 20);
+	}
+	return 0;
+}
+
 static void attempt(const char *name)
 {
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
@@ -140,6 +186,10 @@ static void attempt(const char *name)
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++)
 		if (!strcmp(name, operations[i].name))
 			say(name, submit(operations[i].op, operations[i].fd, operations[i].flags));
+	if (!strcmp(name, "fill-pids"))
+		say(name, fill_pids());
+	if (!strcmp(name, "fill-memory"))
+		say(name, fill_memory());
 	if (!strcmp(name, "malloc")) {
 		void *volatile memory = malloc(100); /* or the compiler leaves both out */
 
@@ -149,10 +199,13 @@ static void attempt(const char *name)
 
 int __wrap_filter_enter(enum filter which, const char *thread)
 {
-	const char *what = getenv("MAYFLY_SEAM"), *who = which == FILTER_VCPU ? "vcpu " : "loop ";
+	const char *what = getenv("MAYFLY_SEAM");
+	const char *who = which == FILTER_START	 ? "start "
+			  : which == FILTER_VCPU ? "vcpu "
+						 : "loop ";
 	const int err = __real_filter_enter(which, thread);
 
-	if (which != FILTER_VCPU)
+	if (which != FILTER_VCPU && which != FILTER_START)
 		is_confined = true;
 	if (!err && what && !strncmp(what, who, strlen(who)))
 		attempt(what + strlen(who));

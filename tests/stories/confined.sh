@@ -15,7 +15,9 @@ trap 'kill -KILL $neighbour 2> /dev/null; rm -rf "$T"' EXIT
 
 # seam THREAD ATTEMPT OPTION...
 seam() {
-	MAYFLY_SEAM="$1 $2" "$SEAM" run --timeout 60s --kernel "$GUESTS/hello.elf" > "$T/out" 2> "$T/err" < /dev/null
+	what="$1 $2"
+	shift 2
+	MAYFLY_SEAM=$what "$SEAM" run --timeout 60s --kernel "$GUESTS/hello.elf" "$@" > "$T/out" 2> "$T/err" < /dev/null
 	status=$?
 }
 
@@ -32,6 +34,16 @@ for thread in vcpu loop; do
 		[ $thread = loop ] && says "a forbidden system call: $call (" && says ", by the thread mayfly"
 		holds [ ! -s "$T/out" ] # the guest has not begun
 	done
+done
+
+story "nor, before any file is parsed, what no start needs: programs, processes, code, networks, the kernel's machinery"
+never="execve execveat fork vfork clone clone3 ptrace process_vm_writev kill tkill tgkill pidfd_open socket unshare
+	bpf perf_event_open userfaultfd keyctl mmap mprotect pkey_mprotect"
+for call in $never; do
+	seam start "$call"
+	ends_with 148
+	says "a forbidden system call: $call (" && says ", by the thread mayfly"
+	holds [ ! -s "$T/out" ]
 done
 
 story "nor by the ring: no file, no socket, no descriptor that is not registered"
@@ -107,13 +119,15 @@ else
 fi
 
 if command -v script > /dev/null; then
-	story "the operator's terminal is as it was, whatever the thread that is taken over tried"
-	echo "stty -g; MAYFLY_SEAM='loop kill' $SEAM run --kernel $GUESTS/hello.elf; echo code \$?; stty -g" > "$T/typed"
-	timeout 60 script -qec "sh $T/typed" /dev/null < /dev/null > "$T/out" 2>&1
-	shows "a forbidden system call: kill (62), by the thread mayfly"
-	shows "code 148"
-	holds [ "$(grep -cE '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out")" -eq 2 ]
-	holds [ "$(grep -E '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" | sort -u | wc -l)" -eq 1 ]
+	for thread in "loop mayfly" "vcpu vcpu 0"; do
+		story "the operator's terminal is as it was, whatever the thread that is taken over tried (${thread%% *})"
+		echo "stty -g; MAYFLY_SEAM='${thread%% *} kill' $SEAM run --kernel $GUESTS/hello.elf; echo code \$?; stty -g" > "$T/typed"
+		timeout 60 script -qec "sh $T/typed" /dev/null < /dev/null > "$T/out" 2>&1
+		shows "a forbidden system call: kill (62), by the thread ${thread#* }"
+		shows "code 148"
+		holds [ "$(grep -cE '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out")" -eq 2 ]
+		holds [ "$(grep -E '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" | sort -u | wc -l)" -eq 1 ]
+	done
 else
 	skipped "the operator's terminal is as it was" "no script(1) here"
 fi
@@ -143,6 +157,32 @@ MAYFLY_SEAM="loop kill" "$SEAM" run --no-seccomp --timeout 60s --kernel "$GUESTS
 status=$?
 ends_with 0
 says "seam: kill: "
+
+if [ "$(id -u)" -eq 0 ]; then
+	story "nor is there a capability to be had then: the jail has taken them by itself"
+	for call in capset prctl-securebits prctl-ambient; do
+		for thread in loop vcpu; do
+			seam $thread $call --no-seccomp
+			ends_with 0
+			says "seam: $call: Operation not permitted"
+		done
+	done
+fi
+
+cgroups=/sys/fs/cgroup
+if [ "$(id -u)" -eq 0 ] && grep -qs pids $cgroups/cgroup.controllers && [ -w $cgroups/cgroup.subtree_control ]; then
+	story "a cgroup's limits hold for who is not held by filters: processes, and memory"
+	seam loop fill-pids --no-seccomp --cgroup pids.max=40
+	ends_with 0
+	says "seam: fill-pids: Resource temporarily unavailable"
+	prints "Hello from ring 3"
+	seam loop fill-memory --no-seccomp --cgroup memory.max=64M --cgroup memory.swap.max=0
+	ends_with 137
+	seam vcpu fill-memory --no-seccomp --cgroup memory.max=64M --cgroup memory.swap.max=0
+	ends_with 137
+else
+	skipped "a cgroup's limits hold for who is not held by filters" "no cgroup v2 with a controller of processes; told in the emulated host"
+fi
 
 story "the neighbour has not noticed"
 holds kill -0 $neighbour

@@ -69,13 +69,10 @@ is_empty_jail() {
 }
 has_nothing() {
 	is_apart mnt net ipc uts
-	for set in CapInh CapPrm CapEff CapBnd CapAmb; do
-		is_field $set 0000000000000000
-	done
 	for task in "/proc/$pid"/task/*; do
-		grep -q '^CapBnd:[[:space:]]*0*$' "$task/status" || is_wrong "a thread has capabilities to gain"
+		[ "$(grep -cE '^Cap(Inh|Prm|Eff|Amb):[[:space:]]*0*$' "$task/status")" -eq 4 ] || is_wrong "a thread has capabilities"
+		grep -q '^NoNewPrivs:[[:space:]]*1$' "$task/status" || is_wrong "a thread may gain privileges"
 	done
-	is_field NoNewPrivs 1
 	holds grep -q '^Max core file size *0 *0 ' "/proc/$pid/limits"
 	for fd in "/proc/$pid/fd"/*; do
 		[ ! -d "$fd" ] || is_wrong "a folder is open: $(readlink "$fd")"
@@ -226,6 +223,25 @@ shows "No such file or directory"
 stop
 holds [ ! -e "$base/mayfly/a/root/run/api" ]
 
+if [ -e /host/job ] && truncate -s 1M "$T/disk" && losetup /dev/loop6 "$T/disk"; then
+	story "nor a block device, whose descriptor comes with the request, or whose size has changed"
+	cat > "$T/config" <<- END
+		{"boot-source":{"kernel_image_path":"$PWD/$GUESTS/exits.elf","boot_args":"spin"},
+		 "drives":[{"drive_id":"d","is_root_device":false,"path_on_host":"/dev/loop6"}]}
+	END
+	"$MAYFLY" serve --api-sock "$T/api" --config-file "$T/config" > "$T/serial" 2> "$T/err" &
+	pid=$!
+	until_jailed $pid
+	send "$T/api" /dev/null PATCH /drives/d '{"drive_id":"d","path_on_host":"/dev/loop6"}'
+	shows "204"
+	send "$T/api" /dev/loop6 PATCH /drives/d '{"drive_id":"d","path_on_host":"fd:0"}'
+	shows "204"
+	stop
+	losetup -d /dev/loop6
+else
+	skipped "a block device for a drive of a running microVM" "only in the emulated host, whose loop devices nobody else uses"
+fi
+
 # api OPTION...: a process that serves on $T/api; $pid
 api() {
 	[ -p "$T/ready" ] || mkfifo "$T/ready"
@@ -367,6 +383,7 @@ for place in /sys/fs/cgroup /sys/fs/cgroup/unified; do
 done
 if [ -n "$cgroups" ]; then
 	story "--cgroup: limits that hold, in a cgroup that goes with the microVM"
+	truncate -s 1M "$T/disk"
 	mayfly run --id limited --cgroup memory.max=24M --cgroup memory.swap.max=0 --cgroup pids.max=40 \
 		--timeout 180s --kernel "$GUESTS/memmap.elf" --cmdline "mem=$((128 << 20))" --mem 128M
 	ends_with 137
@@ -382,6 +399,17 @@ if [ -n "$cgroups" ]; then
 		sleep 0.1
 	done
 	holds [ ! -e "$cgroups/vms/limited" ]
+	# How fast it may write to a disk of the host: one that is there, and that nobody needs.
+	if grep -qs io "$cgroups/cgroup.controllers" && [ -e /host/job ] && losetup /dev/loop7 "$T/disk"; then
+		spin --id limited --cgroup "io.max=7:7 wbps=1048576" --parent-cgroup vms --disk /dev/loop7
+		holds grep -q '^7:7 rbps=max wbps=1048576 riops=max wiops=max' "$cgroups/vms/limited/io.max"
+		stop
+		for _ in $(seq 100); do
+			[ -e "$cgroups/vms/limited" ] || break
+			sleep 0.1
+		done
+		losetup -d /dev/loop7
+	fi
 	rmdir "$cgroups/vms"
 	holds [ ! -e "$cgroups/mayfly" ]
 	mayfly run --cgroup none.such=1 --kernel "$GUESTS/hello.elf"

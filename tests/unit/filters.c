@@ -2,7 +2,8 @@
 /*
  * Every system call of x86-64 by every kind of thread, made in a child that has the real filter on:
  * allowed or trapped. Then those that are allowed with some arguments only, with these and with
- * others. What the table of seccomp/policy.c has and no row here needs is a failure.
+ * others. What the table of seccomp/policy.c has and no row here needs is a failure. What the
+ * start-up phase never does is made by its own table, row by row: all else would be done.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -383,7 +384,7 @@ static void serves(void **state)
 static void leaving(void **state)
 {
 	(void)state;
-	for (enum filter i = 0; i < FILTERS; i++) {
+	for (enum filter i = 0; i < FILTER_START; i++) {
 		assert_int_equal(WEXITSTATUS(end(begin(i, leave))), 7);
 		assert_int_equal(WEXITSTATUS(end(begin(i, leave_thread))),
 				 i == FILTER_VCPU ? 8 : 7);
@@ -401,7 +402,7 @@ static void come_back(void)
 static void returning(void **state)
 {
 	(void)state;
-	for (enum filter i = 0; i < FILTERS; i++) {
+	for (enum filter i = 0; i < FILTER_START; i++) {
 		const int status = end(begin(i, come_back));
 
 		assert_true(i == FILTER_VCPU ? WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV
@@ -482,6 +483,53 @@ static void rows(void **state)
 	}
 }
 
+/* What fits a row of what is never done, and beside it, where it has a condition, what does not. */
+static void args_of(const struct policy_row *row, bool fitting, uint64_t args[6])
+{
+	memset(args, 0xff, 6 * sizeof(*args));
+	for (int i = 0; i < 3 && row->args[i].mask; i++) {
+		const struct policy_arg *a = &row->args[i];
+		const uint64_t value = a->value == FILTER_PLACE_PID ? own_pid : a->value;
+		const bool equal = fitting == !(a->index & POLICY_NOT);
+
+		args[a->index & ~POLICY_NOT] = equal ? value : value ^ (a->mask & -a->mask);
+	}
+}
+
+static void try_never(void)
+{
+	uint64_t args[6];
+
+	for (size_t i = 0; i < policy_never_rows; i++) {
+		const struct policy_row *row = &policy_never[i];
+
+		args_of(row, true, args);
+		seen->refused[i] = !is_let_through(row->call, args);
+		args_of(row, false, args);
+		seen->trapped[i] = row->args[0].mask && !is_let_through(row->call, args);
+	}
+	seen->is_done = true;
+}
+
+static void never(void **state)
+{
+	const int status = end(begin(FILTER_START, try_never));
+
+	(void)state;
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7 && seen->is_done);
+	assert_in_range(policy_never_rows, 40, COUNT(attempts));
+	for (size_t i = 0; i < policy_never_rows; i++) {
+		const struct policy_row *row = &policy_never[i];
+
+		assert_true(strlen(row->why) > 5 && row->filters == 1u << FILTER_START);
+		if (!seen->refused[i] || seen->trapped[i])
+			fail_msg("%s is %s", filter_call_name(row->call),
+				 seen->refused[i] ? "trapped with any arguments" : "allowed");
+		for (size_t j = 0; j < policy_rows; j++) /* which would be of no use */
+			assert_false(row->call == policy[j].call && !row->args[0].mask);
+	}
+}
+
 static void names(void **state)
 {
 	(void)state;
@@ -501,7 +549,7 @@ static void files(void **state)
 		uint64_t insns[2];
 	} bad[] = {
 		{ "nobody", 1, { 0 } },		  { "vcpu", 0, { 0 } },
-		{ "vcpu", 1025, { 0 } },	  { "vcpu", 1000, { 0 } },
+		{ "vcpu", 513, { 0 } },		  { "vcpu", 512, { 0 } },
 		{ "0123456789abcdef", 1, { 0 } },
 	};
 	char path[] = "/tmp/mayfly-filters-XXXXXX";
@@ -537,6 +585,7 @@ int main(void)
 		TEST("calls of other ABIs end the process on the spot", other_abis),
 		TEST("a timed wait goes on after SIGSTOP and SIGCONT", waits_on),
 		TEST("every row of the policy has a reason and a test", rows),
+		TEST("what the start-up phase never does is trapped, and nothing beside it", never),
 		TEST("system calls by name", names),
 		TEST("files of filters that are none", files),
 	};

@@ -100,6 +100,8 @@ static void levels(void **state)
 	log_line(LOG_WARN, "this");
 	(fail)(0, "and this");
 	assert_string_equal(said(), "mayfly: this\nmayfly: and this\n");
+	assert_string_equal(log_last_failure(), "");
+	log_keep_failures();
 	form.level = LOG_OFF;
 	log_to(&form);
 	(fail)(0, "silent");
@@ -127,6 +129,7 @@ static void long_lines(void **state)
 
 	(void)state;
 	memset(text, 'x', sizeof(text) - 1);
+	log_keep_failures();
 	log_to(&form);
 	(fail)(-EIO, "%s", text);
 	assert_in_range(strlen(said()), 1000, 1024);

@@ -116,8 +116,8 @@ $(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/tests/obj-san/tests/seam/unfi
 	@$(UNIT_CC) $(UNIT_SAN) -Wl,--wrap=filter_enter -o $@ $^ $(BUILD)/cjson/libcjson.a $(LIBURING) -lpthread
 
 # What stories need beside the shell; static, for the emulated hosts.
-STORY_TOOLS := $(addprefix $(BUILD)/tests/,ask hold activate)
-$(STORY_TOOLS): $(BUILD)/tests/%: tests/tool/%.c
+TOOLS := $(addprefix $(BUILD)/tests/,ask hold activate cookie)
+$(TOOLS): $(BUILD)/tests/%: tests/tool/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
 	@$(UNIT_CC) $(UNIT_CFLAGS) -static -o $@ $<

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * In the place of vmm/hv.c, for measuring the monitor's own part of a start on any machine: a
+ * hypervisor that takes whatever it is told, and whose guest writes a byte to the serial port and
+ * powers off. Its descriptors are real ones, so that as many are open as with a real one.
+ */
+#include "../vmm/hv.h"
+#include "../vmm/layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define RUN_SIZE (3ul << 12) /* as KVM's */
+#define DATA	 (1ul << 12)
+#define TSC_KHZ	 2000000
+#define SINK	 "/dev/null"
+
+static int open_sink(void)
+{
+	const int fd = open(SINK, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int hv_open(struct hv *hv, enum hv_provider provider)
+{
+	(void)provider;
+	hv->device = SINK;
+	hv->vm_fd = -1;
+	hv->run_size = RUN_SIZE;
+	hv->sys_fd = open_sink();
+	return hv->sys_fd < 0 ? hv->sys_fd : 0;
+}
+
+void hv_close(struct hv *hv)
+{
+	if (hv->vm_fd >= 0)
+		close(hv->vm_fd);
+	if (hv->sys_fd >= 0)
+		close(hv->sys_fd);
+	hv->vm_fd = hv->sys_fd = -1;
+}
+
+int hv_probe(const char *device)
+{
+	(void)device;
+	return 0;
+}
+
+int hv_create_vm(struct hv *hv, unsigned pins)
+{
+	(void)pins;
+	hv->vm_fd = open_sink();
+	return hv->vm_fd < 0 ? hv->vm_fd : 0;
+}
+
+int hv_create_vcpu(const struct hv *hv, struct hv_vcpu *vcpu, unsigned id)
+{
+	void *run =
+		mmap(NULL, hv->run_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	(void)id;
+	vcpu->fd = open_sink();
+	if (vcpu->fd < 0 || run == MAP_FAILED)
+		return -ENOMEM;
+	vcpu->run = run;
+	return 0;
+}
+
+void hv_destroy_vcpu(const struct hv *hv, struct hv_vcpu *vcpu)
+{
+	if (vcpu->run)
+		munmap(vcpu->run, hv->run_size);
+	if (vcpu->fd >= 0)
+		close(vcpu->fd);
+	*vcpu = (struct hv_vcpu){ .fd = -1 };
+}
+
+static void write_port(struct kvm_run *run, uint16_t port, uint8_t value)
+{
+	((uint8_t *)run)[DATA] = value;
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = KVM_EXIT_IO_OUT;
+	run->io.size = 1;
+	run->io.port = port;
+	run->io.count = 1;
+	run->io.data_offset = DATA;
+}
+
+int hv_run(const struct hv_vcpu *vcpu)
+{
+	static bool has_said;
+
+	if (has_said)
+		write_port(vcpu->run, SLEEP_CONTROL_PORT,
+			   SLEEP_TYPE_S5 << SLEEP_TYPE_SHIFT | SLEEP_ENABLE);
+	else
+		write_port(vcpu->run, COM1_PORT, '\n');
+	has_said = true;
+	return 0;
+}
+
+int hv_supported_cpuid(const struct hv *hv, struct hv_cpuid *cpuid)
+{
+	(void)hv;
+	cpuid->head.nent = 0;
+	return 0;
+}
+
+int hv_tsc_khz(const struct hv_vcpu *vcpu)
+{
+	(void)vcpu;
+	return TSC_KHZ;
+}
+
+int hv_get_sregs(const struct hv_vcpu *vcpu, struct kvm_sregs *sregs)
+{
+	(void)vcpu;
+	*sregs = (struct kvm_sregs){ 0 };
+	return 0;
+}
+
+int hv_get_regs(const struct hv_vcpu *vcpu, struct kvm_regs *regs)
+{
+	(void)vcpu;
+	*regs = (struct kvm_regs){ 0 };
+	return 0;
+}
+
+int hv_get_mp_state(const struct hv_vcpu *vcpu, struct kvm_mp_state *state)
+{
+	(void)vcpu;
+	*state = (struct kvm_mp_state){ 0 };
+	return 0;
+}
+
+int hv_get_events(const struct hv_vcpu *vcpu, struct kvm_vcpu_events *events)
+{
+	(void)vcpu;
+	*events = (struct kvm_vcpu_events){ 0 };
+	return 0;
+}
+
+/* What is only told it. */
+
+int hv_set_memory(const struct hv *hv, unsigned slot, uint64_t gpa, uint64_t size, void *host)
+{
+	(void)hv, (void)slot, (void)gpa, (void)size, (void)host;
+	return 0;
+}
+
+int hv_set_routes(const struct hv *hv, const struct kvm_irq_routing_entry *routes, unsigned nr)
+{
+	(void)hv, (void)routes, (void)nr;
+	return 0;
+}
+
+int hv_irqfd(const struct hv *hv, int fd, unsigned gsi)
+{
+	(void)hv, (void)fd, (void)gsi;
+	return 0;
+}
+
+int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa, unsigned len, uint32_t datamatch)
+{
+	(void)hv, (void)fd, (void)gpa, (void)len, (void)datamatch;
+	return 0;
+}
+
+int hv_set_cpuid(const struct hv_vcpu *vcpu, const struct hv_cpuid *cpuid)
+{
+	(void)vcpu, (void)cpuid;
+	return 0;
+}
+
+int hv_set_msrs(const struct hv_vcpu *vcpu, const struct hv_msrs *msrs)
+{
+	(void)vcpu, (void)msrs;
+	return 0;
+}
+
+int hv_set_regs(const struct hv_vcpu *vcpu, const struct kvm_regs *regs)
+{
+	(void)vcpu, (void)regs;
+	return 0;
+}
+
+int hv_set_sregs(const struct hv_vcpu *vcpu, const struct kvm_sregs *sregs)
+{
+	(void)vcpu, (void)sregs;
+	return 0;
+}
