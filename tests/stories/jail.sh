@@ -227,7 +227,7 @@ stop
 holds [ ! -e "$base/mayfly/a/root/run/api" ]
 
 if [ -e /host/job ] && truncate -s 1M "$T/disk" && losetup /dev/loop6 "$T/disk"; then
-	story "nor a block device, whose descriptor comes with the request, or whose size has changed"
+	story "a block device for a drive of a running microVM: the same once more, and as a descriptor"
 	cat > "$T/config" <<- END
 		{"boot-source":{"kernel_image_path":"$PWD/$GUESTS/exits.elf","boot_args":"spin"},
 		 "drives":[{"drive_id":"d","is_root_device":false,"path_on_host":"/dev/loop6"}]}
