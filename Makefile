@@ -148,7 +148,8 @@ $(BUILD)/init: rootfs/init.c vmm/layout.h $(BUILD)/include/.made Makefile
 		-ffunction-sections -fdata-sections -I$(BUILD)/include $< -o $@ -Wl,--gc-sections,--build-id=none,-s
 
 $(BUILD)/init.o: $(BUILD)/init
-	@cd $(BUILD) && ld -r -b binary -z noexecstack -o init.o init
+	@cd $(BUILD) && ld -r -b binary -z noexecstack -o init.o init && \
+		objcopy --rename-section .data=.rodata,alloc,load,readonly,data,contents init.o
 
 # The filters of system calls: a table into programs, by a program of the building machine's own.
 $(BUILD)/generate: $(POLICY) seccomp/policy.h seccomp/filters.h Makefile

@@ -141,6 +141,8 @@ const struct policy_row policy_never[] = {
 	{ START, SYS_rt_tgsigqueueinfo, "the same", ANY },
 	{ START, SYS_socket, "no network: sockets between processes of this host only", { NOT(0, AF_UNIX) } },
 	{ START, SYS_unshare, "no user namespace, which would have all capabilities", { NOT(0, CLONE_NEWNET) } },
+	{ START, SYS_ioctl, "types nothing into the operator's terminal", { IS(1, TIOCSTI) } },
+	{ START, SYS_ioctl, "the same, a virtual console's", { IS(1, TIOCLINUX) } },
 	{ START, SYS_bpf, "the kernel's own machinery, often its weakest parts", ANY },
 	{ START, SYS_perf_event_open, "the same", ANY },
 	{ START, SYS_userfaultfd, "the same", ANY },

@@ -139,8 +139,7 @@ static int check_memory(const struct vcpus *vcpus, unsigned bits)
 
 int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 {
-	static struct hv_cpuid cpuid; /* 10 KiB, of which little is used */
-	int err = hv_supported_cpuid(hv, &cpuid);
+	int err = hv_supported_cpuid(hv, &vcpus->cpuid);
 
 	must(nr >= 1 && nr <= MAX_VCPUS);
 	vcpus->poke_fd = eventfd(0, EFD_CLOEXEC);
@@ -148,7 +147,7 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 		return fail(-errno, "eventfd");
 	if (err)
 		return fail(err, "%s: KVM_GET_SUPPORTED_CPUID", hv->device);
-	err = check_memory(vcpus, cpu_physical_bits(&cpuid));
+	err = check_memory(vcpus, cpu_physical_bits(&vcpus->cpuid));
 	if (err)
 		return err;
 	for (unsigned i = 0; i < nr; i++) {
@@ -164,7 +163,7 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 		if (khz <= 0)
 			return fail(khz ? khz : -EINVAL, "%s: KVM_GET_TSC_KHZ", hv->device);
 		vcpus->us_per_cycle = (1000ull << 32) / (unsigned)khz;
-		err = cpu_init(&v->hv, &cpuid, i, nr, (unsigned)khz);
+		err = cpu_init(&v->hv, &vcpus->cpuid, i, nr, (unsigned)khz);
 		if (err)
 			return err;
 	}

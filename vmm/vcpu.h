@@ -55,6 +55,7 @@ struct vcpus {
 	atomic_bool pause, stop;
 
 	struct vcpu vcpu[MAX_VCPUS]; /* the first `nr` of them */
+	struct hv_cpuid cpuid;	     /* as vcpus_create() turns it into that of each */
 };
 
 /* Creates nothing in the kernel yet. */

@@ -114,7 +114,8 @@ static void on_timeout(struct op *op, int res)
 /* The loop, and what it watches from the start: the end, signals, the time limit. */
 static int make_loop(struct vm *v)
 {
-	int err = loop_init(&v->loop);
+	const struct vm_config *c = v->config;
+	int err = loop_init(&v->loop, c->has_api || c->nr_disks || c->nr_nets);
 
 	if (err)
 		return err;

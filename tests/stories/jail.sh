@@ -8,6 +8,9 @@ ASK=${ASK:-build/tests/ask}
 HOLD=${HOLD:-build/tests/hold}
 # As many at once as a machine can take: an emulated one is slow.
 STARTS=${STARTS:-$([ -e /host/job ] && echo 30 || echo 500)}
+# Not busybox's.
+ip=$(which ip) unshare=$(which unshare) setpriv=$(which setpriv) prlimit=$(which prlimit)
+modprobe -a tun loop 2> /dev/null
 pids=''
 trap 'for p in $pids; do kill -KILL $p 2> /dev/null; done; umount "$T/kvm" 2> /dev/null; rm -rf "$T"' EXIT
 
@@ -129,9 +132,9 @@ holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
 stop
 kill $holder
 
-if unshare -n ip tuntap add dev t0 mode tap 2> /dev/null; then
+if unshare -n "$ip" tuntap add dev t0 mode tap 2> /dev/null; then
 	story "nor into one that has a network"
-	hold unshare -n sh -c 'ip tuntap add dev t0 mode tap && exec "$@"' sh
+	hold unshare -n sh -c '"$0" tuntap add dev t0 mode tap && exec "$@"' "$ip"
 	spin
 	is_apart net
 	holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
@@ -224,7 +227,7 @@ stop
 holds [ ! -e "$base/mayfly/a/root/run/api" ]
 
 if [ -e /host/job ] && truncate -s 1M "$T/disk" && losetup /dev/loop6 "$T/disk"; then
-	story "nor a block device, whose descriptor comes with the request, or whose size has changed"
+	story "a block device for a drive of a running microVM: the same once more, and as a descriptor"
 	cat > "$T/config" <<- END
 		{"boot-source":{"kernel_image_path":"$PWD/$GUESTS/exits.elf","boot_args":"spin"},
 		 "drives":[{"drive_id":"d","is_root_device":false,"path_on_host":"/dev/loop6"}]}
@@ -471,7 +474,7 @@ has_nothing
 stop
 
 # A command as nobody, in place of the (sub)shell, with a node of his own for /dev/kvm where the machine's is root's.
-if ! setpriv --help 2>&1 | grep -q reuid || ! unshare -m true 2> /dev/null; then
+if ! "$setpriv" --help 2>&1 | grep -q reuid || ! "$unshare" -m true 2> /dev/null; then
 	skipped "the jail of a user without privileges" "no setpriv or unshare of util-linux here"
 	the_end
 	exit
@@ -482,12 +485,12 @@ cp "$GUESTS"/*.elf "$T/user"
 chown -R 65534:65534 "$T/user"
 if [ -e /dev/kvm ] && mknod -m 666 "$T/kvm" c $((0x$(stat -c %t /dev/kvm))) $((0x$(stat -c %T /dev/kvm))); then
 	nobody() {
-		exec unshare -m sh -c 'mount --bind "$0" /dev/kvm && cd "$1" && shift && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"' \
-			"$T/kvm" "$T/user" "$@"
+		exec "$unshare" -m sh -c 'mount --bind "$0" /dev/kvm && cd "$1" && shift && exec "$@"' \
+			"$T/kvm" "$T/user" "$setpriv" --reuid 65534 --regid 65534 --clear-groups "$@"
 	}
 else
 	nobody() {
-		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+		cd "$T/user" && exec "$setpriv" --reuid 65534 --regid 65534 --clear-groups "$@"
 	}
 fi
 as_nobody() { # OPTION...: as spin
@@ -497,7 +500,7 @@ as_nobody() { # OPTION...: as spin
 	until_jailed $pid
 }
 
-if (nobody unshare -U true 2> /dev/null); then
+if (nobody "$unshare" -U true 2> /dev/null); then
 	story "a user without privileges has the same jail, in a user namespace"
 	as_nobody
 	is_empty_jail
@@ -527,11 +530,11 @@ if (nobody unshare -U true 2> /dev/null); then
 	says "only root may become somebody else"
 
 	story "behind the jail there is no way back: a start that fails there ends the process"
-	(nobody prlimit --nproc=1:1 ./mayfly run --kernel hello.elf > "$T/out" 2> "$T/err")
+	(nobody "$prlimit" --nproc=1:1 ./mayfly run --kernel hello.elf > "$T/out" 2> "$T/err")
 	status=$?
 	ends_with 125
 	says "starting the thread of vCPU 0"
-	api nobody prlimit --nproc=1:1 ./mayfly serve --api-sock api
+	api nobody "$prlimit" --nproc=1:1 ./mayfly serve --api-sock api
 	send "$T/user/api" "$GUESTS/hello.elf" PUT /boot-source '{"kernel_image_path":"fd:0"}'
 	shows "204"
 	send "$T/user/api" /dev/null PUT /actions '{"action_type":"InstanceStart"}'
@@ -546,7 +549,7 @@ fi
 
 story "where there are no user namespaces, Landlock stands in, and mayfly says so"
 # In a user namespace that allows no further ones, without a capability in it.
-nobody unshare -U -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all --securebits=+noroot,+noroot_locked --no-new-privs ./mayfly run --kernel exits.elf --cmdline spin' \
+nobody "$unshare" -U -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$0" --bounding-set=-all --inh-caps=-all --securebits=+noroot,+noroot_locked --no-new-privs ./mayfly run --kernel exits.elf --cmdline spin' "$setpriv" \
 	> "$T/out" 2> "$T/err" &
 pid=$!
 pids="$pids $pid"

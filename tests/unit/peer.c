@@ -85,7 +85,7 @@ static void waits_for_room(void **state)
 	struct net_config config = { .id = "net0", .path = path };
 
 	(void)state;
-	if (loop_init(&loop))
+	if (loop_init(&loop, true))
 		skip();
 	assert_non_null(mkdtemp(folder));
 	snprintf(path, sizeof(path), "%s/lan", folder);
