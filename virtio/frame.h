@@ -38,8 +38,10 @@ struct frame_header {
 };
 _Static_assert(sizeof(struct frame_header) == 12, "5.1.6");
 
-#define FRAME_ETH 14u			    /* destination, source, type */
-#define FRAME_MAX (65535u + FRAME_ETH + 4u) /* an IP packet, and a VLAN tag */
+#define FRAME_HEADER ((uint32_t)sizeof(struct frame_header))
+#define FRAME_ETH    14u			/* destination, source, type */
+#define FRAME_HEAD   (FRAME_HEADER + FRAME_ETH) /* what passes through the monitor's memory */
+#define FRAME_MAX    (65535u + FRAME_ETH + 4u)	/* an IP packet, and a VLAN tag */
 
 /*
  * Checks a header that did not come from this guest against its frame of `len` bytes, whose first

@@ -121,4 +121,8 @@ void net_count(const struct net *net, struct device_counters *counters);
 /* At the end, when the loop runs no more; not opened: nothing. */
 void net_close(struct net *net);
 
+/* For rx.c and tx.c: a timer, unless it is set already; one request less is in flight. */
+void net_set_timer(struct net *net, struct net_timer *timer, uint64_t ns);
+void net_landed(struct net *net);
+
 #endif

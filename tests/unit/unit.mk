@@ -58,7 +58,7 @@ $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c seccomp/ring.c v
 $(eval $(call unit,disk,virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/log.c))
 $(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
 $(eval $(call unit,limit,virtio/limit.c))
-NET_SOURCES := virtio/net.c virtio/frame.c virtio/stream.c virtio/peer.c seccomp/sealed.c virtio/tap.c virtio/mmio.c virtio/queue.c \
+NET_SOURCES := virtio/net.c virtio/rx.c virtio/tx.c virtio/frame.c virtio/stream.c virtio/peer.c seccomp/sealed.c virtio/tap.c virtio/mmio.c virtio/queue.c \
 	virtio/limit.c vmm/mem.c
 BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c virtio/limit.c \
 	vmm/mem.c vmm/log.c
