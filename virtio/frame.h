@@ -59,6 +59,11 @@ int frame_check(struct frame_header *header, const uint8_t *eth, size_t len, uin
  */
 void frame_checksum(const struct iovec *iov, unsigned nr, size_t start, size_t len, size_t at);
 
+/* The same as the header of a frame of `len` bytes says, of which iov holds those from `from` on;
+ * the header asks for no checksum then. */
+void frame_make_checksum(struct frame_header *header, const struct iovec *iov, unsigned nr,
+			 size_t from, size_t len);
+
 /* Splits a frame's front off its segments: the bytes [0, len) of iov become front[], at most one
  * element a byte, the rest stays in iov. The new number of elements of iov is returned, of front
  * in *nr_front. */

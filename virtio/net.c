@@ -195,7 +195,12 @@ static bool init_pair(struct net *n, unsigned index)
 		.buffers = reserve(QUEUE_MAX * sizeof(*p->buffers)),
 		.many = reserve(sizeof(struct iovec) * QUEUE_MAX * QUEUE_MAX),
 	};
-	return p->in && p->out && p->buffers && p->many;
+	if (n->link->tail) {
+		p->tails = reserve(LINK_BURST * n->link->tail);
+		p->parcel = reserve(sizeof(*p->parcel));
+	}
+	return p->in && p->out && p->buffers && p->many &&
+	       (!n->link->tail || (p->tails && p->parcel));
 }
 
 static void on_up(void *net)

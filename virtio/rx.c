@@ -109,7 +109,7 @@ static void put_head_first(struct net *n, struct net_in *in)
 /*
  * Readies one read. With more than one under way each has room for any frame, or is not there. A
  * first one that waits with less is better than none: it may be all that the driver ever gives
- * (is_short, and the driver is to say when there is more).
+ * (is_short: the driver is to say when there is more, but where the link keeps what is larger).
  */
 static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 {
@@ -121,7 +121,8 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 	do {
 		give_back(p, in);
 		gather(p, in, room);
-		if (in->link.room >= room || (!merges && in->nr_heads > 0))
+		if (in->link.room >= room ||
+		    (in->link.room >= FRAME_HEAD && (!merges || n->link->tail)))
 			break;
 	} while (is_first && !n->dev.is_broken && queue_enable_notifications(q));
 	if (n->dev.is_broken || in->link.room < FRAME_HEAD ||
@@ -129,9 +130,11 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 		give_back(p, in);
 		return false;
 	}
-	p->is_short |= is_first && merges && in->link.room < room;
+	p->is_short |= is_first && merges && in->link.room < room && !n->link->tail;
 	in->link.link = n->link;
 	in->link.done = on_received;
+	in->link.is_batch = false;
+	in->link.tail = p->tails ? p->tails + (size_t)(in - p->in) * n->link->tail : NULL;
 	put_head_first(n, in);
 	return true;
 }
@@ -158,22 +161,25 @@ void rx_run(struct net_pair *p)
 		n->link->ops->receive(n->link, p->index, &p->in[i].link, i == 0);
 }
 
-/* Guest memory holds the frame but for what `front` is for. */
-static void publish(struct net_pair *p, struct net_in *in)
+/* How many of its buffers `len` bytes take. */
+static unsigned count_buffers(const struct net_pair *p, const struct net_in *in, uint32_t len)
+{
+	unsigned nr = 0;
+
+	for (uint32_t room = 0; room < len; nr++)
+		room += p->buffers[in->heads[nr]].len;
+	return nr;
+}
+
+/* The first `nr` buffers hold a frame, with its header `left` bytes. */
+static void publish(struct net_pair *p, struct net_in *in, unsigned nr, uint32_t left)
 {
 	struct net *n = p->net;
 	struct queue *q = &n->dev.queues[2 * p->index];
-	struct link_in *l = &in->link;
-	uint32_t left = FRAME_HEADER + in->len;
-	unsigned nr = 0;
-	uint8_t head[FRAME_HEAD];
 
-	for (uint32_t room = 0; room < left; nr++)
-		room += p->buffers[in->heads[nr]].len;
-	l->head.header.num_buffers = (uint16_t)nr; /* 5.1.6.4.1: 1 where none are merged */
-	memcpy(head, &l->head.header, FRAME_HEADER);
-	memcpy(head + FRAME_HEADER, l->head.eth, FRAME_ETH);
-	frame_put(in->front, in->nr_front, head, FRAME_HEAD);
+	n->counters.rx_count++;
+	n->counters.rx_packets_count++;
+	n->counters.rx_bytes_count += left - FRAME_HEADER;
 	for (unsigned i = 0; i < nr; i++) {
 		const uint32_t room = p->buffers[in->heads[i]].len;
 		const uint32_t used = left < room ? left : room;
@@ -185,54 +191,177 @@ static void publish(struct net_pair *p, struct net_in *in)
 	virtio_notify(&n->dev, 2 * p->index);
 	memmove(in->heads, in->heads + nr, (in->nr_heads - nr) * sizeof(in->heads[0]));
 	in->nr_heads -= nr;
-	n->counters.rx_count++;
-	n->counters.rx_packets_count++;
-	n->counters.rx_bytes_count += in->len;
 }
 
-/* Whether the frame may be shown to the guest; its checksum is made where the driver wants that. */
-static bool is_presentable(struct net_pair *p, struct net_in *in)
+static bool is_in_time(struct net *n, uint32_t len)
+{
+	const uint64_t wait = limit_is_off(&n->rx_limit)
+				      ? 0
+				      : limit_take(&n->rx_limit, len, loop_now_ns(CLOCK_MONOTONIC));
+
+	if (wait == 0)
+		return true;
+	n->counters.rx_rate_limiter_throttled++;
+	net_set_timer(n, &n->rx_timer, wait);
+	return false;
+}
+
+/* Guest memory holds the frame but for what `front` is for. Whether it was allowed. */
+static bool hand_over(struct net_pair *p, struct net_in *in)
+{
+	struct link_in *l = &in->link;
+	const unsigned nr = count_buffers(p, in, FRAME_HEADER + in->len);
+	uint8_t head[FRAME_HEAD];
+
+	if (!is_in_time(p->net, in->len))
+		return false;
+	l->head.header.num_buffers = (uint16_t)nr; /* 5.1.6.4.1: 1 where none are merged */
+	memcpy(head, &l->head.header, FRAME_HEADER);
+	memcpy(head + FRAME_HEADER, l->head.eth, FRAME_ETH);
+	frame_put(in->front, in->nr_front, head, FRAME_HEAD);
+	publish(p, in, nr, FRAME_HEADER + in->len);
+	return true;
+}
+
+static void count_bad(struct net *n)
+{
+	n->counters.rx_fails++;
+	n->counters.rx_bad_frames++;
+}
+
+/*
+ * Buffers for a frame of a parcel. Where there are none, the driver is to say when there are; where
+ * they are too small, it has the time until the timer comes to give more, and then `is_late`.
+ */
+static bool has_room(struct net_pair *p, struct net_in *in, uint32_t len)
+{
+	struct net *n = p->net;
+	struct queue *q = &n->dev.queues[2 * p->index];
+	const bool merges = n->dev.features & NET_F_MRG_RXBUF;
+
+	do {
+		give_back(p, in);
+		gather(p, in, len);
+		if (in->link.room >= len)
+			return true;
+		p->is_late |= !merges && in->nr_heads > 0; /* that one is all there will be */
+	} while (!p->is_late && !n->dev.is_broken && queue_enable_notifications(q));
+	if (in->nr_heads == 0) {
+		n->counters.no_rx_avail_buffer++;
+	} else if (!p->is_late) {
+		p->is_starved = true;
+		net_set_timer(n, &n->retry_timer, RETRY_NS);
+	}
+	return false;
+}
+
+/* Whether this frame of the parcel is done with: the guest has it, or nobody. */
+static bool pass_on(struct net_pair *p, struct net_in *in, struct frame_header *h, uint8_t *frame,
+		    uint32_t len)
+{
+	struct net *n = p->net;
+	const int got = frame_check(h, frame, len, n->dev.features, false);
+	unsigned nr;
+
+	if (got < 0) {
+		count_bad(n);
+		return true;
+	}
+	if (!has_room(p, in, FRAME_HEADER + len)) {
+		const bool is_long = in->nr_heads > 0 && p->is_late;
+
+		give_back(p, in);
+		n->counters.rx_fails += is_long;
+		n->counters.rx_long_frames += is_long;
+		return is_long;
+	}
+	if (!is_in_time(n, len)) {
+		give_back(p, in);
+		return false;
+	}
+	if (got == FRAME_CHECKSUM)
+		frame_make_checksum(h, &(struct iovec){ frame, len }, 1, 0, len);
+	nr = count_buffers(p, in, FRAME_HEADER + len);
+	h->num_buffers = (uint16_t)nr;
+	memcpy(frame - FRAME_HEADER, h, FRAME_HEADER);
+	frame_put(in->link.iov + LINK_HEAD, in->link.nr - LINK_HEAD, frame - FRAME_HEADER,
+		  FRAME_HEADER + len);
+	publish(p, in, nr, FRAME_HEADER + len);
+	return true;
+}
+
+/* Its buffers are free then for what is in it. 0 or -EPROTO. */
+static int open_parcel(struct net_pair *p, struct net_in *in)
+{
+	const unsigned before = in->link.is_batch ? LINK_HEAD : 0;
+	const uint32_t len = in->link.is_batch ? in->len - FRAME_ETH : FRAME_HEADER + in->len;
+
+	frame_get(in->link.iov + before, in->link.nr + 1 - before, p->parcel->bytes, len);
+	give_back(p, in);
+	return in->link.is_batch ? parcel_open_batch(p->parcel, len)
+				 : parcel_open_frame(p->parcel, len, in->is_to_be_cut);
+}
+
+/* Whether all that is in it has been handed out. */
+static bool hand_out(struct net_pair *p, struct net_in *in)
+{
+	struct frame_header h;
+	uint8_t *frame;
+	uint32_t len;
+
+	if (!p->is_open && open_parcel(p, in)) {
+		count_bad(p->net);
+		return true;
+	}
+	p->is_open = true;
+	while ((frame = parcel_next(p->parcel, &h, &len))) {
+		if (!pass_on(p, in, &h, frame, len))
+			return false;
+		p->is_starved = p->is_late = false;
+		give_back(p, in);
+		parcel_pass(p->parcel);
+	}
+	p->is_open = false;
+	return true;
+}
+
+/* In the order in which they came, as far as the rate limit, and buffers, let them. */
+static void deliver(struct net_pair *p)
+{
+	while (p->ready && is_going(p)) {
+		struct net_in *in = p->ready;
+
+		if (!(in->is_parcel ? hand_out(p, in) : hand_over(p, in)))
+			return;
+		p->ready = in->next;
+		give_back(p, in);
+	}
+}
+
+/*
+ * 0: the guest is to have it. A batch has its frames looked at one by one; the driver's checksum is
+ * made where it makes none, and what it does not take, or has no room for, goes by the parcel.
+ */
+static int examine(struct net_pair *p, struct net_in *in)
 {
 	struct net *n = p->net;
 	struct link_in *l = &in->link;
 	struct frame_header *h = &l->head.header;
 	int got;
 
+	in->is_parcel = l->is_batch;
+	if (l->is_batch)
+		return 0;
 	if (in->len < FRAME_ETH)
-		return false;
+		return -EPROTO;
 	got = frame_check(h, l->head.eth, in->len, n->dev.features, n->link->is_trusted);
-	if (got < 0)
-		return false;
-	if (got == FRAME_CHECKSUM) { /* iov[0] and [1] are header and Ethernet header */
-		frame_checksum(l->iov + 2, l->nr - 2, h->csum_start - FRAME_ETH,
-			       in->len - h->csum_start, h->csum_offset);
-		h->flags = 0;
-		h->csum_start = h->csum_offset = 0;
-	}
-	return true;
-}
-
-/* In the order in which they came, as far as the rate limit lets them. */
-static void deliver(struct net_pair *p)
-{
-	struct net *n = p->net;
-
-	while (p->ready) {
-		struct net_in *in = p->ready;
-		const uint64_t wait =
-			limit_is_off(&n->rx_limit)
-				? 0
-				: limit_take(&n->rx_limit, in->len, loop_now_ns(CLOCK_MONOTONIC));
-
-		if (wait > 0) {
-			n->counters.rx_rate_limiter_throttled++;
-			net_set_timer(n, &n->rx_timer, wait);
-			return;
-		}
-		p->ready = in->next;
-		publish(p, in);
-		give_back(p, in);
-	}
+	in->is_to_be_cut = got == -EOPNOTSUPP && n->link->tail;
+	if (got < 0 && !in->is_to_be_cut)
+		return -EPROTO;
+	in->is_parcel = in->is_to_be_cut || (n->link->tail && FRAME_HEADER + in->len > l->room);
+	if (!in->is_parcel && got == FRAME_CHECKSUM) /* behind header and Ethernet header */
+		frame_make_checksum(h, l->iov + LINK_HEAD, l->nr - LINK_HEAD, FRAME_ETH, in->len);
+	return 0;
 }
 
 static void append_ready(struct net_pair *p, struct net_in *in)
@@ -256,7 +385,7 @@ static void drop_in(struct net_pair *p, struct net_in *in, int res)
 	n->counters.rx_fails++;
 	if (res == -EMSGSIZE) {
 		n->counters.rx_long_frames++;
-	} else if (res >= 0 || res == -EPROTO) {
+	} else if (res == -EPROTO) {
 		n->counters.rx_bad_frames++;
 	} else if (res != -ENOTCONN) { /* a link that is down says when it is up */
 		n->counters.tap_read_fails++;
@@ -282,6 +411,7 @@ static void on_received(struct link_in *link_in, int res)
 	struct net_in *in = container_of(link_in, struct net_in, link);
 	struct net_pair *p = in->pair;
 	struct net *n = p->net;
+	int err;
 
 	p->nr_reading--;
 	if (n->is_stopping || !is_going(p)) {
@@ -294,10 +424,11 @@ static void on_received(struct link_in *link_in, int res)
 	in->len = res > 0 ? (uint32_t)res : 0;
 	if (res >= 0)
 		p->nr_read++;
-	if (res >= 0 && is_presentable(p, in))
-		append_ready(p, in);
+	err = res < 0 ? res : examine(p, in);
+	if (err)
+		drop_in(p, in, err);
 	else
-		drop_in(p, in, res);
+		append_ready(p, in);
 	deliver(p);
 	if (p->nr_reading == 0)
 		end_burst(p);
@@ -313,6 +444,7 @@ void rx_kick(struct net_pair *p)
 		p->is_short = false;
 		loop_cancel(n->dev.loop, &p->in[0].link.op);
 	}
+	deliver(p);
 	rx_run(p);
 }
 
@@ -349,6 +481,10 @@ static void on_retry(struct op *op, int res)
 
 	(void)res; /* -ETIME */
 	n->retry_timer.is_set = false;
+	for (unsigned i = 0; i < n->nr_active && n->dev.is_running; i++) {
+		n->pairs[i].is_late = n->pairs[i].is_starved;
+		deliver(&n->pairs[i]);
+	}
 	rx_run_all(n);
 }
 
@@ -356,7 +492,7 @@ void rx_start(struct net_pair *p)
 {
 	p->ready = NULL;
 	p->nr_spare = 0;
-	p->is_failing = false;
+	p->is_failing = p->is_open = p->is_starved = p->is_late = false;
 }
 
 void rx_init(struct net *n)

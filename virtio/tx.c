@@ -58,6 +58,7 @@ static bool take_chain(struct net_pair *p, struct net_out *out)
 	memcpy(l->iov + LINK_HEAD, c->iov, nr * sizeof(*c->iov));
 	l->nr = LINK_HEAD + nr;
 	l->bytes = l->iov[0].iov_len + out->len;
+	l->next = NULL;
 	l->nr_sends = 0;
 	l->err = -ENOTCONN;
 	return true;
@@ -135,6 +136,8 @@ static void send_batch(struct net_pair *p)
 			break;
 		send_out(p, out);
 	}
+	if (n->link->ops->flush)
+		n->link->ops->flush(n->link);
 	n->link->last = NULL;
 	n->batches++;
 	if (p->nr_sending > 0 && n->link->stall_ns) {
