@@ -26,6 +26,7 @@
 #define NET_F_HOST_ECN	 (1ull << 13)
 #define NET_F_HOST_UFO	 (1ull << 14)
 #define NET_F_MRG_RXBUF	 (1ull << 15)
+#define NET_F_STATUS	 (1ull << 16)
 #define NET_F_CTRL_VQ	 (1ull << 17)
 #define NET_F_MQ	 (1ull << 22)
 #define NET_F_GUEST_GSO	 (NET_F_GUEST_TSO4 | NET_F_GUEST_TSO6 | NET_F_GUEST_UFO)

@@ -98,9 +98,9 @@ struct link {
 	uint64_t stall_ns;  /* a frame that cannot go out for so long is given up; 0: never */
 	bool has_header;    /* frames come with a struct frame_header */
 	bool is_trusted;    /* what it says there is the kernel's word */
-	bool is_up;
-	/* It is up again: receive() may be called. */
-	void (*up)(void *owner);
+	bool is_up;	    /* else receive() is not to be called */
+	/* is_up is another: the link is lost, or back. */
+	void (*changed)(void *owner);
 	void *owner;
 	/* Frames of one batch go out in order: each waits for the one before. */
 	struct io_uring_sqe *last;

@@ -19,6 +19,7 @@ struct config {
 	uint16_t status, max_virtqueue_pairs, mtu;
 };
 _Static_assert(sizeof(struct config) == 12, "5.1.4");
+#define LINK_UP 1u
 
 /* 5.1.6.5 */
 enum { CTRL_OK, CTRL_ERR };
@@ -150,7 +151,8 @@ static const struct virtio_ops ops = {
 
 static uint64_t features_of(const struct net *n)
 {
-	uint64_t features = NET_F_MRG_RXBUF | (n->config->is_plain ? 0 : n->link->features);
+	uint64_t features =
+		NET_F_MRG_RXBUF | NET_F_STATUS | (n->config->is_plain ? 0 : n->link->features);
 
 	if (n->config->has_mac)
 		features |= NET_F_MAC;
@@ -164,6 +166,7 @@ static uint64_t features_of(const struct net *n)
 static void fill_config(struct net *n)
 {
 	struct config config = {
+		.status = n->link->is_up ? LINK_UP : 0,
 		.max_virtqueue_pairs = (uint16_t)n->link->nr_queues,
 		.mtu = n->config->mtu,
 	};
@@ -203,9 +206,15 @@ static bool init_pair(struct net *n, unsigned index)
 	       (!n->link->tail || (p->tails && p->parcel));
 }
 
-static void on_up(void *net)
+/* 5.1.4: the driver may take an interface out of use whose link is down. */
+static void on_link(void *net)
 {
-	rx_run_all(net);
+	struct net *n = net;
+	const uint16_t status = n->link->is_up ? LINK_UP : 0;
+
+	virtio_config_set(&n->dev, offsetof(struct config, status), &status, sizeof(status));
+	if (n->link->is_up)
+		rx_run_all(n);
 }
 
 int net_open(struct net *n, const struct net_config *config, unsigned queues)
@@ -232,7 +241,7 @@ int net_open(struct net *n, const struct net_config *config, unsigned queues)
 		n->link = NULL;
 		return err;
 	}
-	n->link->up = on_up;
+	n->link->changed = on_link;
 	n->link->owner = n;
 	return 0;
 }

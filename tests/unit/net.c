@@ -279,6 +279,25 @@ static void too_long(void **state)
 	expect_frame(100, BUF);
 }
 
+/* What the driver is told of the link, and how often it was (5.1.4, 4.2.2: InterruptStatus). */
+static bool is_link_up(void)
+{
+	uint8_t at[2];
+
+	virtio_access(&net.dev, 0x106, at, 2, false);
+	assert_int_equal(at[1], 0);
+	return at[0];
+}
+
+static bool was_told(void)
+{
+	uint32_t status;
+
+	virtio_access(&net.dev, 0x60, (uint8_t *)&status, 4, false);
+	out(0x64, status);
+	return status & 2;
+}
+
 /* Lost and found again: what was half there is forgotten. */
 static void impossible_length(void **state)
 {
@@ -290,13 +309,16 @@ static void impossible_length(void **state)
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		struct slot *timer;
 
+		assert_true(is_link_up() && !was_told());
 		feed_length(bad[i]);
 		assert_false(net.link->is_up);
+		assert_true(!is_link_up() && was_told() && !was_told());
 		assert_null(receiving());
 		timer = find_slot(IORING_OP_TIMEOUT);
 		assert_non_null(timer);
 		complete(timer, -ETIME);
 		assert_true(net.link->is_up);
+		assert_true(is_link_up() && was_told());
 		make_frame(100);
 		feed_frame(100);
 		expect_frame(100, BUF);
@@ -611,6 +633,42 @@ static void peers_batch_waits(void **state)
 	assert_non_null(receiving());
 	assert_int_equal(net.counters.rx_fails, 0);
 	assert_int_equal(net.counters.rx_packets_count, COUNT(small) - 1);
+}
+
+/* A driver of few and small buffers gives each back as soon as it has it: nothing is lost. */
+static void peers_batches_in_small_buffers(void **state)
+{
+	const unsigned nr = 18;
+	uint32_t lens[LINK_BURST];
+	unsigned of_frame;
+
+	(void)state;
+	open_device(MERGE);
+	post(nr, 256);
+	for (unsigned round = 0; round < 100; round++) {
+		for (unsigned i = 0; i < LINK_BURST; i++)
+			lens[i] = 14 + (round * 97 + i * 331) % 1500;
+		feed_frames(lens, LINK_BURST);
+		for (unsigned i = 0; i < LINK_BURST; i++) {
+			const uint16_t before = seen[RX];
+
+			make_frame(lens[i]);
+			expect_frame(lens[i], 256);
+			of_frame = (uint16_t)(seen[RX] - before);
+			for (unsigned j = 0; j < of_frame; j++) {
+				const uint16_t *area = device_area(RX);
+				const uint32_t *e = (const uint32_t *)(area + 2) +
+						    (uint16_t)(before + j) % RING * 2;
+
+				offer(RX, (uint16_t)e[0]);
+				kick(RX);
+			}
+		}
+		assert_non_null(receiving());
+		while (nr_cancelled > 0)
+			complete_cancelled();
+	}
+	assert_int_equal(net.counters.rx_fails, 0);
 }
 
 /* A frame that the buffers have no room for has the time until the driver gives more. */
@@ -1036,6 +1094,8 @@ static const struct CMUnitTest tests[] = {
 	PEERS("peers: a checksum that the driver does not make", peers_checksum),
 	PEERS("peers: a batch comes as its frames", peers_batch),
 	PEERS("peers: what is left of a batch waits for buffers", peers_batch_waits),
+	PEERS("peers: batches for a driver of few and small buffers",
+	      peers_batches_in_small_buffers),
 	PEERS("peers: so does a frame that they have no room for, a while", peers_large_waits),
 	PEERS("peers: batches that are none, and frames in them that are none", peers_bad_batches),
 	PEERS("peers: a rate limit lets through frame by frame", peers_batch_limit),
