@@ -260,7 +260,7 @@ static bool pass_on(struct net_pair *p, struct net_in *in, struct frame_header *
 		    uint32_t len)
 {
 	struct net *n = p->net;
-	const int got = frame_check(h, frame, len, n->dev.features, false);
+	const int got = frame_check(h, frame, len, n->dev.features, n->link->is_trusted);
 	unsigned nr;
 
 	if (got < 0) {
@@ -490,7 +490,8 @@ static void on_retry(struct op *op, int res)
 
 void rx_start(struct net_pair *p)
 {
-	p->ready = NULL;
+	for (; p->ready; p->ready = p->ready->next)
+		p->ready->nr_heads = 0; /* they were the driver's before */
 	p->nr_spare = 0;
 	p->is_failing = p->is_open = p->is_starved = p->is_late = false;
 }

@@ -461,6 +461,34 @@ static void receive_limit(void **state)
 	assert_non_null(receiving());
 }
 
+/* A frame that waits for the limit holds buffers, which are not the device's any more after a
+ * reset. */
+static void receive_limit_reset(void **state)
+{
+	(void)state;
+	config.rx.ops = (struct token_bucket){ .size = 1, .refill_ms = 3600000 };
+	open_device(MERGE);
+	post(8, 64);
+	make_frame(100);
+	feed_frame(100);
+	expect_frame(100, 64);
+	feed_frame(100);
+	assert_int_equal(net.counters.rx_rate_limiter_throttled, 1);
+	reset_driver();
+	memset(mem_at(&mem, BUFS_GPA, 8 * 64), 0x5a, 8 * 64);
+	start_driver(MERGE);
+	net.rx_limit.ops.tokens = 9;
+	for (uint16_t i = 0; i < 4; i++) { /* others than before */
+		descs(RX)[20 + i] = (struct desc){ BUFS_GPA + 0x10000 + i * 64u, 64, D_WRITE, 0 };
+		offer(RX, (uint16_t)(20 + i));
+	}
+	kick(RX);
+	feed_frame(100);
+	expect_frame(100, 64);
+	for (uint32_t i = 0; i < 8 * 64; i++)
+		assert_int_equal(*(uint8_t *)mem_at(&mem, BUFS_GPA + i, 1), 0x5a);
+}
+
 static void send_limit(void **state)
 {
 	uint32_t id, len;
@@ -1088,6 +1116,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: in order, and not behind half a frame", sent_in_order),
 	STREAM("stream: a frame that is stuck is given up", stuck),
 	STREAM("a rate limit on what comes", receive_limit),
+	STREAM("a reset while a frame waits for the limit", receive_limit_reset),
 	STREAM("a rate limit on what goes", send_limit),
 	STREAM("resets with all in flight, in the middle of a frame", reset_with_all_in_flight),
 	PEERS("peers: headers that make no sense, frames that do not fit", peers_headers),
