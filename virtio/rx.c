@@ -89,6 +89,16 @@ static void gather(struct net_pair *p, struct net_in *in, uint32_t room)
 	}
 }
 
+/* Whether gathering again may find more; else the driver says when there is. Where one is left that
+ * did not go with the others, it does not lack buffers. */
+static bool can_have_more(struct net_pair *p)
+{
+	struct net *n = p->net;
+
+	return p->nr_spare == 0 && !n->dev.is_broken &&
+	       queue_enable_notifications(&n->dev.queues[2 * p->index]);
+}
+
 /* The monitor's own memory comes first, instead of the buffers' first bytes. */
 static void put_head_first(struct net *n, struct net_in *in)
 {
@@ -114,7 +124,6 @@ static void put_head_first(struct net *n, struct net_in *in)
 static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 {
 	struct net *n = p->net;
-	struct queue *q = &n->dev.queues[2 * p->index];
 	const bool merges = n->dev.features & NET_F_MRG_RXBUF;
 	const uint32_t room = frame_room(n);
 
@@ -124,7 +133,7 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 		if (in->link.room >= room ||
 		    (in->link.room >= FRAME_HEAD && (!merges || n->link->tail)))
 			break;
-	} while (is_first && !n->dev.is_broken && queue_enable_notifications(q));
+	} while (is_first && can_have_more(p));
 	if (n->dev.is_broken || in->link.room < FRAME_HEAD ||
 	    (!is_first && merges && in->link.room < room)) {
 		give_back(p, in);
@@ -236,7 +245,6 @@ static void count_bad(struct net *n)
 static bool has_room(struct net_pair *p, struct net_in *in, uint32_t len)
 {
 	struct net *n = p->net;
-	struct queue *q = &n->dev.queues[2 * p->index];
 	const bool merges = n->dev.features & NET_F_MRG_RXBUF;
 
 	do {
@@ -245,7 +253,7 @@ static bool has_room(struct net_pair *p, struct net_in *in, uint32_t len)
 		if (in->link.room >= len)
 			return true;
 		p->is_late |= !merges && in->nr_heads > 0; /* that one is all there will be */
-	} while (!p->is_late && !n->dev.is_broken && queue_enable_notifications(q));
+	} while (!p->is_late && can_have_more(p));
 	if (in->nr_heads == 0) {
 		n->counters.no_rx_avail_buffer++;
 	} else if (!p->is_late) {

@@ -461,6 +461,52 @@ static void receive_limit(void **state)
 	assert_non_null(receiving());
 }
 
+static void datagram(struct frame_header h, uint32_t len);
+
+/* More buffers than one call takes, of single bytes: they share all descriptors but the first. */
+static void post_crumbs(void)
+{
+	const uint16_t nr = RING / 2;
+
+	for (uint16_t i = 0; i < RING; i++) {
+		const uint16_t next = i < nr ? nr : (uint16_t)(i + 1);
+
+		descs(RX)[i] = (struct desc){ BUFS_GPA + i, 1,
+					      (uint16_t)(D_WRITE | (i < RING - 1 ? D_NEXT : 0)),
+					      next % RING };
+	}
+	for (uint16_t i = 0; i < nr; i++)
+		offer(RX, i);
+	kick(RX);
+}
+
+/* They are no reason to look for more without end. */
+static void crumbs(void **state)
+{
+	uint32_t id, len;
+
+	alarm(20);
+	open_device(MERGE);
+	post_crumbs();
+	make_frame(1200);
+	if (*state) {
+		datagram((struct frame_header){ 0 }, 1200);
+		complete(find_slot(IORING_OP_TIMEOUT), -ETIME); /* the wait for larger ones */
+	} else {
+		feed_frame(1200);
+	}
+	assert_false(used(RX, &id, &len));
+	assert_int_equal(net.counters.rx_long_frames, 1);
+	make_frame(700);
+	if (*state)
+		datagram((struct frame_header){ 0 }, 700);
+	else
+		feed_frame(700);
+	for (unsigned n = 0; n < 12 + 700; n += len)
+		assert_true(used(RX, &id, &len));
+	alarm(0);
+}
+
 /* A frame that waits for the limit holds buffers, which are not the device's any more after a
  * reset. */
 static void receive_limit_reset(void **state)
@@ -1116,6 +1162,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: in order, and not behind half a frame", sent_in_order),
 	STREAM("stream: a frame that is stuck is given up", stuck),
 	STREAM("a rate limit on what comes", receive_limit),
+	STREAM("stream: more buffers than one call takes", crumbs),
 	STREAM("a reset while a frame waits for the limit", receive_limit_reset),
 	STREAM("a rate limit on what goes", send_limit),
 	STREAM("resets with all in flight, in the middle of a frame", reset_with_all_in_flight),
@@ -1126,6 +1173,7 @@ static const struct CMUnitTest tests[] = {
 	PEERS("peers: batches for a driver of few and small buffers",
 	      peers_batches_in_small_buffers),
 	PEERS("peers: so does a frame that they have no room for, a while", peers_large_waits),
+	PEERS("peers: more buffers than one call takes", crumbs),
 	PEERS("peers: batches that are none, and frames in them that are none", peers_bad_batches),
 	PEERS("peers: a rate limit lets through frame by frame", peers_batch_limit),
 	PEERS("peers: a reset forgets what is left of a batch", peers_batch_reset),
