@@ -2,9 +2,10 @@
 /*
  * The network device (virtio 1.2, 5.1): frames between the guest's queues and a link (link.h), one
  * pair of queues or, on a tap made for several, one for each vCPU. Payload goes straight between
- * guest memory and the link's descriptor; headers pass through the monitor, which checks them.
- * Nothing is allocated while the guest runs. net_open() comes before anything is created in the
- * kernel, net_init() before the vCPUs, virtio_open() and net_attach() with the loop.
+ * guest memory and the link's descriptor, but for what comes in a parcel (parcel.h); headers pass
+ * through the monitor, which checks them. Nothing is allocated while the guest runs. net_open()
+ * comes before anything is created in the kernel, net_init() before the vCPUs, virtio_open() and
+ * net_attach() with the loop.
  */
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Receiving: rx_run() points a burst of reads at the guest's buffers, the link fills them,
- * deliver() checks and publishes, in the order in which they came. Section numbers are virtio
- * 1.2's. The other direction: tx.c.
+ * deliver() publishes, in the order in which they came; what cannot go to the guest as it came is
+ * copied to a parcel and handed out frame by frame. Section numbers are virtio 1.2's. The other
+ * direction: tx.c.
  */
 #include "rx.h"
 
