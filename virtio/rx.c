@@ -120,7 +120,7 @@ static void put_head_first(struct net *n, struct net_in *in)
 /*
  * Readies one read. With more than one under way each has room for any frame, or is not there. A
  * first one that waits with less is better than none: it may be all that the driver ever gives
- * (is_short: the driver is to say when there is more, but where the link keeps what is larger).
+ * (is_short, and the driver is to say when there is more).
  */
 static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 {
@@ -131,8 +131,7 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 	do {
 		give_back(p, in);
 		gather(p, in, room);
-		if (in->link.room >= room ||
-		    (in->link.room >= FRAME_HEAD && (!merges || n->link->tail)))
+		if (in->link.room >= room || (!merges && in->nr_heads > 0))
 			break;
 	} while (is_first && can_have_more(p));
 	if (n->dev.is_broken || in->link.room < FRAME_HEAD ||
@@ -140,7 +139,7 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 		give_back(p, in);
 		return false;
 	}
-	p->is_short |= is_first && merges && in->link.room < room && !n->link->tail;
+	p->is_short |= is_first && merges && in->link.room < room;
 	in->link.link = n->link;
 	in->link.done = on_received;
 	in->link.is_batch = false;
