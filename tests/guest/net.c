@@ -811,6 +811,27 @@ static bool bad_crumbs(void)
 	return v_wait(&dev.queue[TX], &id, &used) && id == 0 && is_well();
 }
 
+/* More segments than one system call takes: buffers of single bytes, which share all but the first.
+ */
+static bool bad_many_crumbs(void)
+{
+	const uint16_t nr = NR_BUFS / 2;
+
+	start_device(&dev, first_window);
+	for (uint16_t i = 0; i < NR_BUFS; i++) {
+		const bool is_last = i == NR_BUFS - 1;
+
+		dev.queue[RX].desc[i] =
+			(struct vdesc){ (uint64_t)bufs + i, 1,
+					(uint16_t)(D_WRITE | (is_last ? 0 : D_NEXT)),
+					i < nr ? nr : (uint16_t)(i + 1) };
+	}
+	for (uint16_t i = 0; i < nr; i++)
+		v_offer(&dev.queue[RX], i);
+	v_notify(&dev, RX);
+	return is_well();
+}
+
 static const struct {
 	const char *name;
 	bool (*check)(void);
@@ -829,6 +850,7 @@ static const struct {
 	{ "features that were not offered", bad_features },
 	{ "resets with all in flight", bad_resets },
 	{ "chains of single bytes", bad_crumbs },
+	{ "more of them than one call takes", bad_many_crumbs },
 };
 
 static int hostile(void)
