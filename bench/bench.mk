@@ -7,7 +7,7 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net exits report mayfly-standin initrd hold.elf blkload.elf netload.elf)
+BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net link exits report mayfly-standin initrd hold.elf blkload.elf netload.elf)
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -44,6 +44,11 @@ $(BUILD)/bench/net: $(addprefix $(BUILD)/bench/,net.o child.o lan.o peers.o thre
 $(BUILD)/bench/mayfly-standin: $(filter-out %/hv.o,$(OBJECTS)) $(BUILD)/bench/standin.o
 	@echo "  LD      $@"
 	@$(LINK) -o $@
+
+# The monitor's own loop, device and link.
+$(BUILD)/bench/link: $(patsubst %.c,$(BUILD)/%.o,bench/link.c $(NET_SOURCES) seccomp/ring.c vmm/loop.c vmm/log.c)
+	@echo "  LD      $@"
+	@$(BENCH_CC) -static $^ $(LIBURING) -lpthread -o $@
 
 # By the monitor's own calls.
 $(BUILD)/bench/exits: $(BUILD)/bench/exits.o $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o

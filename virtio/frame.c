@@ -124,6 +124,14 @@ void frame_checksum(const struct iovec *iov, unsigned nr, size_t start, size_t l
 	put_byte(iov, nr, start + at + 1, (uint8_t)sum);
 }
 
+void frame_make_checksum(struct frame_header *h, const struct iovec *iov, unsigned nr, size_t from,
+			 size_t len)
+{
+	frame_checksum(iov, nr, h->csum_start - from, len - h->csum_start, h->csum_offset);
+	h->flags = 0;
+	h->csum_start = h->csum_offset = 0;
+}
+
 unsigned frame_split(struct iovec *iov, unsigned nr, size_t len, struct iovec *front,
 		     unsigned *nr_front)
 {

@@ -26,6 +26,7 @@
 #define NET_F_HOST_ECN	 (1ull << 13)
 #define NET_F_HOST_UFO	 (1ull << 14)
 #define NET_F_MRG_RXBUF	 (1ull << 15)
+#define NET_F_STATUS	 (1ull << 16)
 #define NET_F_CTRL_VQ	 (1ull << 17)
 #define NET_F_MQ	 (1ull << 22)
 #define NET_F_GUEST_GSO	 (NET_F_GUEST_TSO4 | NET_F_GUEST_TSO6 | NET_F_GUEST_UFO)
@@ -38,8 +39,10 @@ struct frame_header {
 };
 _Static_assert(sizeof(struct frame_header) == 12, "5.1.6");
 
-#define FRAME_ETH 14u			    /* destination, source, type */
-#define FRAME_MAX (65535u + FRAME_ETH + 4u) /* an IP packet, and a VLAN tag */
+#define FRAME_HEADER ((uint32_t)sizeof(struct frame_header))
+#define FRAME_ETH    14u			/* destination, source, type */
+#define FRAME_HEAD   (FRAME_HEADER + FRAME_ETH) /* what passes through the monitor's memory */
+#define FRAME_MAX    (65535u + FRAME_ETH + 4u)	/* an IP packet, and a VLAN tag */
 
 /*
  * Checks a header that did not come from this guest against its frame of `len` bytes, whose first
@@ -56,6 +59,11 @@ int frame_check(struct frame_header *header, const uint8_t *eth, size_t len, uin
  * the two at start + at. The caller has checked that all of that is there.
  */
 void frame_checksum(const struct iovec *iov, unsigned nr, size_t start, size_t len, size_t at);
+
+/* The same as the header of a frame of `len` bytes says, of which iov holds those from `from` on;
+ * the header asks for no checksum then. */
+void frame_make_checksum(struct frame_header *header, const struct iovec *iov, unsigned nr,
+			 size_t from, size_t len);
 
 /* Splits a frame's front off its segments: the bytes [0, len) of iov become front[], at most one
  * element a byte, the rest stays in iov. The new number of elements of iov is returned, of front

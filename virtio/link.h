@@ -16,12 +16,13 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-#define LINK_QUEUES MAX_VCPUS
-#define PEERS_MAX   32u	  /* microVMs on one peer link */
-#define LINK_BURST  16u	  /* frames at once, in each direction */
-#define LINK_IOV    1024u /* segments that one system call takes */
+#define LINK_QUEUES  MAX_VCPUS
+#define PEERS_MAX    32u   /* microVMs on one peer link */
+#define LINK_BURST   16u   /* frames at once, in each direction */
+#define LINK_IOV     1024u /* segments that one system call takes */
 /* Before the guest's own come the header or length, and the Ethernet header. */
-#define LINK_HEAD   2u
+#define LINK_HEAD    2u
+#define LINK_OUT_IOV (QUEUE_MAX + LINK_HEAD + 1)
 
 /* What stands before a frame in the monitor's own memory: checked there, then copied. */
 struct link_head {
@@ -39,6 +40,8 @@ struct link_in {
 	void (*done)(struct link_in *in, int res);
 	struct link_head head;
 	struct msghdr msg;
+	bool is_batch;		    /* what came is the head of a parcel.h */
+	uint8_t *tail;		    /* link->tail bytes more, behind the segments */
 	size_t room;		    /* bytes of all segments */
 	unsigned nr;		    /* of segments; the first begins in head */
 	struct iovec iov[LINK_IOV]; /* the link may change them */
@@ -55,22 +58,25 @@ struct link_send {
 struct link_out {
 	struct link *link;
 	void (*done)(struct link_out *out, int err); /* called once: 0, or -errno: it is lost */
+	struct link_out *next;			     /* goes out with it */
 	struct link_send sends[PEERS_MAX];
 	unsigned nr_sends; /* under way */
 	int err;	   /* until one has succeeded */
-	struct link_head head;
+	struct link_head head, batch_head;
 	struct msghdr msg;
 	size_t bytes; /* of all segments */
 	unsigned nr;
-	struct iovec iov[QUEUE_MAX + LINK_HEAD];
+	struct iovec iov[LINK_OUT_IOV];
 };
 
 struct link_ops {
 	/* Receives into in->iov; where there is nothing yet, waits or says -EAGAIN. */
 	void (*receive)(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
-	/* Sends out->iov; 0, or -errno where that failed at once: done() is not called then.
-	 * out->nr_sends is 0 and out->err is set before. */
+	/* Sends out->iov, now or with flush(); 0, or -errno where that failed at once: done() is
+	 * not called then. out->nr_sends is 0, out->next NULL, and out->err is set before. */
 	int (*send)(struct link *link, unsigned queue, struct link_out *out);
+	/* All of a batch has been sent: what was kept to go out together goes. May be NULL. */
+	void (*flush)(struct link *link);
 	/* The driver took these features, or none. May be NULL. */
 	void (*negotiated)(struct link *link, uint64_t features);
 	/* Frames are to come on this many queues. 0 or -errno. NULL: there is one. */
@@ -88,12 +94,13 @@ struct link {
 	unsigned nr_queues; /* pairs, 1 to LINK_QUEUES */
 	unsigned burst_max; /* receive() may be called so often before done() is */
 	uint32_t frame_max; /* bytes of a frame that is not to be cut into segments */
+	uint32_t tail;	    /* what is larger than the buffers is not lost, but continued there */
 	uint64_t stall_ns;  /* a frame that cannot go out for so long is given up; 0: never */
 	bool has_header;    /* frames come with a struct frame_header */
 	bool is_trusted;    /* what it says there is the kernel's word */
-	bool is_up;
-	/* It is up again: receive() may be called. */
-	void (*up)(void *owner);
+	bool is_up;	    /* else receive() is not to be called */
+	/* is_up is another: the link is lost, or back. */
+	void (*changed)(void *owner);
 	void *owner;
 	/* Frames of one batch go out in order: each waits for the one before. */
 	struct io_uring_sqe *last;
@@ -110,7 +117,8 @@ static inline struct op *link_sending(struct link_out *out, unsigned which,
 	return &send->op;
 }
 
-/* One destination is done with, well or not; with the last one the frame is. */
+/* One destination is done with, well or not; with the last one the frame is, and what went with it.
+ */
 static inline void link_sent(struct link_send *send, int err)
 {
 	struct link_out *out = send->out;
@@ -118,8 +126,15 @@ static inline void link_sent(struct link_send *send, int err)
 	send->is_under_way = false;
 	if (!err || out->err)
 		out->err = err;
-	if (--out->nr_sends == 0)
-		out->done(out, out->err);
+	if (--out->nr_sends > 0)
+		return;
+	err = out->err;
+	while (out) { /* the last done() may begin the next batch */
+		struct link_out *next = out->next;
+
+		out->done(out, err);
+		out = next;
+	}
 }
 
 /*

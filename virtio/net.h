@@ -2,9 +2,10 @@
 /*
  * The network device (virtio 1.2, 5.1): frames between the guest's queues and a link (link.h), one
  * pair of queues or, on a tap made for several, one for each vCPU. Payload goes straight between
- * guest memory and the link's descriptor; headers pass through the monitor, which checks them.
- * Nothing is allocated while the guest runs. net_open() comes before anything is created in the
- * kernel, net_init() before the vCPUs, virtio_open() and net_attach() with the loop.
+ * guest memory and the link's descriptor, but for what comes in a parcel (parcel.h); headers pass
+ * through the monitor, which checks them. Nothing is allocated while the guest runs. net_open()
+ * comes before anything is created in the kernel, net_init() before the vCPUs, virtio_open() and
+ * net_attach() with the loop.
  */
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
@@ -13,6 +14,7 @@
 #include "limit.h"
 #include "link.h"
 #include "mmio.h"
+#include "parcel.h"
 #include "peer.h"
 #include "stream.h"
 #include "tap.h"
@@ -40,8 +42,10 @@ struct net_buffer {
 struct net_in {
 	struct link_in link;
 	struct net_pair *pair;
-	struct net_in *next; /* of those that wait for the rate limit */
-	uint32_t len;	     /* the frame's bytes */
+	struct net_in *next; /* of those that are not handed out yet */
+	uint32_t len;	     /* bytes behind the header */
+	bool is_parcel;	     /* it goes to the guest by net_pair.parcel */
+	bool is_to_be_cut;
 	unsigned nr_heads, nr_front;
 	uint16_t heads[QUEUE_MAX];
 	struct iovec front[sizeof(struct frame_header) + FRAME_ETH]; /* where link.head goes */
@@ -63,7 +67,13 @@ struct net_pair {
 	unsigned burst, nr_reading, nr_read;
 	bool is_failing;      /* a read failed: the timer comes before the next */
 	bool is_short;	      /* the one that waits has not as much room as a frame may take */
-	struct net_in *ready; /* received, but not yet allowed */
+	struct net_in *ready; /* received, but not yet handed out, for the limit or for buffers */
+	struct parcel
+		*parcel; /* what the first of those was opened to; with links that have a tail */
+	uint8_t *tails;	 /* [LINK_BURST * link->tail] */
+	bool is_open;	 /* ...and there is something left in it */
+	bool is_starved; /* its next frame waits for larger buffers */
+	bool is_late;	 /* ...and has waited long enough */
 	struct net_buffer *buffers; /* [QUEUE_MAX], by head */
 	struct iovec *many;	    /* [QUEUE_MAX * QUEUE_MAX] */
 	uint16_t spare[QUEUE_MAX];  /* heads of buffers that were popped and not used */
@@ -120,5 +130,9 @@ void net_count(const struct net *net, struct device_counters *counters);
 
 /* At the end, when the loop runs no more; not opened: nothing. */
 void net_close(struct net *net);
+
+/* For rx.c and tx.c: a timer, unless it is set already; one request less is in flight. */
+void net_set_timer(struct net *net, struct net_timer *timer, uint64_t ns);
+void net_landed(struct net *net);
 
 #endif

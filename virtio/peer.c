@@ -22,12 +22,14 @@
 
 static void peer_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
 static int peer_send(struct link *link, unsigned queue, struct link_out *out);
+static void peer_flush(struct link *link);
 static void peer_listen(struct link *link);
 static void peer_close(struct link *link);
 
 static const struct link_ops ops = {
 	.receive = peer_receive,
 	.send = peer_send,
+	.flush = peer_flush,
 	.listen = peer_listen,
 	.close = peer_close,
 };
@@ -73,15 +75,16 @@ static int find(const struct peer *p, const uint8_t *mac)
 static void on_received(struct op *op, int res)
 {
 	struct link_in *in = container_of(op, struct link_in, op);
-	const int before = sizeof(in->head.header);
+	const struct frame_header *h = &in->head.header;
 
-	if (res >= 0 && (size_t)res > in->room) { /* MSG_TRUNC: as long as it was */
+	if (res > (int)PARCEL_MAX) { /* MSG_TRUNC: as long as it was */
 		res = -EMSGSIZE;
-	} else if (res >= 0 && res < before + (int)FRAME_ETH) {
+	} else if (res >= 0 && res < (int)FRAME_HEAD) {
 		res = -EPROTO;
 	} else if (res >= 0) {
+		in->is_batch = h->gso_type == PARCEL_TYPE && h->flags == PARCEL_VERSION;
 		learn(container_of(in->link, struct peer, link), &in->head);
-		res -= before;
+		res -= (int)FRAME_HEADER;
 	}
 	in->done(in, res);
 }
@@ -93,7 +96,8 @@ static void peer_receive(struct link *link, unsigned queue, struct link_in *in, 
 
 	(void)queue;
 	in->op.done = on_received;
-	in->msg = (struct msghdr){ .msg_iov = in->iov, .msg_iovlen = (int)in->nr };
+	in->iov[in->nr] = (struct iovec){ in->tail, PARCEL_MAX };
+	in->msg = (struct msghdr){ .msg_iov = in->iov, .msg_iovlen = (int)in->nr + 1 };
 	io_uring_prep_recvmsg(sqe, p->file, &in->msg, MSG_TRUNC | (is_waiting ? 0u : MSG_DONTWAIT));
 	loop_prepared(sqe, &in->op);
 }
@@ -235,18 +239,85 @@ static void send_to(struct peer *p, unsigned slot, struct link_out *out)
 	loop_prepared(sqe, link_sending(out, slot, on_sent));
 }
 
+/* Whether it can go in one datagram with those that wait: to the same peer, which learns by it at
+ * which slot one station is. */
+static bool fits(const struct peer *p, const struct link_out *out, int slot)
+{
+	const struct link_out *first = p->first;
+
+	return slot == p->to && out->head.header.gso_type == 0 &&
+	       first->head.header.gso_type == 0 && out->bytes <= PARCEL_SMALL &&
+	       first->bytes <= PARCEL_SMALL && p->bytes + out->bytes <= PARCEL_MAX &&
+	       first->nr + out->nr < LINK_OUT_IOV &&
+	       !memcmp(out->head.eth + 6, first->head.eth + 6, 6);
+}
+
+/* A batch's frames have their length where a frame that goes alone has its sender's slot. */
+static void join(struct peer *p, struct link_out *out)
+{
+	struct link_out *first = p->first;
+
+	if (p->last == first) {
+		memmove(first->iov + 1, first->iov, first->nr++ * sizeof(*first->iov));
+		first->iov[0] = (struct iovec){ &first->batch_head, FRAME_HEAD };
+		first->batch_head = (struct link_head){
+			.header = { .flags = PARCEL_VERSION, .gso_type = PARCEL_TYPE },
+		};
+		memcpy(first->batch_head.eth, first->head.eth, FRAME_ETH);
+		first->head.header.num_buffers = (uint16_t)(first->bytes - FRAME_HEADER);
+		p->bytes += FRAME_HEAD;
+	}
+	out->head.header.num_buffers = (uint16_t)(out->bytes - FRAME_HEADER);
+	memcpy(first->iov + first->nr, out->iov, out->nr * sizeof(*out->iov));
+	first->nr += out->nr;
+	p->bytes += out->bytes;
+	p->last->next = out;
+	p->last = out;
+}
+
+static void peer_flush(struct link *link)
+{
+	struct peer *p = container_of(link, struct peer, link);
+	struct link_out *first = p->first;
+
+	if (!first)
+		return;
+	p->first = NULL;
+	(first->next ? &first->batch_head : &first->head)->header.num_buffers = (uint16_t)p->slot;
+	first->msg = (struct msghdr){ .msg_iov = first->iov, .msg_iovlen = (int)first->nr };
+	for (unsigned i = 0; i < PEERS_MAX; i++)
+		if (p->slots[i].fd >= 0 && (p->to < 0 || (unsigned)p->to == i))
+			send_to(p, i, first);
+}
+
+static bool is_anybody_there(const struct peer *p)
+{
+	for (unsigned i = 0; i < PEERS_MAX; i++)
+		if (p->slots[i].fd >= 0)
+			return true;
+	return false;
+}
+
+/* A guest cannot make a batch: each of its frames was looked at alone. */
 static int peer_send(struct link *link, unsigned queue, struct link_out *out)
 {
 	struct peer *p = container_of(link, struct peer, link);
 	const int slot = find(p, out->head.eth);
 
 	(void)queue;
-	out->head.header.num_buffers = (uint16_t)p->slot;
-	out->msg = (struct msghdr){ .msg_iov = out->iov, .msg_iovlen = (int)out->nr };
-	for (unsigned i = 0; i < PEERS_MAX; i++)
-		if (p->slots[i].fd >= 0 && (slot < 0 || (unsigned)slot == i))
-			send_to(p, i, out);
-	return out->nr_sends > 0 ? 0 : -ENOTCONN;
+	if (out->head.header.gso_type == PARCEL_TYPE)
+		return -EPROTO;
+	if (slot < 0 && !is_anybody_there(p))
+		return -ENOTCONN;
+	if (p->first && fits(p, out, slot)) {
+		join(p, out);
+		return 0;
+	}
+	peer_flush(link);
+	p->first = p->last = out;
+	p->to = slot;
+	p->bytes = out->bytes;
+	return 0;
 }
 
 static void peer_close(struct link *link)
@@ -352,6 +423,7 @@ int peer_open(struct peer *p, const struct net_config *config)
 			  .nr_queues = 1,
 			  .burst_max = LINK_BURST,
 			  .frame_max = FRAME_MAX,
+			  .tail = PARCEL_MAX,
 			  .stall_ns = STALL_NS,
 			  .has_header = true,
 			  .is_up = true },

@@ -4,14 +4,14 @@
  * has a datagram socket, and sends to the others'.
  *
  *   PATH/lock    byte N is locked by the microVM of slot N, as long as it lives
- *   PATH/N       its socket; each datagram is a frame behind its struct frame_header, in which
- *                num_buffers is the sender's slot
+ *   PATH/N       its socket; each datagram is a frame, or a batch of frames (parcel.h)
  *   PATH/N.new   the same before it has its name: who watches the folder sees it come
  */
 #ifndef VIRTIO_PEER_H
 #define VIRTIO_PEER_H
 
 #include "link.h"
+#include "parcel.h"
 
 #include <sys/un.h>
 
@@ -24,6 +24,9 @@ struct peer {
 	unsigned slot;
 	int lock_fd, fd, watch_fd; /* fd: frames come in by it */
 	int file, watch_file;
+	struct link_out *first, *last; /* to go out together; NULL: none */
+	int to;			       /* ...to that slot, or -1: to all */
+	size_t bytes;
 	struct op watch_op;
 	char events[4096] __attribute__((aligned(8)));
 	struct peer_slot {

@@ -68,6 +68,7 @@ static void lose(struct stream *s, int err, const char *why)
 	close(s->fd);
 	s->fd = -1;
 	retry_later(s);
+	s->link.changed(s->link.owner);
 }
 
 static void on_retry(struct op *op, int res)
@@ -91,7 +92,7 @@ static void on_retry(struct op *op, int res)
 	s->link.is_up = true;
 	if (s->nr_lost <= SAID_MOST)
 		note("%s: %s: is back", s->link.name, s->path);
-	s->link.up(s->link.owner);
+	s->link.changed(s->link.owner);
 }
 
 static void finish(struct stream *s, int res)

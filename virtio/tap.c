@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -30,6 +31,7 @@ static void tap_receive(struct link *link, unsigned queue, struct link_in *in, b
 static int tap_send(struct link *link, unsigned queue, struct link_out *out);
 static void tap_negotiated(struct link *link, uint64_t features);
 static int tap_set_queues(struct link *link, unsigned nr);
+static void tap_listen(struct link *link);
 static void tap_close(struct link *link);
 
 static const struct link_ops ops = {
@@ -37,6 +39,7 @@ static const struct link_ops ops = {
 	.send = tap_send,
 	.negotiated = tap_negotiated,
 	.set_queues = tap_set_queues,
+	.listen = tap_listen,
 	.close = tap_close,
 };
 
@@ -61,15 +64,54 @@ static void tap_receive(struct link *link, unsigned queue, struct link_in *in, b
 	loop_prepared(sqe, &in->op);
 }
 
+/*
+ * A tap can be written to, says poll(2), when the host has set it up; but nobody is told when it is
+ * set down: the next frame fails then. Where it was deleted, it does not come back.
+ */
+static void on_writable(struct op *op, int res)
+{
+	struct tap *t = container_of(op, struct tap, up_op);
+
+	if (res < 0 || !(res & POLLOUT))
+		return;
+	t->link.is_up = true;
+	t->link.changed(t->link.owner);
+}
+
+static void wait_until_up(struct tap *t)
+{
+	struct io_uring_sqe *sqe = loop_sqe(t->link.loop);
+
+	t->up_op.done = on_writable;
+	io_uring_prep_poll_add(sqe, t->files[0], POLLOUT);
+	loop_prepared(sqe, &t->up_op);
+}
+
+static void tap_listen(struct link *link)
+{
+	if (!link->is_up)
+		wait_until_up(container_of(link, struct tap, link));
+}
+
 static void on_sent(struct op *op, int res)
 {
-	link_sent(container_of(op, struct link_send, op), res < 0 ? res : 0);
+	struct link_send *send = container_of(op, struct link_send, op);
+	struct link *link = send->out->link;
+
+	if (link->is_up && (res == -EIO || res == -EBADFD)) { /* down, or deleted */
+		link->is_up = false;
+		wait_until_up(container_of(link, struct tap, link));
+		link->changed(link->owner);
+	}
+	link_sent(send, res < 0 ? res : 0);
 }
 
 static int tap_send(struct link *link, unsigned queue, struct link_out *out)
 {
 	struct tap *t = container_of(link, struct tap, link);
 
+	if (!link->is_up) /* a write that fails would wake who waits for it to be writable */
+		return -ENOTCONN;
 	loop_writev(link->loop, link_sending(out, 0, on_sent), t->files[queue], out->iov, out->nr,
 		    0);
 	return 0;
@@ -279,6 +321,13 @@ static bool can_look(int fd)
 	return syscall(SYS_preadv2, fd, &iov, 1, -1l, -1l, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP;
 }
 
+static bool is_writable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
+}
+
 static int set_up(struct tap *t)
 {
 	const unsigned long offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
@@ -306,11 +355,9 @@ int tap_open(struct tap *t, const struct net_config *config, unsigned queues)
 {
 	int err;
 
-	*t = (struct tap){ .link = { .ops = &ops,
-				     .name = config->id,
-				     .has_header = true,
-				     .is_trusted = true,
-				     .is_up = true } };
+	*t = (struct tap){
+		.link = { .ops = &ops, .name = config->id, .has_header = true, .is_trusted = true }
+	};
 	err = config->kind == NET_TAP ? open_name(t, config->path, queues) : open_fd(t, config->fd);
 	if (!err)
 		err = set_up(t);
@@ -318,6 +365,7 @@ int tap_open(struct tap *t, const struct net_config *config, unsigned queues)
 		tap_close(&t->link);
 		return err;
 	}
+	t->link.is_up = is_writable(t->fds[0]);
 	t->link.frame_max = frame_max(t->fds[0]);
 	t->link.burst_max = can_look(t->fds[0]) ? LINK_BURST : 1;
 	return 0;

@@ -8,6 +8,7 @@
 struct tap {
 	struct link link;
 	bool is_warned;	      /* that the kernel refused something: a guest can ask for ever */
+	struct op up_op;      /* while it is down */
 	unsigned nr_attached; /* queues that the kernel sends frames to */
 	int fds[LINK_QUEUES], files[LINK_QUEUES];
 };

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/un.h>
 
+#include "../../seccomp/sealed.h"
 #include "../../vmm/log.h"
 #include "../unit/netdev.h"
 
@@ -33,7 +34,7 @@ static bool is_posted[RING], is_sent[RING];
 
 /* Frames as the link gave them, whole, and where the driver is among them. */
 static uint8_t fed[FED];
-static size_t nr_fed, next_frame;
+static size_t nr_fed, next_frame, next_data; /* data: of its segments */
 static struct {
 	size_t at, len;
 } frames[4096];
@@ -61,6 +62,18 @@ _Noreturn void must_failed(const char *what, const char *file, int line)
 {
 	fprintf(stderr, "%s: ", file);
 	broken(what, line);
+}
+
+/* Sealed memory is for what is opened once; here each input opens a link. */
+const struct sockaddr_un *sealed_address(const char *path)
+{
+	static struct sockaddr_un places[2 * PEERS_MAX];
+	static unsigned next;
+	struct sockaddr_un *place = &places[next++ % (2 * PEERS_MAX)];
+
+	place->sun_family = AF_UNIX;
+	strcpy(place->sun_path, path);
+	return place;
 }
 
 static void clean_up(void)
@@ -151,6 +164,30 @@ static void feed_stream(const uint8_t *data, size_t size)
 	}
 }
 
+/* The model of a datagram: its frames, where it is whole. Those that may be cut count as such. */
+static void parse_datagram(size_t at, size_t end)
+{
+	struct frame_header h;
+	size_t len;
+
+	if (end - at < FRAME_HEAD)
+		return;
+	memcpy(&h, fed + at, sizeof(h));
+	if (h.gso_type != PARCEL_TYPE || h.flags != PARCEL_VERSION) {
+		note_frame(at + FRAME_HEADER, end - at - FRAME_HEADER);
+		return;
+	}
+	for (at += FRAME_HEAD; at < end; at += FRAME_HEADER + len) {
+		if (end - at < FRAME_HEADER)
+			return;
+		memcpy(&h, fed + at, sizeof(h));
+		len = h.num_buffers;
+		if (len > end - at - FRAME_HEADER)
+			return;
+		note_frame(at + FRAME_HEADER, len);
+	}
+}
+
 static void feed_peer(const uint8_t *data, size_t size)
 {
 	struct slot *s = find_slot(IORING_OP_RECVMSG);
@@ -158,8 +195,7 @@ static void feed_peer(const uint8_t *data, size_t size)
 	if (!s || size > FED - nr_fed)
 		return;
 	memcpy(fed + nr_fed, data, size);
-	if (size >= 12 + FRAME_ETH)
-		note_frame(nr_fed + 12, size - 12);
+	parse_datagram(nr_fed, nr_fed + size);
 	nr_fed += size;
 	frame_put(message_of(s)->msg_iov, (unsigned)message_of(s)->msg_iovlen, data, size);
 	complete(s, (int)size);
@@ -175,12 +211,42 @@ static void check_header(const struct frame_header *h, size_t len)
 				 net.dev.features & NET_F_GUEST_GSO));
 }
 
+/* Whether it is what comes next of a frame's data, behind headers that may have been changed; of
+ * one frame, as much as is left of it at most. */
+static bool is_segment(const uint8_t *got, size_t len)
+{
+	const uint8_t *frame = fed + frames[next_frame].at;
+	const size_t whole = frames[next_frame].len;
+	struct frame_header h;
+	size_t data, n;
+
+	if (config.kind != NET_PEER)
+		return false;
+	memcpy(&h, frame - FRAME_HEADER, sizeof(h));
+	if (!h.gso_type || h.csum_start + 20u > whole)
+		return false;
+	data = h.csum_start + (frame[h.csum_start + 12] >> 4) * 4u;
+	n = len > data ? len - data : 0;
+	if (n == 0 || n > h.gso_size || n > whole - data - next_data ||
+	    (n < h.gso_size && n != whole - data - next_data) ||
+	    memcmp(got + data, frame + data + next_data, n))
+		return false;
+	next_data += n;
+	if (next_data == whole - data) {
+		next_data = 0;
+		next_frame++;
+	}
+	return true;
+}
+
 /* A frame that was fed, after the last one that came. A checksum may have been made in it. */
 static void check_frame(const uint8_t *got, size_t len)
 {
-	for (; next_frame < nr_frames; next_frame++) {
+	for (; next_frame < nr_frames; next_frame++, next_data = 0) {
 		unsigned differ = 0;
 
+		if (is_segment(got, len))
+			return;
 		if (frames[next_frame].len != len)
 			continue;
 		for (size_t i = 0; i < len; i++)
@@ -327,7 +393,7 @@ static void open_device(const struct head *head)
 	memset(&net, 0, sizeof(net));
 	turns = NULL;
 	nr_cancelled = 0;
-	nr_fed = next_frame = nr_frames = stream_at = 0;
+	nr_fed = next_frame = next_data = nr_frames = stream_at = 0;
 	buf_size = 32u << head->buf_shift % 7;
 	make_memory();
 	promise(net_open(&net, &config, 1) == 0);
@@ -344,6 +410,10 @@ static void close_device(void)
 	munmap(p->in, LINK_BURST * sizeof(*p->in));
 	munmap(p->out, LINK_BURST * sizeof(*p->out));
 	munmap(p->buffers, QUEUE_MAX * sizeof(*p->buffers));
+	if (p->tails) {
+		munmap(p->tails, LINK_BURST * PARCEL_MAX);
+		munmap(p->parcel, sizeof(*p->parcel));
+	}
 	munmap(p->many, sizeof(struct iovec) * QUEUE_MAX * QUEUE_MAX);
 	munmap(p, sizeof(*p));
 	net_close(&net);

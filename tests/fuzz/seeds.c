@@ -220,7 +220,8 @@ static void seed_api(void)
 	seed("net", net, sizeof(net) - 1);
 }
 
-/* A stream of a frame and a half, and a datagram; see struct head and step() in tests/fuzz/net.c.
+/* A stream of a frame and a half; datagrams: a frame, a batch of two, segments; see struct head and
+ * step() in tests/fuzz/net.c.
  */
 static void seed_net(void)
 {
@@ -233,7 +234,42 @@ static void seed_net(void)
 					11, 12,	  13, 14, 8, 0,	 5, 9, 7, 0, 9, 0 };
 
 	seed("stream", stream, sizeof(stream));
+	/* A step that feeds 86 or 166 bytes */
+	static const uint8_t batch[4 + 2 + 86] = { 0,
+						   0x82,
+						   6,
+						   0,
+						   0,
+						   86,
+						   1,
+						   0x7f,
+						   [4 + 2 + 26 + 10] = 20,
+						   [4 + 2 + 26 + 12 + 20 + 10] = 16 };
+	static const uint8_t segments[4 + 2 + 166] = {
+		0,
+		0x82,
+		6,
+		0,
+		0,
+		166,
+		1,
+		1,
+		54,
+		0,
+		48,
+		0,
+		34,
+		0,
+		16,
+		[4 + 2 + 24] = 8,
+		[4 + 2 + 26] = 0x45,
+		[4 + 2 + 35] = 6,
+		[4 + 2 + 58] = 0x50,
+	};
+
 	seed("peer", peer, sizeof(peer));
+	seed("batch", batch, sizeof(batch));
+	seed("segments", segments, sizeof(segments));
 }
 
 static const struct {

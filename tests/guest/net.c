@@ -31,6 +31,7 @@
 #define F_MQ	     (1ull << 22)
 
 enum { ASK = 1, ANSWER, STOP };
+#define GREETING ~0u /* a number that is no question's: who is there? */
 
 struct header {
 	uint8_t flags, gso_type;
@@ -212,7 +213,8 @@ static uint32_t ones_sum(const uint8_t *p, uint32_t n)
 	return sum;
 }
 
-static void send_message(const uint8_t *to, uint32_t kind, uint32_t seq, uint32_t len)
+/* In `out`: the bytes of the frame. */
+static uint32_t write_message(const uint8_t *to, uint32_t kind, uint32_t seq, uint32_t len)
 {
 	struct message *m = (struct message *)out->data;
 
@@ -226,7 +228,12 @@ static void send_message(const uint8_t *to, uint32_t kind, uint32_t seq, uint32_
 		out->header.csum_offset = sizeof(*m);
 		m->bytes[0] = m->bytes[1] = 0;
 	}
-	send_on(&dev, ETH + sizeof(*m) + len);
+	return ETH + sizeof(*m) + len;
+}
+
+static void send_message(const uint8_t *to, uint32_t kind, uint32_t seq, uint32_t len)
+{
+	send_on(&dev, write_message(to, kind, seq, len));
 }
 
 /* The message in `in`, whole and unharmed, or NULL. */
@@ -272,8 +279,8 @@ static int answer(void)
 		if (m->kind != ASK)
 			continue;
 		memcpy(to, in->from, 6);
+		answered += m->seq != GREETING;
 		send_message(to, ANSWER, m->seq, m->len);
-		answered++;
 	}
 	print("net: %u answered\n", answered);
 	return 0;
@@ -312,28 +319,83 @@ static void send_bad(const uint8_t *to, uint32_t seq)
 	send_on(&dev, ETH + sizeof(struct message) + 100);
 }
 
-static int ping(void)
+static void find_peer(uint8_t peer[6])
 {
-	const uint32_t n = (uint32_t)arg_number("n", 100),
-		       size = (uint32_t)arg_number("size", 1472);
 	const uint64_t begin = rdtsc();
-	uint32_t lost = 0;
-	uint8_t peer[6];
 
 	do {
 		if (rdtsc() - begin > PATIENCE)
 			die("nobody answers");
-		send_message(everybody, ASK, ~0u, 4);
-	} while (!is_answered(~0u, MOMENT));
+		send_message(everybody, ASK, GREETING, 4);
+	} while (!is_answered(GREETING, MOMENT));
 	memcpy(peer, in->from, 6);
+}
+
+static void stop_peer(void)
+{
+	for (unsigned i = 0; i < 3; i++)
+		send_message(everybody, STOP, 0, 0);
+}
+
+/* The questions [seq, seq + nr) at once, of `size` bytes at most. Nothing is received meanwhile:
+ * there are to be buffers for all the answers. */
+static void ask_many(const uint8_t *peer, uint32_t seq, uint32_t nr, uint32_t size)
+{
+	static uint8_t *frames;
+	struct vqueue *q = &dev.queue[tx];
+	uint32_t id, used;
+
+	if (!frames)
+		frames = pages(NR_BUFS * BUF_LARGE);
+	for (uint16_t i = 0; i < nr; i++) {
+		uint8_t *frame = frames + i * BUF_LARGE;
+		const uint32_t len = write_message(peer, ASK, seq + i, size * i / nr);
+
+		memcpy(frame, out, HEADER + len);
+		q->desc[i] = (struct vdesc){ (uint64_t)frame, HEADER + len, 0, 0 };
+		v_offer(q, i);
+	}
+	v_notify(&dev, tx);
+	for (uint32_t i = 0; i < nr; i++)
+		if (!v_wait(q, &id, &used) || id >= nr)
+			die("a frame is not given back");
+}
+
+static int volleys(void)
+{
+	const uint32_t n = (uint32_t)arg_number("n", 100), nr = (uint32_t)arg_number("of", 24),
+		       size = (uint32_t)arg_number("size", 1472);
+	uint32_t lost = 0;
+	uint8_t peer[6];
+
+	if (nr == 0 || nr > NR_BUFS || size > BUF_LARGE - HEADER - ETH - sizeof(struct message))
+		die("of= or size= is too large");
+	find_peer(peer);
+	for (uint32_t i = 0; i < n; i++) {
+		ask_many(peer, i * nr, nr, size);
+		for (uint32_t j = 0; j < nr; j++) /* in their order */
+			lost += !is_answered(i * nr + j, PATIENCE / 4);
+	}
+	stop_peer();
+	print("net: %u sent, %u lost\n", n * nr, lost);
+	return lost != 0;
+}
+
+static int ping(void)
+{
+	const uint32_t n = (uint32_t)arg_number("n", 100),
+		       size = (uint32_t)arg_number("size", 1472);
+	uint32_t lost = 0;
+	uint8_t peer[6];
+
+	find_peer(peer);
 	for (uint32_t i = 0; i < n; i++) {
 		if (arg("bad"))
 			send_bad(peer, i);
 		send_message(peer, ASK, i, (uint32_t)((uint64_t)size * i / (n > 1 ? n - 1 : 1)));
 		lost += !is_answered(i, PATIENCE / 4);
 	}
-	for (unsigned i = 0; i < 3; i++)
-		send_message(everybody, STOP, 0, 0);
+	stop_peer();
 	print("net: %u sent, %u lost\n", n, lost);
 	return lost != 0;
 }
@@ -749,6 +811,27 @@ static bool bad_crumbs(void)
 	return v_wait(&dev.queue[TX], &id, &used) && id == 0 && is_well();
 }
 
+/* More segments than one system call takes: buffers of single bytes, which share all but the first.
+ */
+static bool bad_many_crumbs(void)
+{
+	const uint16_t nr = NR_BUFS / 2;
+
+	start_device(&dev, first_window);
+	for (uint16_t i = 0; i < NR_BUFS; i++) {
+		const bool is_last = i == NR_BUFS - 1;
+
+		dev.queue[RX].desc[i] =
+			(struct vdesc){ (uint64_t)bufs + i, 1,
+					(uint16_t)(D_WRITE | (is_last ? 0 : D_NEXT)),
+					i < nr ? nr : (uint16_t)(i + 1) };
+	}
+	for (uint16_t i = 0; i < nr; i++)
+		v_offer(&dev.queue[RX], i);
+	v_notify(&dev, RX);
+	return is_well();
+}
+
 static const struct {
 	const char *name;
 	bool (*check)(void);
@@ -767,6 +850,7 @@ static const struct {
 	{ "features that were not offered", bad_features },
 	{ "resets with all in flight", bad_resets },
 	{ "chains of single bytes", bad_crumbs },
+	{ "more of them than one call takes", bad_many_crumbs },
 };
 
 static int hostile(void)
@@ -797,6 +881,7 @@ static const struct {
 } acts[] = {
 	{ "answer", answer },	/* sends back what asks for it, until one says stop */
 	{ "ping", ping },	/* finds one that answers, asks it n times, says stop */
+	{ "volleys", volleys }, /* the same n times, of= questions at once */
 	{ "icmp", icmp },	/* ARP for ip= as from=, and n echo requests */
 	{ "again", again },	/* the same, then on until one was lost and another was not */
 	{ "pairs", pairs },	/* the same from the last of all pairs, and from one alone */

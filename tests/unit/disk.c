@@ -59,7 +59,9 @@ static unsigned nr_fds;
 static bool has_fallocate; /* of the file system */
 static int fail_next;	   /* an errno for one operation of kind fail_kind, or 0 */
 static enum kind fail_kind;
-static bool is_short; /* transfers end early, now and then */
+static bool is_short;	/* transfers end early, now and then */
+static int bad_fd = -1; /* whose sectors from bad_from to bad_to cannot be read */
+static uint64_t bad_from, bad_to;
 
 /* What has happened to the layer since it was last synced, and what it was then. */
 static struct change {
@@ -167,6 +169,9 @@ static int run_transfer(struct pending *p)
 	const uint64_t sectors = p->len / DISK_SECTOR;
 	ssize_t n;
 
+	if (!is_write && p->fd == bad_fd && p->offset < bad_to * DISK_SECTOR &&
+	    p->offset + p->len > bad_from * DISK_SECTOR)
+		return -EIO;
 	if (is_short && sectors > 1 && dice(3) == 0) { /* whole sectors, as disks do */
 		uint64_t left = (1 + dice((uint32_t)sectors - 1)) * DISK_SECTOR;
 
@@ -413,7 +418,7 @@ static void forget(void)
 	version = nr_failed = 0;
 	fails_are_fine = false;
 	boundary = NULL;
-	layer_fd = -1;
+	layer_fd = bad_fd = -1;
 	fail_next = 0;
 	has_fallocate = is_short = true;
 }
@@ -692,6 +697,62 @@ static void errors(void **state)
 	}
 }
 
+static void expect_base(unsigned sector, unsigned nr)
+{
+	uint8_t want[DISK_SECTOR];
+
+	assert_int_equal(once(DISK_READ, sector, nr), 0);
+	for (unsigned i = 0; i < nr; i++) {
+		paint(want, sector + i, 0);
+		assert_memory_equal(ios[0].data + i * DISK_SECTOR, want, DISK_SECTOR);
+	}
+}
+
+/*
+ * Bad sectors of a base: a write that needs the cluster they lie in copied fails, with all of the
+ * cluster as it was; who waits behind it goes on; and a write of the whole cluster, which needs no
+ * copy, makes it good.
+ */
+static void bad_base(void **state)
+{
+	(void)state;
+	make(layer_path, false, DISK_CACHE_WRITEBACK);
+	bad_fd = disk.base.fd;
+	bad_from = 12;
+	bad_to = 14;
+	is_short = false;
+	fails_are_fine = true;
+	for (unsigned round = 0; round < 3; round++) {
+		submit(&ios[0], DISK_WRITE, 8, 2); /* in the cluster of 12 and 13 */
+		submit(&ios[1], DISK_WRITE, 25, 3);
+		submit(&ios[2], DISK_ZERO, 10, 1);
+		submit(&ios[3], DISK_WRITE, 14, 4); /* there, and in the one behind */
+		submit(&ios[4], DISK_WRITE, 40, 8);
+		settle();
+		assert_int_equal(ios[0].err, -EIO);
+		assert_int_equal(ios[1].err, 0);
+		assert_int_equal(ios[2].err, -EIO);
+		assert_int_equal(ios[3].err, -EIO);
+		assert_int_equal(ios[4].err, 0);
+		expect_base(8, 4);
+		expect_base(14, 2);
+		assert_int_equal(once(DISK_READ, 11, 2), -EIO);
+	}
+	assert_int_equal(once(DISK_WRITE, 8, 8), 0);
+	fails_are_fine = false;
+	assert_int_equal(once(DISK_WRITE, 13, 1), 0);
+	assert_int_equal(once(DISK_READ, 8, 8), 0);
+	assert_int_equal(once(DISK_FLUSH, 0, 0), 0);
+	read_all();
+	run_random(300);
+	disk_close(&disk, true);
+	close_disk();
+	assert_int_equal(open_disk(), 0);
+	bad_fd = disk.base.fd;
+	read_all();
+	close_disk();
+}
+
 /* A flush that failed halfway is made up for by the next. */
 static void failed_flush(void **state)
 {
@@ -918,6 +979,7 @@ int main(void)
 		{ "unsafe, killed at any write, base and layer are readable", unsafe_crashes, NULL,
 		  NULL, NULL },
 		{ "an error is one request's", errors, NULL, NULL, NULL },
+		{ "bad sectors of a base under a layer", bad_base, NULL, NULL, NULL },
 		{ "a flush that failed is made up for", failed_flush, NULL, NULL, NULL },
 		{ "an image that shrinks is an error and a new size", shrunk, NULL, NULL, NULL },
 		{ "another image in the place of the first", replaced, NULL, NULL, NULL },

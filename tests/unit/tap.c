@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -76,7 +77,7 @@ static void by_descriptor(void **state)
 	assert_int_equal(tap.link.nr_queues, 1);
 	assert_int_equal(tap.link.frame_max, 1500 + FRAME_ETH + 4);
 	assert_true(tap.link.features & NET_F_CSUM && tap.link.features & NET_F_GUEST_TSO4);
-	assert_true(tap.link.has_header && tap.link.is_trusted && tap.link.is_up);
+	assert_true(tap.link.has_header && tap.link.is_trusted && !tap.link.is_up);
 	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	tap.link.ops->close(&tap.link);
 }
@@ -138,6 +139,97 @@ static void single(void **state)
 	assert_true(open_name("nowhere", 1) < 0);
 }
 
+static struct loop loop;
+static unsigned nr_changes, nr_sent;
+static int sent_err;
+
+static void on_change(void *owner)
+{
+	(void)owner;
+	nr_changes++;
+}
+
+static void on_sent(struct link_out *out, int err)
+{
+	(void)out;
+	nr_sent++;
+	sent_err = err;
+}
+
+static void set_flags(const char *name, int flags)
+{
+	struct ifreq ifr = { .ifr_flags = (short)flags };
+	const int s = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+	strcpy(ifr.ifr_name, name);
+	assert_int_equal(ioctl(s, SIOCSIFFLAGS, &ifr), 0);
+	close(s);
+}
+
+static void turn(unsigned n)
+{
+	while (n-- > 0)
+		loop_turn(&loop);
+}
+
+/* What became of a frame. */
+static int send_one(void)
+{
+	static struct link_out out;
+	static uint8_t payload[46];
+
+	out = (struct link_out){ .link = &tap.link, .done = on_sent, .err = -ENOTCONN, .nr = 3 };
+	memset(out.head.eth, 0xff, FRAME_ETH);
+	out.iov[0] = (struct iovec){ &out.head.header, FRAME_HEADER };
+	out.iov[1] = (struct iovec){ out.head.eth, FRAME_ETH };
+	out.iov[2] = (struct iovec){ payload, sizeof(payload) };
+	nr_sent = 0;
+	if (tap.link.ops->send(&tap.link, 0, &out))
+		return -ENOTCONN;
+	turn(3);
+	assert_int_equal(nr_sent, 1);
+	return sent_err;
+}
+
+/* Down is seen by a frame that is lost, up at once. */
+static void down_and_up(void **state)
+{
+	int fd;
+
+	(void)state;
+	need_taps();
+	if (loop_init(&loop, true))
+		skip();
+	fd = make_tap("t4", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+	assert_int_equal(open_fd(fd), 0);
+	assert_false(tap.link.is_up);
+	assert_int_equal(tap_attach(&tap, &loop), 0);
+	tap.link.changed = on_change;
+	tap.link.ops->listen(&tap.link);
+	turn(3);
+	assert_int_equal(nr_changes, 0);
+	for (unsigned i = 1; i < 6; i += 2) {
+		set_flags("t4", IFF_UP);
+		turn(3);
+		assert_int_equal(nr_changes, i);
+		assert_true(tap.link.is_up);
+		assert_int_equal(send_one(), 0);
+		assert_int_equal(nr_changes, i);
+		set_flags("t4", 0);
+		turn(3);
+		assert_int_equal(send_one(), -EIO);
+		assert_int_equal(nr_changes, i + 1);
+		assert_false(tap.link.is_up);
+		assert_int_equal(send_one(), -ENOTCONN);
+		turn(3);
+		assert_int_equal(nr_changes, i + 1);
+	}
+	tap.link.ops->close(&tap.link);
+	close(fd);
+	io_uring_queue_exit(&loop.ring);
+	close(loop.ready_fd);
+}
+
 #define TEST(name, function)                     \
 	{                                        \
 		name, function, NULL, NULL, NULL \
@@ -148,6 +240,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("descriptors of other things, and of taps of other kinds", other_descriptors),
 	TEST("a tap of several queues, attached as they are used", queues),
 	TEST("a tap of one queue", single),
+	TEST("a tap that is set down and up", down_and_up),
 };
 
 int main(void)

@@ -58,14 +58,15 @@ $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c seccomp/ring.c v
 $(eval $(call unit,disk,virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/log.c))
 $(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
 $(eval $(call unit,limit,virtio/limit.c))
-NET_SOURCES := virtio/net.c virtio/frame.c virtio/stream.c virtio/peer.c seccomp/sealed.c virtio/tap.c virtio/mmio.c virtio/queue.c \
+NET_SOURCES := virtio/net.c virtio/rx.c virtio/tx.c virtio/frame.c virtio/parcel.c virtio/stream.c virtio/peer.c seccomp/sealed.c virtio/tap.c virtio/mmio.c virtio/queue.c \
 	virtio/limit.c vmm/mem.c
 BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c virtio/limit.c \
 	vmm/mem.c vmm/log.c
 $(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
 $(eval $(call unit,frame,virtio/frame.c))
+$(eval $(call unit,parcel,virtio/parcel.c virtio/frame.c))
 $(eval $(call unit,tap,virtio/tap.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
-$(eval $(call unit,peer,virtio/peer.c seccomp/sealed.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
+$(eval $(call unit,peer,virtio/peer.c virtio/parcel.c virtio/frame.c seccomp/sealed.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
 $(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
 $(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
@@ -73,7 +74,7 @@ $(eval $(call unit,server,api/server.c seccomp/sealed.c vmm/loop.c seccomp/ring.
 $(eval $(call unit,tick,api/server.c seccomp/sealed.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
-$(eval $(call fuzz,net,$(NET_SOURCES)))
+$(eval $(call fuzz,net,$(filter-out seccomp/%,$(NET_SOURCES))))
 $(eval $(call fuzz,queue,virtio/queue.c vmm/mem.c vmm/log.c))
 $(eval $(call fuzz,blk,$(BLK_SOURCES)))
 $(eval $(call fuzz,http,api/http.c api/utf8.c vmm/log.c))
