@@ -41,7 +41,7 @@ $(BUILD)/bench/net: $(addprefix $(BUILD)/bench/,net.o child.o lan.o peers.o thre
 	@$(BENCH_CC) -static $^ -o $@
 
 # By the monitor's own calls.
-$(BUILD)/bench/exits: $(BUILD)/bench/exits.o $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o
+$(BUILD)/bench/exits: $(addprefix $(BUILD)/bench/,exits.o child.o threads.o) $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 

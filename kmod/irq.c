@@ -193,7 +193,8 @@ bool irq_kick(struct vm *vm, bool is_port, u64 address, unsigned length, u64 val
 	bool is_kick = false;
 
 	rcu_read_lock();
-	list_for_each_entry_rcu(io, &vm->ioeventfds[is_port], list) {
+	list_for_each_entry_rcu(io, &vm->ioeventfds[is_port], list)
+	{
 		is_kick = io->address == address && (!io->length || io->length == length) &&
 			  (!io->has_match || io->match == value);
 		if (is_kick) {
@@ -255,8 +256,9 @@ static int ioeventfd_deassign(struct vm *vm, const struct ioeventfd *old)
 	struct ioeventfd *io;
 
 	list_for_each_entry(io, &vm->ioeventfds[old->is_port], list) {
-		if (io->eventfd != old->eventfd || io->address != old->address || io->length != old->length ||
-		    io->has_match != old->has_match || io->match != old->match)
+		if (io->eventfd != old->eventfd || io->address != old->address ||
+		    io->length != old->length || io->has_match != old->has_match ||
+		    io->match != old->match)
 			continue;
 		list_del_rcu(&io->list);
 		synchronize_rcu(); /* no vCPU signals it any more */

@@ -252,7 +252,8 @@ static int enter(struct vcpu *v)
 		switch_fpu_return();
 	load_debug(v);
 	vtime_account_guest_enter();
-	/* A guest that does not exit by itself does so at each tick: that is often enough for RCU. */
+	/* A guest that does not exit by itself does so at each tick: that is often enough for RCU.
+	 */
 	if (!context_tracking_guest_enter() && is_interrupted(v))
 		rcu_note_guest();
 	swap_xcr0(v, true);

@@ -74,7 +74,7 @@ struct virtio_device {
 
 	/* Registers, under the lock. */
 	pthread_mutex_t lock;
-	pthread_cond_t is_idle; /* a reset is done */
+	pthread_cond_t is_idle;		 /* a reset is done */
 	_Atomic enum virtio_phase phase; /* the loop reads it without the lock */
 	uint32_t status;
 	uint32_t features_sel, driver_features_sel, queue_sel;

@@ -451,7 +451,7 @@ static void requests(void **state)
 	}
 	assert_int_equal(m->nr_popped, 1001);
 	assert_int_equal(m->nr_activated, 1);
-	kick(); /* for nothing */
+	kick();		       /* for nothing */
 	out(QUEUE_NOTIFY, 17); /* the kernel takes all of these */
 	out(QUEUE_NOTIFY, 0xffffffff);
 	assert_int_equal(in(STATUS)&NEEDS_RESET, 0);
