@@ -51,7 +51,7 @@ $(BUILD)/bench/link: $(patsubst %.c,$(BUILD)/%.o,bench/link.c $(NET_SOURCES) sec
 	@$(BENCH_CC) -static $^ $(LIBURING) -lpthread -o $@
 
 # By the monitor's own calls.
-$(BUILD)/bench/exits: $(BUILD)/bench/exits.o $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o
+$(BUILD)/bench/exits: $(addprefix $(BUILD)/bench/,exits.o child.o threads.o) $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 

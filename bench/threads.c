@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static _Noreturn void die(pid_t pid, const char *what)
 {
@@ -69,6 +70,16 @@ static uint64_t vcpu_ns(pid_t pid, const char *tid)
 	return is_vcpu(pid, tid) ? cpu_ns(pid, tid) : 0;
 }
 
+/* proc(5): guest_time is field 43 of stat; the second one's parentheses may hold anything. */
+static uint64_t guest_ticks(pid_t pid, const char *tid)
+{
+	const char *at = strrchr(read_task(pid, tid, "stat"), ')');
+
+	for (unsigned i = 2; at && i < 43; i++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
 static uint64_t sum(pid_t pid, uint64_t (*of)(pid_t pid, const char *tid))
 {
 	char path[64];
@@ -87,14 +98,26 @@ static uint64_t sum(pid_t pid, uint64_t (*of)(pid_t pid, const char *tid))
 	return total;
 }
 
-uint64_t threads_monitor_ns(pid_t pid)
+uint64_t threads_vcpu_ns(pid_t pid)
 {
 	const uint64_t vcpus = sum(pid, vcpu_ns);
-	struct timespec ts;
-	clockid_t clock;
 
 	if (!vcpus)
 		die(pid, "has no vCPU thread that can be told from others");
+	return vcpus;
+}
+
+uint64_t threads_guest_ns(pid_t pid)
+{
+	return sum(pid, guest_ticks) * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+uint64_t threads_monitor_ns(pid_t pid)
+{
+	const uint64_t vcpus = threads_vcpu_ns(pid);
+	struct timespec ts;
+	clockid_t clock;
+
 	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts))
 		die(pid, "has no CPU clock");
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec - vcpus;

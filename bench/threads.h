@@ -15,6 +15,10 @@
  * it cannot be told. */
 uint64_t threads_monitor_ns(pid_t pid);
 
+/* Of its vCPU threads alone: all, and inside the guest, of which the kernel counts whole ticks. */
+uint64_t threads_vcpu_ns(pid_t pid);
+uint64_t threads_guest_ns(pid_t pid);
+
 /* Context switches of all its threads, vCPUs included. */
 uint64_t threads_switches(pid_t pid);
 

@@ -260,6 +260,19 @@ static int exit_xsetbv(struct vcpu *v)
 	return skip(v);
 }
 
+/*
+ * A write to an ioeventfd that asks for neither length nor value: the instruction need not be read,
+ * only skipped. It is skipped whole, so what else it would do is lost: a driver's MOV does nothing
+ * else. Bits 8 and 7: its own access, not a page table's.
+ */
+static bool is_kick(struct vcpu *v, u64 gpa)
+{
+	const u64 access = 1u << 8 | 1u << 7 | 7;
+
+	return vmx.has_length && (v->qualification & access) == (1u << 8 | 1u << 7 | 2) &&
+	       !(v->again_info & VALID) && irq_kick(v->vm, false, gpa, 0, 0);
+}
+
 /* SDM, Exit Qualification for EPT Violations: bit 0 read, 1 write, 2 fetch; 12: IRET had unblocked
  * NMIs when it faulted, and does so again when it is run again. */
 static int exit_ept(struct vcpu *v)
@@ -273,6 +286,8 @@ static int exit_ept(struct vcpu *v)
 	result = ept_fault(v, gpa, q & 2, q & 4);
 	if (result != EXIT)
 		return result;
+	if (is_kick(v, gpa))
+		return skip(v);
 	/* No RAM. An instruction or a page table from there, or a delivery to there, has no answer.
 	 */
 	if (q & 4)

@@ -11,6 +11,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/poll.h>
+#include <linux/rculist.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -185,27 +186,23 @@ int irq_irqfd(struct vm *vm, const struct kvm_irqfd *args)
 	return err;
 }
 
-static bool fits(const struct ioeventfd *io, bool is_port, u64 address, unsigned length, u64 value)
-{
-	return io->is_port == is_port && io->address == address &&
-	       (!io->length || io->length == length) && (!io->has_match || io->match == value);
-}
-
-/* On a vCPU's thread. Whether the write was a kick, and so is done. */
+/* On a vCPU's thread. Whether the write was a kick, and so is done. Length 0: of any, not known. */
 bool irq_kick(struct vm *vm, bool is_port, u64 address, unsigned length, u64 value)
 {
 	const struct ioeventfd *io;
 	bool is_kick = false;
 
-	read_lock(&vm->io_lock);
-	list_for_each_entry(io, &vm->ioeventfds, list) {
-		if (fits(io, is_port, address, length, value)) {
+	rcu_read_lock();
+	list_for_each_entry_rcu(io, &vm->ioeventfds[is_port], list)
+	{
+		is_kick = io->address == address && (!io->length || io->length == length) &&
+			  (!io->has_match || io->match == value);
+		if (is_kick) {
 			eventfd_kick(io->eventfd);
-			is_kick = true;
 			break;
 		}
 	}
-	read_unlock(&vm->io_lock);
+	rcu_read_unlock();
 	return is_kick;
 }
 
@@ -217,17 +214,23 @@ static bool is_ioeventfd(const struct kvm_ioeventfd *a)
 
 	if (a->flags & ~flags || a->addr + a->len < a->addr)
 		return false;
-	if (a->len != 1 && a->len != 2 && a->len != 4 && a->len != 8)
+	if (a->len > 8 || (a->len & (a->len - 1)) || (!a->len && has_match))
 		return false;
 	if (a->flags & KVM_IOEVENTFD_FLAG_PIO && (a->len == 8 || a->addr + a->len > 0x10000))
 		return false;
 	return !has_match || a->len == 8 || !(a->datamatch >> 8 * a->len);
 }
 
+static void ioeventfd_free(struct ioeventfd *io)
+{
+	eventfd_ctx_put(io->eventfd);
+	kfree(io);
+}
+
 /* Whether both would answer the same write. */
 static bool clash(const struct ioeventfd *a, const struct ioeventfd *b)
 {
-	return a->is_port == b->is_port && a->address == b->address && a->length == b->length &&
+	return a->address == b->address && (!a->length || !b->length || a->length == b->length) &&
 	       (!a->has_match || !b->has_match || a->match == b->match);
 }
 
@@ -237,15 +240,13 @@ static int ioeventfd_assign(struct vm *vm, const struct ioeventfd *new)
 
 	if (vm->nr_ioeventfds >= IOEVENTFDS_MAX)
 		return -ENOSPC;
-	list_for_each_entry(io, &vm->ioeventfds, list)
+	list_for_each_entry(io, &vm->ioeventfds[new->is_port], list)
 		if (clash(io, new))
 			return -EEXIST;
 	copy = kmemdup(new, sizeof(*new), GFP_KERNEL_ACCOUNT);
 	if (!copy)
 		return -ENOMEM;
-	write_lock(&vm->io_lock);
-	list_add_tail(&copy->list, &vm->ioeventfds);
-	write_unlock(&vm->io_lock);
+	list_add_tail_rcu(&copy->list, &vm->ioeventfds[new->is_port]);
 	vm->nr_ioeventfds++;
 	return 0;
 }
@@ -254,17 +255,15 @@ static int ioeventfd_deassign(struct vm *vm, const struct ioeventfd *old)
 {
 	struct ioeventfd *io;
 
-	list_for_each_entry(io, &vm->ioeventfds, list) {
-		if (io->eventfd != old->eventfd || io->is_port != old->is_port ||
-		    io->address != old->address || io->length != old->length ||
-		    io->has_match != old->has_match || io->match != old->match)
+	list_for_each_entry(io, &vm->ioeventfds[old->is_port], list) {
+		if (io->eventfd != old->eventfd || io->address != old->address ||
+		    io->length != old->length || io->has_match != old->has_match ||
+		    io->match != old->match)
 			continue;
-		write_lock(&vm->io_lock);
-		list_del(&io->list);
-		write_unlock(&vm->io_lock);
+		list_del_rcu(&io->list);
+		synchronize_rcu(); /* no vCPU signals it any more */
 		vm->nr_ioeventfds--;
-		eventfd_ctx_put(io->eventfd);
-		kfree(io);
+		ioeventfd_free(io);
 		return 0;
 	}
 	return -ENOENT;
@@ -297,12 +296,11 @@ void irq_fini(struct vm *vm)
 {
 	struct irqfd *irqfd, *next_irqfd;
 	struct ioeventfd *io, *next_io;
+	unsigned i;
 
 	list_for_each_entry_safe(irqfd, next_irqfd, &vm->irqfds, list)
 		irqfd_free(irqfd);
-	list_for_each_entry_safe(io, next_io, &vm->ioeventfds, list) {
-		list_del(&io->list);
-		eventfd_ctx_put(io->eventfd);
-		kfree(io);
-	}
+	for (i = 0; i < ARRAY_SIZE(vm->ioeventfds); i++)
+		list_for_each_entry_safe(io, next_io, &vm->ioeventfds[i], list)
+			ioeventfd_free(io);
 }

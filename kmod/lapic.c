@@ -52,9 +52,12 @@ enum mode { FIXED, LOWEST, SMI, RESERVED, NMI, INIT, STARTUP, EXTINT };
 
 static int highest(const unsigned long *bits)
 {
-	const unsigned long n = find_last_bit(bits, 256);
+	int i;
 
-	return n < 256 ? (int)n : -1;
+	for (i = BITS_TO_LONGS(256) - 1; i >= 0; i--)
+		if (bits[i])
+			return i * BITS_PER_LONG + __fls(bits[i]);
+	return -1;
 }
 
 static u32 ldr(const struct vcpu *v)

@@ -89,8 +89,7 @@ struct vm {
 	struct route routes[GSI_MAX];
 	struct list_head irqfds; /* vm->lock */
 	unsigned nr_irqfds;
-	rwlock_t io_lock; /* ioeventfds, against vCPUs */
-	struct list_head ioeventfds;
+	struct list_head ioeventfds[2]; /* on memory, on ports; vCPUs read them under RCU */
 	unsigned nr_ioeventfds;
 };
 
@@ -174,13 +173,14 @@ struct vcpu {
 struct vmx_caps {
 	u32 revision;
 	u32 pin, cpu, cpu2, exit, entry;
-	u32 slice;	/* ticks of the preemption timer between forced exits; 0: none */
-	u64 cr4_guest;	/* bits of CR4 that a guest may set */
-	u64 cr4_owned;	/* ...and without an exit */
-	u64 host_xcr0;	/* 0: no XSAVE */
-	bool has_perf;	/* the performance counters are switched off in a guest */
-	bool multihit;	/* large pages are mapped without execute */
-	bool flush_l1d; /* before each entry */
+	u32 slice;	 /* ticks of the preemption timer between forced exits; 0: none */
+	u64 cr4_guest;	 /* bits of CR4 that a guest may set */
+	u64 cr4_owned;	 /* ...and without an exit */
+	u64 host_xcr0;	 /* 0: no XSAVE */
+	bool has_perf;	 /* the performance counters are switched off in a guest */
+	bool multihit;	 /* large pages are mapped without execute */
+	bool flush_l1d;	 /* before each entry */
+	bool has_length; /* EPT violations tell the instruction's length */
 };
 extern struct vmx_caps vmx;
 DECLARE_PER_CPU(bool, vmx_is_on);

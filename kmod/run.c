@@ -24,6 +24,8 @@
 #define VECTOR	   INTR_INFO_VECTOR_MASK
 #define ERROR_CODE INTR_INFO_DELIVER_CODE_MASK
 
+#define EVENTS_STOP (BIT(EVENT_INIT) | BIT(EVENT_SIPI)) /* the guest, before they are taken */
+
 static void set_window(struct vcpu *v, u32 bit, bool on)
 {
 	const u32 controls = on ? v->cpu_controls | bit : v->cpu_controls & ~bit;
@@ -136,7 +138,7 @@ static void refresh_host(struct vcpu *v)
 	}
 	if (!vmx.has_perf)
 		return;
-	rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, perf);
+	perf = __rdmsr(MSR_CORE_PERF_GLOBAL_CTRL);
 	if (perf != v->host_perf) {
 		vmcs_write(HOST_IA32_PERF_GLOBAL_CTRL, perf);
 		v->host_perf = perf;
@@ -209,6 +211,7 @@ static void host_exceptions(struct vcpu *v)
 
 static int fail_entry(struct vcpu *v, u64 reason)
 {
+	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0); /* only an exit clears it */
 	v->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	v->run->fail_entry.hardware_entry_failure_reason = reason;
 	v->run->fail_entry.cpu = READ_ONCE(v->cpu);
@@ -217,9 +220,15 @@ static int fail_entry(struct vcpu *v, u64 reason)
 
 static bool must_not_enter(const struct vcpu *v)
 {
-	const unsigned long stops = BIT(EVENT_INIT) | BIT(EVENT_SIPI);
+	const unsigned long work = _TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NEED_RESCHED;
 
-	return signal_pending(current) || need_resched() || READ_ONCE(v->events) & stops;
+	return read_thread_flags() & work || READ_ONCE(v->events) & EVENTS_STOP;
+}
+
+static bool is_interrupted(const struct vcpu *v)
+{
+	return v->exit_reason == EXIT_REASON_EXTERNAL_INTERRUPT ||
+	       v->exit_reason == EXIT_REASON_PREEMPTION_TIMER;
 }
 
 /* Interrupts off. 1: did not enter, 0: the guest ran, -EIO: it could not. */
@@ -243,7 +252,9 @@ static int enter(struct vcpu *v)
 		switch_fpu_return();
 	load_debug(v);
 	vtime_account_guest_enter();
-	if (!context_tracking_guest_enter())
+	/* A guest that does not exit by itself does so at each tick: that is often enough for RCU.
+	 */
+	if (!context_tracking_guest_enter() && is_interrupted(v))
 		rcu_note_guest();
 	swap_xcr0(v, true);
 	failed = cross(v);
@@ -268,7 +279,6 @@ static int turn(struct vcpu *v)
 		if (!(v->exit_reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
 			v->is_launched = true;
 		v->qualification = vmcs_read(EXIT_QUALIFICATION);
-		vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 		host_exceptions(v);
 	}
 	/* The interrupt that ended the turn is taken here, and counted as the guest's time. */
@@ -293,6 +303,8 @@ static int turn(struct vcpu *v)
 /* INIT and SIPI (SDM, MP Initialization). */
 static void take_events(struct vcpu *v)
 {
+	if (!(READ_ONCE(v->events) & EVENTS_STOP))
+		return;
 	if (test_and_clear_bit(EVENT_INIT, &v->events)) {
 		state_reset(v, true);
 		clear_bit(EVENT_NMI, &v->events);
@@ -307,7 +319,7 @@ static void take_events(struct vcpu *v)
 
 static bool can_go_on(struct vcpu *v)
 {
-	if (READ_ONCE(v->events) & (BIT(EVENT_INIT) | BIT(EVENT_SIPI)))
+	if (READ_ONCE(v->events) & EVENTS_STOP)
 		return true;
 	if (v->mp_state != KVM_MP_STATE_HALTED)
 		return false;

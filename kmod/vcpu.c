@@ -97,6 +97,9 @@ static int call(struct vcpu *v, unsigned request, unsigned long arg)
 	case KVM_GET_SREGS:
 		state_get_sregs(v, &a.sregs);
 		return put_user_struct(arg, &a, sizeof(a.sregs));
+	case KVM_GET_MP_STATE:
+		a.mp_state.mp_state = v->mp_state;
+		return put_user_struct(arg, &a, sizeof(a.mp_state));
 	case KVM_GET_VCPU_EVENTS:
 		get_events(v, &a.events);
 		return put_user_struct(arg, &a, sizeof(a.events));
@@ -128,8 +131,6 @@ static int call_loaded(struct vcpu *v, unsigned request, unsigned long arg)
 
 static int call_any(struct vcpu *v, unsigned request, unsigned long arg)
 {
-	struct kvm_mp_state state = { .mp_state = v->mp_state };
-
 	switch (request) {
 	case KVM_RUN:
 		return arg ? -EINVAL : run_vcpu(v);
@@ -137,10 +138,9 @@ static int call_any(struct vcpu *v, unsigned request, unsigned long arg)
 		return tsc_khz;
 	case KVM_SET_CPUID2:
 		return cpuid_set(v, (void __user *)arg);
-	case KVM_GET_MP_STATE:
-		return put_user_struct(arg, &state, sizeof(state));
 	case KVM_GET_REGS:
 	case KVM_GET_SREGS:
+	case KVM_GET_MP_STATE:
 	case KVM_GET_VCPU_EVENTS:
 	case KVM_SET_REGS:
 	case KVM_SET_SREGS:

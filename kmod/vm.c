@@ -143,9 +143,9 @@ static struct vm *vm_new(void)
 	kref_init(&vm->refs);
 	mutex_init(&vm->lock);
 	spin_lock_init(&vm->irq_lock);
-	rwlock_init(&vm->io_lock);
 	INIT_LIST_HEAD(&vm->irqfds);
-	INIT_LIST_HEAD(&vm->ioeventfds);
+	INIT_LIST_HEAD(&vm->ioeventfds[false]);
+	INIT_LIST_HEAD(&vm->ioeventfds[true]);
 	vm->id = atomic64_inc_return(&last_id);
 	vm->tsc_offset = -rdtsc_ordered();
 	vm->mm = current->mm;

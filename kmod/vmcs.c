@@ -139,7 +139,7 @@ static void give_guest_msrs(struct vcpu *v)
 {
 	unsigned i;
 
-	rdmsrl(MSR_KERNEL_GS_BASE, v->host_msr[SW_KERNEL_GS]);
+	v->host_msr[SW_KERNEL_GS] = __rdmsr(MSR_KERNEL_GS_BASE);
 	for (i = 0; i < SW_MSRS; i++)
 		if (v->guest_msr[i] != v->host_msr[i])
 			wrmsrl(msr_switched[i], v->guest_msr[i]);
@@ -150,7 +150,7 @@ static void take_guest_msrs(struct vcpu *v)
 {
 	unsigned i;
 
-	rdmsrl(MSR_KERNEL_GS_BASE, v->guest_msr[SW_KERNEL_GS]);
+	v->guest_msr[SW_KERNEL_GS] = __rdmsr(MSR_KERNEL_GS_BASE);
 	for (i = 0; i < SW_MSRS; i++)
 		if (v->guest_msr[i] != v->host_msr[i])
 			wrmsrl(msr_switched[i], v->host_msr[i]);
@@ -188,37 +188,9 @@ static void leave_home(struct vcpu *v)
 		smp_call_function_single(home, leave_cpu, v, true);
 }
 
-/* Preemption off, interrupts on: two CPUs may want each other's VMCS. */
-static bool make_current(struct vcpu *v, int cpu)
+/* What a vCPU finds in order where it was the last one to run. Preemption off. */
+static void settle(struct vcpu *v, int cpu)
 {
-	unsigned long flags;
-	bool ok;
-
-	if (!__this_cpu_read(vmx_is_on))
-		return false;
-	if (__this_cpu_read(resident) == v)
-		return true;
-	leave_home(v);
-	local_irq_save(flags);
-	vmcs_leave_cpu();
-	__this_cpu_write(resident, v);
-	WRITE_ONCE(v->home, cpu);
-	ok = vmptrld(v->vmcs);
-	if (!ok)
-		vmcs_leave_cpu(); /* VMX went off under us */
-	local_irq_restore(flags);
-	return ok;
-}
-
-/* Preemption off. */
-static void load_vmcs(struct vcpu *v)
-{
-	const int cpu = smp_processor_id();
-
-	v->is_loaded = make_current(v, cpu);
-	if (!v->is_loaded)
-		return;
-	WRITE_ONCE(v->cpu, cpu);
 	if (v->last_cpu != cpu) {
 		write_host_cpu(cpu);
 		read_host_msrs(v);
@@ -236,11 +208,49 @@ static void load_vmcs(struct vcpu *v)
 		indirect_branch_prediction_barrier();
 		__this_cpu_write(last_vm, v->vm->id);
 	}
+}
+
+/* Preemption off, interrupts on: two CPUs may want each other's VMCS. */
+static noinline bool make_current(struct vcpu *v, int cpu)
+{
+	unsigned long flags;
+	bool ok;
+
+	if (!__this_cpu_read(vmx_is_on))
+		return false;
+	leave_home(v);
+	local_irq_save(flags);
+	vmcs_leave_cpu();
+	__this_cpu_write(resident, v);
+	WRITE_ONCE(v->home, cpu);
+	ok = vmptrld(v->vmcs);
+	if (!ok)
+		vmcs_leave_cpu(); /* VMX went off under us */
+	local_irq_restore(flags);
+	if (ok)
+		settle(v, cpu);
+	return ok;
+}
+
+/* Preemption off. */
+static void load_vmcs(struct vcpu *v)
+{
+	const int cpu = smp_processor_id();
+
+	u64 fs_base;
+
+	v->is_loaded = __this_cpu_read(resident) == v || make_current(v, cpu);
+	if (!v->is_loaded)
+		return;
+	WRITE_ONCE(v->cpu, cpu);
 	savesegment(fs, v->host_fs);
 	savesegment(gs, v->host_gs);
-	rdmsrl(MSR_FS_BASE, v->host_fs_base);
-	vmcs_write(HOST_FS_BASE, v->host_fs_base);
-	rdmsrl(MSR_IA32_DEBUGCTLMSR, v->host_debugctl);
+	fs_base = __rdmsr(MSR_FS_BASE);
+	if (fs_base != v->host_fs_base) {
+		vmcs_write(HOST_FS_BASE, fs_base);
+		v->host_fs_base = fs_base;
+	}
+	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	give_guest_msrs(v);
 }
 
@@ -388,6 +398,7 @@ int vmcs_init(struct vcpu *v)
 	if (__this_cpu_read(vmx_is_on))
 		vmclear(v->vmcs); /* it is not on any CPU, and launches next */
 	preempt_enable();
+	v->host_fs_base = ~0ull; /* no address: the first load writes it */
 	vmcs_load(v);
 	ok = v->is_loaded && write_controls(v) && write_host(v);
 	if (ok)

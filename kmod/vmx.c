@@ -184,6 +184,11 @@ static void choose_optional(u32 slice)
 		vmx.entry &= ~perf_entry;
 		vmx.exit &= ~perf_exit;
 	}
+	/*
+	 * After an EPT violation the SDM leaves the instruction's length open. CPUs fill it in,
+	 * which ACRN relies on there, and KVM after EPT misconfigurations; some hypervisors do not.
+	 */
+	vmx.has_length = !boot_cpu_has(X86_FEATURE_HYPERVISOR);
 	vmx.slice = slice;
 	if (slice)
 		vmx.pin |= PIN_BASED_VMX_PREEMPTION_TIMER;

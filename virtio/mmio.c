@@ -239,15 +239,6 @@ static void write_queue(struct virtio_device *dev, uint64_t offset, uint32_t val
 	}
 }
 
-/* A notification that the kernel did not take. There is one all-purpose answer: look everywhere. */
-static void write_notify(struct virtio_device *dev, uint32_t queue)
-{
-	if (dev->phase != VIRTIO_RUNNING || queue >= dev->nr_queues)
-		return;
-	dev->is_poked = true;
-	loop_signal(dev->wake_fd);
-}
-
 static void write_register(struct virtio_device *dev, uint64_t offset, uint32_t value)
 {
 	if (dev->phase == VIRTIO_STOPPING)
@@ -264,9 +255,6 @@ static void write_register(struct virtio_device *dev, uint64_t offset, uint32_t 
 		break;
 	case QUEUE_SEL:
 		dev->queue_sel = value;
-		break;
-	case QUEUE_NOTIFY:
-		write_notify(dev, value);
 		break;
 	case INTERRUPT_ACK:
 		atomic_fetch_and(&dev->interrupt_status, ~value);
@@ -318,43 +306,31 @@ static void kick(struct virtio_device *dev, unsigned queue)
 		dev->ops->kick(dev, queue);
 }
 
-static void kick_all(struct virtio_device *dev)
+/* What the driver writes to QueueNotify is not known, but where chains have come is seen. */
+static void kick_notified(struct virtio_device *dev)
 {
 	for (unsigned i = 0; i < dev->nr_queues; i++)
-		kick(dev, i);
-}
-
-static void read_kick(struct virtio_kick *k)
-{
-	loop_read(k->dev->loop, &k->op, k->file, &k->count, sizeof(k->count));
-}
-
-static void on_kick(struct op *op, int res)
-{
-	struct virtio_kick *k = container_of(op, struct virtio_kick, op);
-
-	must(res == (int)sizeof(k->count));
-	read_kick(k); /* first: what comes from here on is another kick */
-	kick(k->dev, (unsigned)(k - k->dev->kicks));
+		if (queue_is_notified(&dev->queues[i]))
+			kick(dev, i);
 }
 
 static void on_again(struct op *op, int res)
 {
-	struct virtio_kick *k = container_of(op, struct virtio_kick, again_op);
+	struct virtio_again *again = container_of(op, struct virtio_again, op);
 
 	(void)res; /* of a no-op */
-	k->is_again = false;
-	kick(k->dev, (unsigned)(k - k->dev->kicks));
+	again->is_under_way = false;
+	kick(again->dev, (unsigned)(again - again->dev->again));
 }
 
 void virtio_kick_again(struct virtio_device *dev, unsigned queue)
 {
-	struct virtio_kick *k = &dev->kicks[queue];
+	struct virtio_again *again = &dev->again[queue];
 
-	if (k->is_again)
+	if (again->is_under_way)
 		return;
-	k->is_again = true;
-	loop_yield(dev->loop, &k->again_op);
+	again->is_under_way = true;
+	loop_yield(dev->loop, &again->op);
 }
 
 static void warn(struct virtio_device *dev, const char *why)
@@ -442,18 +418,14 @@ static void start(struct virtio_device *dev)
 	dev->phase = VIRTIO_RUNNING;
 }
 
-static void on_wake(struct op *op, int res)
+/* The driver has begun or ended, and not both: then nothing is left to do. */
+static void change_phase(struct virtio_device *dev)
 {
-	struct virtio_device *dev = container_of(op, struct virtio_device, wake_op);
-	bool starts, stops, is_poked;
+	bool starts, stops;
 
-	must(res == (int)sizeof(dev->wake_count));
-	loop_read(dev->loop, op, dev->wake_file, &dev->wake_count, sizeof(dev->wake_count));
 	pthread_mutex_lock(&dev->lock);
 	starts = dev->phase == VIRTIO_STARTING;
 	stops = dev->phase == VIRTIO_STOPPING && dev->is_running;
-	is_poked = dev->is_poked;
-	dev->is_poked = false;
 	if (starts)
 		start(dev);
 	pthread_mutex_unlock(&dev->lock);
@@ -461,14 +433,28 @@ static void on_wake(struct op *op, int res)
 		warn(dev, "a queue at a bad place");
 	if (starts && dev->ops->activate)
 		dev->ops->activate(dev);
-	if (starts || is_poked) /* kicks may have come before their time */
-		kick_all(dev);
+	for (unsigned i = 0; starts && i < dev->nr_queues; i++)
+		kick(dev, i); /* kicks may have come before their time */
 	if (!stops)
 		return;
 	dev->is_running = false;
 	for (unsigned i = 0; i < dev->nr_queues; i++)
 		queue_close(&dev->queues[i]);
 	dev->ops->reset(dev);
+}
+
+/* A kick, or a change of the phase, which is made before wake_fd is written. */
+static void on_wake(struct op *op, int res)
+{
+	struct virtio_device *dev = container_of(op, struct virtio_device, wake_op);
+
+	must(res == (int)sizeof(dev->wake_count));
+	/* First: what comes from here on is another one. */
+	loop_read(dev->loop, op, dev->wake_file, &dev->wake_count, sizeof(dev->wake_count));
+	if (dev->phase == VIRTIO_RUNNING)
+		kick_notified(dev);
+	else
+		change_phase(dev);
 }
 
 void virtio_reset_done(struct virtio_device *dev)
@@ -501,43 +487,22 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops, const 
 	pthread_cond_init(&dev->is_idle, &attr);
 }
 
-static int add_kick(struct virtio_device *dev, unsigned queue, int fd)
+int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd)
 {
-	struct virtio_kick *k = &dev->kicks[queue];
-
-	*k = (struct virtio_kick){ .op.done = on_kick, .again_op.done = on_again, .dev = dev };
-	k->file = loop_file(dev->loop, fd);
-	return k->file < 0 ? k->file : 0;
-}
-
-static int no_file(const struct virtio_device *dev, int err)
-{
-	return fail(err, "%s: registering an eventfd for each queue ('ulimit -n' limits how many)",
-		    dev->name);
-}
-
-int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd,
-		const int *kick_fds)
-{
-	int err = 0;
-
 	dev->loop = loop;
 	dev->irq_fd = irq_fd;
+	dev->wake_fd = wake_fd;
 	dev->wake_op.done = on_wake;
 	dev->notify_turn.end = notify;
+	for (unsigned i = 0; i < dev->nr_queues; i++)
+		dev->again[i] = (struct virtio_again){ .op.done = on_again, .dev = dev };
 	dev->wake_file = loop_file(loop, wake_fd);
-	if (dev->wake_file < 0)
-		return no_file(dev, dev->wake_file);
-	dev->wake_fd = wake_fd;
-	for (unsigned i = 0; i < dev->nr_queues && !err; i++)
-		err = add_kick(dev, i, kick_fds[i]);
-	return err ? no_file(dev, err) : 0;
+	return dev->wake_file < 0 ? fail(dev->wake_file, "%s: registering an eventfd", dev->name)
+				  : 0;
 }
 
 void virtio_listen(struct virtio_device *dev)
 {
 	loop_read(dev->loop, &dev->wake_op, dev->wake_file, &dev->wake_count,
 		  sizeof(dev->wake_count));
-	for (unsigned i = 0; i < dev->nr_queues; i++)
-		read_kick(&dev->kicks[i]);
 }

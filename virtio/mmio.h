@@ -9,7 +9,8 @@
  *   IDLE --DRIVER_OK--> STARTING --loop--> RUNNING --write 0--> STOPPING --virtio_reset_done()-->
  * IDLE
  *
- * Kicks do not pass here: KVM_IOEVENTFD writes a queue's eventfd, which the loop reads.
+ * Kicks do not pass the registers: KVM_IOEVENTFD writes wake_fd, too, whatever the driver writes to
+ * QueueNotify, and the loop looks which queues have something.
  */
 #ifndef VIRTIO_MMIO_H
 #define VIRTIO_MMIO_H
@@ -32,7 +33,7 @@
 #define VIRTIO_ID_BLOCK	   2u
 #define VIRTIO_F_VERSION_1 (1ull << 32)
 
-/* 4.2.2: the register that KVM_IOEVENTFD watches, 32 bits wide, the queue's index as its value. */
+/* 4.2.2: the register that KVM_IOEVENTFD watches. */
 #define VIRTIO_MMIO_QUEUE_NOTIFY 0x050u
 
 struct virtio_device;
@@ -53,13 +54,11 @@ struct virtio_ops {
 
 enum virtio_phase { VIRTIO_IDLE, VIRTIO_STARTING, VIRTIO_RUNNING, VIRTIO_STOPPING };
 
-/* The read of a queue's eventfd, and a turn of the loop asked for by the device itself. */
-struct virtio_kick {
-	struct op op, again_op;
+/* A queue's turn of the loop that the device itself asks for. */
+struct virtio_again {
+	struct op op;
 	struct virtio_device *dev;
-	int file;
-	bool is_again; /* again_op is under way */
-	uint64_t count;
+	bool is_under_way;
 };
 
 struct virtio_device {
@@ -75,8 +74,8 @@ struct virtio_device {
 
 	/* Registers, under the lock. */
 	pthread_mutex_t lock;
-	pthread_cond_t is_idle; /* a reset is done */
-	enum virtio_phase phase;
+	pthread_cond_t is_idle;		 /* a reset is done */
+	_Atomic enum virtio_phase phase; /* the loop reads it without the lock */
 	uint32_t status;
 	uint32_t features_sel, driver_features_sel, queue_sel;
 	uint64_t driver_features;
@@ -84,7 +83,6 @@ struct virtio_device {
 	uint32_t generation; /* 4.2.2: of config[] */
 	uint8_t config[VIRTIO_CONFIG_MAX];
 	unsigned config_size; /* bytes of it that there are; the rest reads as zero */
-	bool is_poked;	      /* a notification that came as a register write */
 
 	atomic_uint interrupt_status; /* 2 bits, set by the loop, cleared by vCPUs */
 
@@ -99,7 +97,7 @@ struct virtio_device {
 	uint64_t wake_count;
 	struct turn notify_turn;
 	bool is_notified[VIRTIO_QUEUES_MAX]; /* since the turn began */
-	struct virtio_kick kicks[VIRTIO_QUEUES_MAX];
+	struct virtio_again again[VIRTIO_QUEUES_MAX];
 	struct queue queues[VIRTIO_QUEUES_MAX];
 };
 
@@ -112,12 +110,11 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops, const 
 		 uint32_t id, uint64_t features, unsigned nr_queues, const struct mem *mem);
 
 /*
- * Connects it: `irq_fd` is written for an interrupt; `wake_fd` is an eventfd of its own; both stay
- * the caller's and open. kick_fds[nr_queues] may be closed afterwards. wake_fd and kick_fds block,
- * or the ring would not wait for them. 0 or -errno, logged.
+ * Connects it: `irq_fd` is written for an interrupt; `wake_fd` is an eventfd of its own, which
+ * blocks, or the ring would not wait for it, and which a write to QueueNotify writes. Both stay the
+ * caller's and open. 0 or -errno, logged.
  */
-int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd,
-		const int *kick_fds);
+int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd);
 
 /* Begins to hear the driver. Once nothing can be refused any more: from here on the ring is in use.
  */

@@ -252,6 +252,7 @@ bool queue_needs_interrupt(struct queue *q)
 
 void queue_disable_notifications(struct queue *q)
 {
+	q->is_polled = true;
 	/* With event indexes avail_event stays behind, which asks for nothing (2.7.10.1). */
 	if (q->desc && !q->has_event_idx)
 		q->device[FLAGS] = USED_F_NO_NOTIFY;
@@ -261,6 +262,7 @@ bool queue_enable_notifications(struct queue *q)
 {
 	if (!q->desc || q->broken)
 		return false;
+	q->is_polled = false;
 	if (q->has_event_idx)
 		q->device[RING + q->size * 4u] = q->last_avail;
 	else
@@ -271,4 +273,9 @@ bool queue_enable_notifications(struct queue *q)
 	 */
 	atomic_thread_fence(memory_order_seq_cst);
 	return waiting(q) != 0;
+}
+
+bool queue_is_notified(const struct queue *q)
+{
+	return q->desc && !q->is_polled && waiting(q) != 0;
 }

@@ -40,6 +40,7 @@ struct queue {
 	volatile uint16_t *device;
 	uint16_t size;
 	bool has_event_idx, has_indirect;
+	bool is_polled;	      /* the driver need not notify */
 	const char *broken;   /* what the driver did wrong; nothing is popped any more */
 	uint16_t last_avail;  /* free running: the next entry of the driver area to pop */
 	uint16_t used_idx;    /* free running: the next entry of the device area to fill */
@@ -90,5 +91,8 @@ bool queue_needs_interrupt(struct queue *q);
  */
 void queue_disable_notifications(struct queue *q);
 bool queue_enable_notifications(struct queue *q);
+
+/* Whether there are chains that the driver was to notify of. */
+bool queue_is_notified(const struct queue *q);
 
 #endif

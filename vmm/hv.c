@@ -24,12 +24,12 @@ static const struct {
 	unsigned cap;
 	const char *name;
 } required[] = {
-	{ KVM_CAP_SPLIT_IRQCHIP, "KVM_CAP_SPLIT_IRQCHIP" },	      /* our own I/O APIC */
-	{ KVM_CAP_IRQFD, "KVM_CAP_IRQFD" },			      /* device interrupts */
-	{ KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD" },		      /* queue kicks */
-	{ KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER" }, /* there is no PIT */
-	{ KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT" },	      /* race-free kicks */
-	{ KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ" },		      /* nothing is calibrated */
+	{ KVM_CAP_SPLIT_IRQCHIP, "KVM_CAP_SPLIT_IRQCHIP" },		  /* our own I/O APIC */
+	{ KVM_CAP_IRQFD, "KVM_CAP_IRQFD" },				  /* device interrupts */
+	{ KVM_CAP_IOEVENTFD_ANY_LENGTH, "KVM_CAP_IOEVENTFD_ANY_LENGTH" }, /* queue kicks */
+	{ KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER" },	  /* there is no PIT */
+	{ KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT" },		  /* race-free kicks */
+	{ KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ" }, /* nothing is calibrated */
 };
 
 static int call(int fd, unsigned long request, void *arg)
@@ -166,15 +166,10 @@ int hv_irqfd(const struct hv *hv, int fd, unsigned gsi)
 	return call(hv->vm_fd, KVM_IRQFD, &irqfd);
 }
 
-int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa, unsigned len, uint32_t datamatch)
+/* Without length and value to compare, the providers need not look at the instruction. */
+int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa)
 {
-	struct kvm_ioeventfd kick = {
-		.datamatch = datamatch,
-		.addr = gpa,
-		.len = len,
-		.fd = fd,
-		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
-	};
+	struct kvm_ioeventfd kick = { .addr = gpa, .fd = fd };
 
 	return call(hv->vm_fd, KVM_IOEVENTFD, &kick);
 }

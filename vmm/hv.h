@@ -57,7 +57,8 @@ int hv_create_vm(struct hv *hv, unsigned pins);
 int hv_set_memory(const struct hv *hv, unsigned slot, uint64_t gpa, uint64_t size, void *host);
 int hv_set_routes(const struct hv *hv, const struct kvm_irq_routing_entry *routes, unsigned nr);
 int hv_irqfd(const struct hv *hv, int fd, unsigned gsi);
-int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa, unsigned len, uint32_t datamatch);
+/* A write to this address, of any length and value, adds to the eventfd and does not exit. */
+int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa);
 int hv_supported_cpuid(const struct hv *hv, struct hv_cpuid *cpuid);
 
 int hv_create_vcpu(const struct hv *hv, struct hv_vcpu *vcpu, unsigned id);

@@ -24,8 +24,8 @@
 #define COMPLETIONS	4096u
 #define COMPLETIONS_FEW 512u
 /*
- * 19 devices with 65 queues each, their wake-ups and files, and the monitor's own. Where the
- * process may not open as many (RLIMIT_NOFILE), half of it or less will mostly do.
+ * 19 devices, their wake-ups and files, of which a tap has one for each queue, and the monitor's
+ * own. Where the process may not open as many (RLIMIT_NOFILE), half of it or less will mostly do.
  */
 #define FILES		2048u
 #define FILES_LEAST	64u

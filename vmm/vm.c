@@ -191,24 +191,10 @@ static int make_serial(struct vm *v)
 	return 0;
 }
 
-/* Notifications of queue q go from the kernel straight to this eventfd. 0 or -errno, logged. */
-static int make_kick(struct vm *v, uint64_t window, unsigned q, int *fd)
-{
-	int err;
-
-	*fd = eventfd(0, EFD_CLOEXEC);
-	if (*fd < 0)
-		return fail(-errno, "eventfd");
-	err = hv_ioeventfd(&v->hv, *fd, window + VIRTIO_MMIO_QUEUE_NOTIFY, 4, q);
-	return err ? fail(err, "%s: KVM_IOEVENTFD", v->hv.device) : 0;
-}
-
 /* Window and interrupt number i. The eventfds for those stay open: disconnect_virtio(). */
 static int connect_virtio(struct vm *v, struct virtio_device *dev, unsigned i)
 {
 	const uint64_t gpa = DEVICE_GPA + (i + 1) * DEVICE_SIZE;
-	int kick_fds[VIRTIO_QUEUES_MAX];
-	unsigned nr = 0;
 	int err;
 
 	dev->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -218,14 +204,10 @@ static int connect_virtio(struct vm *v, struct virtio_device *dev, unsigned i)
 	err = hv_irqfd(&v->hv, dev->irq_fd, VIRTIO_GSI + i);
 	if (err)
 		return fail(err, "%s: KVM_IRQFD", v->hv.device);
-	while (nr < dev->nr_queues && !err) {
-		err = make_kick(v, gpa, nr, &kick_fds[nr]);
-		nr++;
-	}
-	if (!err)
-		err = virtio_open(dev, &v->loop, dev->irq_fd, dev->wake_fd, kick_fds);
-	while (nr > 0)
-		close_fd(&kick_fds[--nr]); /* the kernel and the ring keep theirs */
+	err = hv_ioeventfd(&v->hv, dev->wake_fd, gpa + VIRTIO_MMIO_QUEUE_NOTIFY);
+	if (err)
+		return fail(err, "%s: KVM_IOEVENTFD", v->hv.device);
+	err = virtio_open(dev, &v->loop, dev->irq_fd, dev->wake_fd);
 	bus_add(&v->mmio, (struct window){ gpa, DEVICE_SIZE, virtio_access, dev });
 	return err;
 }

@@ -245,7 +245,7 @@ static void complete(unsigned at, uint8_t how)
 	p.op->done(p.op, result(&p, how));
 }
 
-/* The reads of wake_fd and of the kicks never end by themselves: all else does. */
+/* The read of wake_fd never ends by itself: all else does. */
 static bool complete_one(void)
 {
 	for (unsigned i = nr_pending; i-- > 0;) {
@@ -345,8 +345,7 @@ static void step(const struct head *h, unsigned i)
 		break;
 	case 1:
 	case 2:
-		ended(b->dev.kicks[a % NR_QUEUES].file < 0 ? -1
-							   : fds[b->dev.kicks[a % NR_QUEUES].file]);
+		ended(b->dev.wake_fd);
 		break;
 	case 3:
 	case 4:
@@ -397,7 +396,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static int irq_fd = -1, wake_fd, kick_fds[NR_QUEUES];
+	static int irq_fd = -1, wake_fd;
 	static unsigned disk_fds;
 	struct head h;
 
@@ -408,8 +407,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		disk_fds = nr_fds;
 		irq_fd = eventfd(0, EFD_NONBLOCK);
 		wake_fd = eventfd(0, EFD_NONBLOCK);
-		for (unsigned i = 0; i < NR_QUEUES; i++)
-			kick_fds[i] = eventfd(0, EFD_NONBLOCK);
 	}
 	memcpy(&h, data, sizeof(h));
 	data += sizeof(h);
@@ -426,7 +423,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	b->turn = (struct turn){ 0 };
 	promise(blk_init(b, NR_QUEUES, &mem) == 0);
 	b->dev.is_warned = true;
-	promise(virtio_open(&b->dev, &loop, irq_fd, wake_fd, kick_fds) == 0);
+	promise(virtio_open(&b->dev, &loop, irq_fd, wake_fd) == 0);
 	virtio_listen(&b->dev);
 	resize(DISK_SIZE);
 	start(&h);

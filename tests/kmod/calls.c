@@ -182,6 +182,50 @@ static void kicks(void)
 	close(fd);
 }
 
+static void kicks_of_any_value(void)
+{
+	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct kvm_ioeventfd io = { .addr = HOLE_GPA + 0x50, .fd = fd };
+	struct kvm_ioeventfd same = {
+		.addr = HOLE_GPA + 0x50, .len = 4, .fd = fd, .flags = KVM_IOEVENTFD_FLAG_DATAMATCH
+	};
+
+	test("writes of any length and value kick where none is asked for, and only there");
+	IS(call(m.vm, KVM_IOEVENTFD, &io), 0);
+	IS(call(m.vm, KVM_IOEVENTFD, &io), -EEXIST);
+	IS(call(m.vm, KVM_IOEVENTFD, &same), -EEXIST);
+	/* mov al,1; mov [50],al; mov ax,1234; mov [50],ax; mov [50],eax; mov word [50],5;
+	 * mov [54],al; mov [50],al; mov bx,50; mov [bx],cl; out 10,al */
+	CODE(&m,
+	     "\xb0\x01\xa2\x50\x00\xb8\x34\x12\xa3\x50\x00\x66\xa3\x50\x00\xc7\x06\x50\x00\x05\x00"
+	     "\xa2\x54\x00\xa2\x50\x00\xbb\x50\x00\x88\x0f\xe6\x10",
+	     HOLE_GPA);
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO) && m.run->mmio.phys_addr == HOLE_GPA + 0x54);
+	IS(count(fd), 4);
+	IS(machine_out(&m, 0x10), 0x34);
+	IS(count(fd), 2);
+
+	test("a kick's address that lies in a slot is memory");
+	io.addr = DATA_GPA + 0x2050;
+	IS(call(m.vm, KVM_IOEVENTFD, &io), 0);
+	/* mov byte [2050],6; out 10,al */
+	CODE(&m, "\xc6\x06\x50\x20\x06\xe6\x10", DATA_GPA);
+	IS(madvise(m.data, DATA_SIZE, MADV_DONTNEED), 0); /* so that the write exits */
+	HOLDS(machine_out(&m, 0x10) >= 0);
+	IS(m.data[0x2050], 6);
+	IS(count(fd), 0);
+
+	test("an ioeventfd that was taken back exits again");
+	io.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+	IS(call(m.vm, KVM_IOEVENTFD, &io), 0);
+	io.addr = HOLE_GPA + 0x50;
+	IS(call(m.vm, KVM_IOEVENTFD, &io), 0);
+	CODE(&m, "\xa2\x50\x00\xf4", HOLE_GPA);
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO) && m.run->mmio.phys_addr == HOLE_GPA + 0x50);
+	IS(count(fd), 0);
+	close(fd);
+}
+
 /* Vector 0x40: mov al,7; out 20,al; x2APIC EOI by WRMSR; iret. */
 static const char handler[] = "\xb0\x07\xe6\x20"
 			      "\x66\xb9\x0b\x08\x00\x00\x66\x31\xc0\x66\x31\xd2\x0f\x30"
@@ -396,6 +440,7 @@ int main(int argc, char **argv)
 	memory_under_load();
 	slots();
 	kicks();
+	kicks_of_any_value();
 	interrupts();
 	debug();
 	machine_fini(&m);

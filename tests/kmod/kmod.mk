@@ -13,5 +13,6 @@ $(BUILD)/tests/kmod/%: tests/kmod/%.c tests/kmod/machine.c tests/kmod/machine.h 
 # trace, which cost it seconds to load.
 .PHONY: kmod-test
 kmod-test: kmod
+	@mkdir -p $(BUILD)/tests/kmod
 	@strip --strip-unneeded --remove-section=.BTF --remove-section=__mcount_loc \
 		-o $(BUILD)/tests/kmod/mayfly.ko $(BUILD)/kmod/mayfly.ko

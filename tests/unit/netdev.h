@@ -332,11 +332,8 @@ static inline void make_memory(void)
 /* After net_open() or what stands for it. */
 static inline void make_device(void)
 {
-	int kick_fds[VIRTIO_QUEUES_MAX] = { 0 };
-
 	if (net_init(&net, &mem) || net_attach(&net, &loop) ||
-	    virtio_open(&net.dev, &loop, eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK),
-			kick_fds))
+	    virtio_open(&net.dev, &loop, eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK)))
 		abort();
 	net_listen(&net);
 }

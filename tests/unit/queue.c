@@ -524,20 +524,27 @@ static void notifications(void **state)
 	assert_int_equal(device()[0], 1);
 	assert_false(queue_enable_notifications(&q));
 	assert_int_equal(device()[0], 0);
+	assert_false(queue_is_notified(&q));
 	offer(0);
+	assert_true(queue_is_notified(&q));
 	assert_true(queue_enable_notifications(&q));
 
 	open_queue(4, VIRTIO_F_EVENT_IDX);
 	queue_disable_notifications(&q);
 	one_desc(0, (struct desc){ 0, 1, 0, 0 });
 	offer(0);
+	assert_false(queue_is_notified(&q)); /* the device looks by itself */
 	assert_int_equal(queue_pop(&q, &chain), 1);
 	assert_int_equal(device()[2 + 4 * 4], 0); /* avail_event stays behind */
 	assert_false(queue_enable_notifications(&q));
+	assert_false(queue_is_notified(&q));
 	assert_int_equal(device()[2 + 4 * 4], 1);
 	offer(1);
+	assert_true(queue_is_notified(&q));
 	assert_true(queue_enable_notifications(&q));
 	assert_int_equal(device()[0], 0);
+	queue_close(&q);
+	assert_false(queue_is_notified(&q));
 }
 
 static void random_bytes(void **state)
