@@ -95,10 +95,10 @@ struct vm {
 };
 
 struct lapic {
-	u64 base;		 /* IA32_APIC_BASE */
-	u32 reg[0x40], icr_high; /* those with a value of their own, by number */
-	u64 deadline;		 /* in guest TSC ticks; 0: none */
-	ktime_t period, ends;	 /* of the running one-shot or period */
+	u64 base;	      /* IA32_APIC_BASE */
+	u32 reg[0x40];	      /* those with a value of their own, by number */
+	u64 deadline;	      /* in guest TSC ticks; 0: none */
+	ktime_t period, ends; /* of the running one-shot or period */
 	struct hrtimer timer;
 	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
 	DECLARE_BITMAP(isr, 256);
@@ -106,16 +106,16 @@ struct lapic {
 
 /* A port or memory access that user space has yet to answer. */
 struct access {
-	u8 data[8];
-	u64 gpa[2]; /* of the first byte, and of the first one on the next page */
-	u8 size, at, split, part;
-	u8 reg, reg_size, length;
-	bool write, is_signed, high_byte;
+	u64 value;
+	u8 size, length, reg, reg_size;
+	bool write, is_signed, is_high;
+	/* memory: of the first byte, and of the first one on the next page */
+	u64 gpa[2];
+	u8 split, at, part;
 	/* string I/O */
-	u64 linear;
-	u32 count;
+	bool is_string, is_rep, is_down;
 	u8 address_size;
-	bool is_rep, is_down;
+	u64 linear;
 };
 
 /* Page tables for the next fault, made before the lock is taken: one for each level below the root.
@@ -214,7 +214,6 @@ int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec); /* RESUME, EXIT: 
 /* Copies within guest RAM; fails with -ENXIO where there is none. */
 int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n);
 int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n);
-bool guest_is_ram(struct vm *vm, u64 gpa);
 
 /* main.c, vm.c, vcpu.c */
 int check_extension(unsigned long cap);
