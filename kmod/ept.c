@@ -14,15 +14,13 @@
 #include <linux/uaccess.h>
 #include <asm/io.h>
 
-#define LEVELS	  EPT_LEVELS
-#define LARGE	  (1ull << 7)
-#define ADDRESS	  0x000ffffffffff000ull
-#define TABLE	  VMX_EPT_RWX_MASK
-#define PRESENT	  VMX_EPT_RWX_MASK
-#define MEMORY	  (VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT)
-#define LARGE_LOW ((1ull << 21) - 1)
-#define STEP	  (1ull << 30) /* of a zap between two looks whether someone waits */
-#define AROUND	  16u	       /* pages that one fault maps at most: to the end of 64 KiB */
+#define LEVELS	EPT_LEVELS
+#define LARGE	(1ull << 7)
+#define ADDRESS 0x000ffffffffff000ull
+#define PRESENT VMX_EPT_RWX_MASK /* of an entry; all rights of one that names a table */
+#define MEMORY	(VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT)
+#define STEP	(1ull << 30) /* of a zap between two looks whether someone waits */
+#define AROUND	16u	     /* pages that one fault maps at most: to the end of 64 KiB */
 
 struct fault {
 	u64 gpa;
@@ -32,9 +30,15 @@ struct fault {
 	bool write, exec;
 };
 
-static unsigned index_of(u64 gpa, int level)
+/* Bytes that an entry of a level maps. */
+static u64 span(int level)
 {
-	return gpa >> (12 + 9 * (level - 1)) & 511;
+	return 1ull << (12 + 9 * (level - 1));
+}
+
+static unsigned index_of(u64 address, int level)
+{
+	return address / span(level) & 511;
 }
 
 static u64 *table_of(u64 entry)
@@ -59,9 +63,8 @@ static struct slot *slot_at(struct vm *vm, u64 gpa)
 /* Takes what is mapped in [start, end) out of a table that maps from `base` on. Whether any was. */
 static bool zap_table(u64 *table, int level, u64 base, u64 start, u64 end)
 {
-	const u64 span = 1ull << (12 + 9 * (level - 1));
-	const unsigned last = min_t(u64, (end - 1 - base) / span, 511);
-	unsigned i = start > base ? (start - base) / span : 0;
+	const unsigned last = min_t(u64, (end - 1 - base) / span(level), 511);
+	unsigned i = start > base ? (start - base) / span(level) : 0;
 	bool any = false;
 
 	for (; i <= last; i++) {
@@ -73,7 +76,8 @@ static bool zap_table(u64 *table, int level, u64 base, u64 start, u64 end)
 			WRITE_ONCE(table[i], 0);
 			any = true;
 		} else {
-			any |= zap_table(table_of(entry), level - 1, base + i * span, start, end);
+			any |= zap_table(table_of(entry), level - 1, base + i * span(level), start,
+					 end);
 		}
 	}
 	return any;
@@ -139,22 +143,10 @@ static void on_invalidate_end(struct mmu_notifier *notifier, const struct mmu_no
 	spin_unlock(&vm->mmu_lock);
 }
 
-/* The process is at its end: no vCPU runs any more, all its memory goes. */
-static void on_release(struct mmu_notifier *notifier, struct mm_struct *mm)
-{
-	struct vm *vm = container_of(notifier, struct vm, notifier);
-
-	spin_lock(&vm->mmu_lock);
-	vm->seq++;
-	zap_host(vm, 0, TASK_SIZE_MAX, true);
-	spin_unlock(&vm->mmu_lock);
-	vmcs_flush_guest(vm);
-}
-
+/* No release(): when the process is at its end, nobody can run a vCPU any more. */
 static const struct mmu_notifier_ops notifier_ops = {
 	.invalidate_range_start = on_invalidate_start,
 	.invalidate_range_end = on_invalidate_end,
-	.release = on_release,
 };
 
 void ept_reserve_free(struct ept_reserve *r)
@@ -180,83 +172,46 @@ static int reserve_fill(struct ept_reserve *r)
 }
 
 /*
- * Whether the host maps a leaf of 2 MiB or more there; its tables are not freed while interrupts
- * are off, and what they say holds as long as no invalidation has begun (mmu_lock held).
+ * The size of the host's own page there, as a level: its tables look like ours. They are not freed
+ * while interrupts are off, and what they say holds as long as no invalidation has begun (mmu_lock
+ * held).
  */
-static bool host_is_large(struct mm_struct *mm, unsigned long hva)
+static int host_level(struct mm_struct *mm, unsigned long hva)
 {
-	bool is_large = false;
+	const u64 *table = (u64 *)mm->pgd;
+	int level = pgtable_l5_enabled() ? 5 : 4;
 	unsigned long flags;
-	pgd_t pgd;
-	p4d_t p4d;
-	pud_t pud;
-	pmd_t pmd;
+	u64 entry;
 
 	local_irq_save(flags);
-	pgd = READ_ONCE(*pgd_offset(mm, hva));
-	if (pgd_none(pgd))
-		goto out;
-	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
-	if (p4d_none(p4d) || !p4d_present(p4d))
-		goto out;
-	pud = READ_ONCE(*pud_offset(&p4d, hva));
-	if (pud_none(pud) || !pud_present(pud))
-		goto out;
-	is_large = pud_leaf(pud);
-	if (is_large)
-		goto out;
-	pmd = READ_ONCE(*pmd_offset(&pud, hva));
-	is_large = !pmd_none(pmd) && pmd_present(pmd) && pmd_leaf(pmd);
-out:
+	for (;; level--) {
+		entry = READ_ONCE(table[index_of(hva, level)]);
+		if (level == 1 || !(entry & _PAGE_PRESENT) || entry & _PAGE_PSE)
+			break;
+		table = table_of(entry);
+	}
 	local_irq_restore(flags);
-	return is_large;
+	return entry & _PAGE_PRESENT ? level : 1;
 }
 
-/*
- * Writes the entry. A table that a large page takes the place of is returned: it is freed when no
- * CPU walks it any more.
- */
-static u64 *install(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, u64 leaf)
+/* The entry for gpa at a level; without a reserve to make tables of, NULL where there is none. */
+static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level)
 {
-	u64 *table = vm->root, *old = NULL, *entry;
+	u64 *table = vm->root, *entry;
 	int at;
 
-	for (at = LEVELS; at > level; at--) {
+	for (at = LEVELS;; at--) {
 		entry = &table[index_of(gpa, at)];
+		if (at == level)
+			return entry;
 		if (!(*entry & PRESENT) || *entry & LARGE) {
-			WRITE_ONCE(*entry, __pa(r->table[at - 2]) | TABLE);
+			if (!r)
+				return NULL;
+			WRITE_ONCE(*entry, __pa(r->table[at - 2]) | PRESENT);
 			r->table[at - 2] = NULL;
 		}
 		table = table_of(*entry);
 	}
-	entry = &table[index_of(gpa, level)];
-	if (level > 1 && *entry & PRESENT && !(*entry & LARGE))
-		old = table_of(*entry);
-	WRITE_ONCE(*entry, leaf);
-	return old;
-}
-
-/* The entry for gpa at a level, or NULL where no table is. */
-static u64 *entry_at(struct vm *vm, u64 gpa, int level)
-{
-	u64 *table = vm->root, entry;
-	int at;
-
-	for (at = LEVELS; at > level; at--) {
-		entry = table[index_of(gpa, at)];
-		if (!(entry & PRESENT) || entry & LARGE)
-			return NULL;
-		table = table_of(entry);
-	}
-	return &table[index_of(gpa, level)];
-}
-
-/* What is mapped for gpa at the level of 2 MiB pages. */
-static u64 large_entry(struct vm *vm, u64 gpa)
-{
-	const u64 *entry = entry_at(vm, gpa, 2);
-
-	return entry ? *entry : 0;
 }
 
 static bool is_invalidating(struct vm *vm, unsigned long hva)
@@ -264,68 +219,57 @@ static bool is_invalidating(struct vm *vm, unsigned long hva)
 	return vm->nr_invalidating && hva >= vm->invalid_start && hva < vm->invalid_end;
 }
 
-static bool is_invalid(struct vm *vm, const struct fault *f)
+static bool maps_large(struct vm *vm, const struct fault *f, u64 present)
 {
-	return vm->seq != f->seq || is_invalidating(vm, f->hva);
-}
-
-static bool maps_large(struct vm *vm, const struct fault *f)
-{
-	const u64 present = large_entry(vm, f->gpa);
-
-	if (!f->large_fits || !host_is_large(vm->mm, f->hva))
+	if (!f->large_fits || host_level(vm->mm, f->hva) < 2)
 		return false;
 	/* With the bug of large executable pages, what was executed once stays in small ones. */
 	return !vmx.multihit || (!f->exec && (!(present & PRESENT) || present & LARGE));
 }
 
-static u64 small_leaf(struct page *page, bool writable)
+static u64 leaf(struct page *page, int level, bool writable)
 {
+	u64 entry = page_to_phys(page) & ~(span(level) - 1);
+
+	entry |= VMX_EPT_READABLE_MASK | MEMORY | (level > 1 ? LARGE : 0);
+	if (level == 1 || !vmx.multihit)
+		entry |= VMX_EPT_EXECUTABLE_MASK;
+	if (!writable)
+		return entry;
 	/* The guest writes from here on; with our reference held, the page cannot go unseen. */
-	if (writable)
-		SetPageDirty(page);
-	return page_to_phys(page) | VMX_EPT_READABLE_MASK | VMX_EPT_EXECUTABLE_MASK | MEMORY |
-	       (writable ? VMX_EPT_WRITABLE_MASK : 0);
+	SetPageDirty(page);
+	return entry | VMX_EPT_WRITABLE_MASK;
 }
 
-/* The pages after the first, in the same table, where nothing is mapped yet. mmu_lock held. */
-static void map_around(struct vm *vm, const struct fault *f, struct page **pages, int n,
-		       bool writable)
-{
-	u64 *entry = entry_at(vm, f->gpa, 1);
-	int i;
-
-	for (i = 1; i < n; i++)
-		if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
-			WRITE_ONCE(entry[i], small_leaf(pages[i], writable));
-}
-
-/* `n` pages from the fault's on, with a reference to each, one at least. */
+/*
+ * `n` pages from the fault's on, one at least, with a reference to each. Those after the first lie
+ * in the same table. A table that a large page takes the place of is freed when no CPU walks it any
+ * more.
+ */
 static void map(struct vm *vm, struct ept_reserve *r, const struct fault *f, struct page **pages,
 		int n, bool writable)
 {
-	const u64 frame = page_to_phys(pages[0]);
-	u64 *old = NULL, before;
+	u64 *entry, *old = NULL, before;
 	bool flush = false;
+	int i;
 
 	spin_lock(&vm->mmu_lock);
-	if (is_invalid(vm, f))
+	if (vm->seq != f->seq || is_invalidating(vm, f->hva))
 		goto out; /* the guest tries again */
-	before = large_entry(vm, f->gpa);
-	if (maps_large(vm, f)) {
-		const u64 exec = vmx.multihit ? 0 : VMX_EPT_EXECUTABLE_MASK;
-		const u64 write = writable ? VMX_EPT_WRITABLE_MASK : 0;
-
-		old = install(vm, r, f->gpa, 2,
-			      (frame & ~LARGE_LOW) | VMX_EPT_READABLE_MASK | write | exec | MEMORY |
-				      LARGE);
+	entry = entry_at(vm, NULL, f->gpa, 2);
+	before = entry ? *entry : 0;
+	if (maps_large(vm, f, before)) {
+		if (before & PRESENT && !(before & LARGE))
+			old = table_of(before);
 		flush = old;
-		if (writable)
-			SetPageDirty(pages[0]);
+		WRITE_ONCE(*entry_at(vm, r, f->gpa, 2), leaf(pages[0], 2, writable));
 	} else {
-		install(vm, r, f->gpa, 1, small_leaf(pages[0], writable));
-		map_around(vm, f, pages, n, writable);
 		flush = before & LARGE;
+		entry = entry_at(vm, r, f->gpa, 1);
+		WRITE_ONCE(*entry, leaf(pages[0], 1, writable));
+		for (i = 1; i < n; i++)
+			if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
+				WRITE_ONCE(entry[i], leaf(pages[i], 1, writable));
 	}
 out:
 	spin_unlock(&vm->mmu_lock);
@@ -337,7 +281,7 @@ out:
 /* False: no RAM there. */
 static bool fault_begin(struct vm *vm, struct fault *f)
 {
-	const u64 large = f->gpa & ~LARGE_LOW;
+	const u64 large = f->gpa & ~(span(2) - 1);
 	const struct slot *s;
 
 	spin_lock(&vm->mmu_lock);
@@ -347,8 +291,8 @@ static bool fault_begin(struct vm *vm, struct fault *f)
 		f->seq = vm->seq;
 		f->pages = min_t(u64, AROUND - (f->gpa >> PAGE_SHIFT) % AROUND,
 				 (s->gpa + s->size - f->gpa) >> PAGE_SHIFT);
-		f->large_fits = large >= s->gpa && large + LARGE_LOW + 1 <= s->gpa + s->size &&
-				((s->gpa ^ s->hva) & LARGE_LOW) == 0;
+		f->large_fits = large >= s->gpa && large + span(2) <= s->gpa + s->size &&
+				((s->gpa ^ s->hva) & (span(2) - 1)) == 0;
 	}
 	spin_unlock(&vm->mmu_lock);
 	return s;
@@ -405,29 +349,18 @@ static unsigned long host_address(struct vm *vm, u64 gpa)
 	return hva;
 }
 
-bool guest_is_ram(struct vm *vm, u64 gpa)
-{
-	return host_address(vm, gpa);
-}
-
 /* By pages: what lies side by side for the guest may not for the process. */
-static int copy(struct vm *vm, u64 gpa, void *to, const void *from, unsigned n)
+static int copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
 {
 	while (n) {
 		const unsigned part = min_t(unsigned, n, PAGE_SIZE - offset_in_page(gpa));
-		const unsigned long hva = host_address(vm, gpa);
-		unsigned long left;
+		void __user *const host = (void __user *)host_address(vm, gpa);
 
-		if (!hva)
+		if (!host)
 			return -ENXIO;
-		if (to)
-			left = copy_from_user(to, (void __user *)hva, part);
-		else
-			left = copy_to_user((void __user *)hva, from, part);
-		if (left)
+		if (write ? copy_to_user(host, data, part) : copy_from_user(data, host, part))
 			return -EFAULT;
-		to = to ? to + part : NULL;
-		from = from ? from + part : NULL;
+		data += part;
 		gpa += part;
 		n -= part;
 	}
@@ -436,12 +369,12 @@ static int copy(struct vm *vm, u64 gpa, void *to, const void *from, unsigned n)
 
 int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n)
 {
-	return copy(vm, gpa, to, NULL, n);
+	return copy(vm, gpa, to, n, false);
 }
 
 int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n)
 {
-	return copy(vm, gpa, NULL, from, n);
+	return copy(vm, gpa, (void *)from, n, true);
 }
 
 static bool is_region(const struct kvm_userspace_memory_region *r)
@@ -456,63 +389,33 @@ static bool is_region(const struct kvm_userspace_memory_region *r)
 	return access_ok((void __user *)r->userspace_addr, r->memory_size);
 }
 
-static bool overlaps(const struct vm *vm, const struct kvm_userspace_memory_region *r)
-{
-	unsigned i;
-
-	for (i = 0; i < SLOTS_MAX; i++) {
-		const struct slot *s = &vm->slots[i];
-
-		if (s->size && s->id != r->slot && r->guest_phys_addr < s->gpa + s->size &&
-		    s->gpa < r->guest_phys_addr + r->memory_size)
-			return true;
-	}
-	return false;
-}
-
-static struct slot *slot_by_id(struct vm *vm, u32 id)
-{
-	unsigned i;
-
-	for (i = 0; i < SLOTS_MAX; i++)
-		if (vm->slots[i].size && vm->slots[i].id == id)
-			return &vm->slots[i];
-	return NULL;
-}
-
-static struct slot *free_slot(struct vm *vm)
-{
-	unsigned i;
-
-	for (i = 0; i < SLOTS_MAX; i++)
-		if (!vm->slots[i].size)
-			return &vm->slots[i];
-	return NULL;
-}
-
 /* vm->lock held. New, gone (size 0) or elsewhere (same size), as in KVM; never resized. */
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 {
-	struct slot *s = slot_by_id(vm, r->slot), old = {};
+	const u64 start = r->guest_phys_addr, size = r->memory_size;
+	struct slot *s, *same = NULL, *room = NULL, old;
+	bool overlaps = false;
 
 	if (!is_region(r))
 		return -EINVAL;
-	if (!s && !r->memory_size)
+	for (s = vm->slots; s < vm->slots + SLOTS_MAX; s++) {
+		if (!s->size)
+			room = room ?: s;
+		else if (s->id == r->slot)
+			same = s;
+		else if (size && start < s->gpa + s->size && s->gpa < start + size)
+			overlaps = true;
+	}
+	if (same ? size && size != same->size : !size)
 		return -EINVAL;
-	if (s && r->memory_size && r->memory_size != s->size)
-		return -EINVAL;
-	if (r->memory_size && overlaps(vm, r))
+	if (overlaps)
 		return -EEXIST;
-	if (!s)
-		s = free_slot(vm);
+	s = same ?: room;
 	if (!s)
 		return -EINVAL;
 	spin_lock(&vm->mmu_lock);
 	old = *s;
-	*s = (struct slot){ .gpa = r->guest_phys_addr,
-			    .size = r->memory_size,
-			    .hva = r->userspace_addr,
-			    .id = r->slot };
+	*s = (struct slot){ start, size, r->userspace_addr, r->slot };
 	vm->nr_slots = max_t(unsigned, vm->nr_slots, s - vm->slots + 1);
 	vm->seq++;
 	/* Whoever comes in between finds the new slot, and what is zapped of that faults again. */
