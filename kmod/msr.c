@@ -21,59 +21,54 @@ const u32 msr_switched[SW_MSRS] = {
 	[SW_TSC_AUX] = MSR_TSC_AUX,
 };
 
-#define ON_READ	 1u
-#define ON_WRITE 2u
+enum pass { BY_EXIT, ON_READ = 1, ON_WRITE = 2, ALWAYS = 3 };
 
-/* Without an exit. TSC_AUX is let through in msr_init(), where the CPU has it. */
-static const struct {
+/* Where a value is: in the VMCS, in struct vcpu, or nowhere, as it is the same for all guests. */
+enum where { FIELD, KEPT, FIXED, DROPPED /* a write to it is, else #GP */ };
+
+#define IN_VCPU(member) KEPT, offsetof(struct vcpu, member)
+
+static const struct row {
 	u32 index;
-	unsigned access;
-} passed[] = {
-	{ MSR_IA32_TSC, ON_READ }, /* with the offset */
-	{ MSR_IA32_SYSENTER_CS, ON_READ | ON_WRITE },
-	{ MSR_IA32_SYSENTER_ESP, ON_READ | ON_WRITE },
-	{ MSR_IA32_SYSENTER_EIP, ON_READ | ON_WRITE },
-	{ MSR_IA32_CR_PAT, ON_READ | ON_WRITE }, /* the CPU checks the types */
-	{ MSR_EFER, ON_READ },
-	{ MSR_STAR, ON_READ }, /* written once, read back at each unload if it were let through */
-	{ MSR_LSTAR, ON_READ },
-	{ MSR_CSTAR, ON_READ },
-	{ MSR_SYSCALL_MASK, ON_READ },
-	{ MSR_FS_BASE, ON_READ | ON_WRITE },
-	{ MSR_GS_BASE, ON_READ | ON_WRITE },
-	{ MSR_KERNEL_GS_BASE, ON_READ | ON_WRITE },
+	enum pass pass; /* without an exit */
+	enum where where;
+	u64 value; /* or the field's number, or the offset */
+} msrs[] = {
+	{ MSR_IA32_SYSENTER_CS, ALWAYS, FIELD, GUEST_SYSENTER_CS },
+	{ MSR_IA32_SYSENTER_ESP, ALWAYS, FIELD, GUEST_SYSENTER_ESP },
+	{ MSR_IA32_SYSENTER_EIP, ALWAYS, FIELD, GUEST_SYSENTER_EIP },
+	{ MSR_IA32_CR_PAT, ALWAYS, FIELD, GUEST_IA32_PAT }, /* the CPU checks the types */
+	{ MSR_FS_BASE, ALWAYS, FIELD, GUEST_FS_BASE },
+	{ MSR_GS_BASE, ALWAYS, FIELD, GUEST_GS_BASE },
+	{ MSR_EFER, ON_READ, FIELD, GUEST_IA32_EFER },
+	{ MSR_IA32_APICBASE, BY_EXIT, IN_VCPU(lapic.base) },
+	{ MSR_IA32_MISC_ENABLE, BY_EXIT, IN_VCPU(misc_enable) },
+	{ MSR_MTRRdefType, BY_EXIT, IN_VCPU(mtrr_def_type) },
+	{ MSR_IA32_MCG_STATUS, BY_EXIT, IN_VCPU(mcg_status) },
+	{ MSR_IA32_PLATFORM_ID, BY_EXIT, FIXED, 0 },
+	{ MSR_IA32_FEAT_CTL, BY_EXIT, FIXED, FEAT_CTL_LOCKED }, /* no VMX inside */
+	{ MSR_IA32_UCODE_REV, BY_EXIT, DROPPED, 1ull << 32 },	/* written before it is read */
+	{ MSR_IA32_UCODE_WRITE, BY_EXIT, DROPPED, 0 },
+	{ MSR_PLATFORM_INFO, BY_EXIT, FIXED, 0 },
+	{ MSR_MTRRcap, BY_EXIT, FIXED, 0 },	 /* neither fixed nor variable ranges */
+	{ MSR_IA32_MCG_CAP, BY_EXIT, FIXED, 0 }, /* no banks of machine checks */
+	{ MSR_IA32_PERF_STATUS, BY_EXIT, FIXED, 0 },
+	{ MSR_IA32_DEBUGCTLMSR, BY_EXIT, DROPPED, 0 },
 };
 
-/* The same for all guests; a write of anything is dropped where `is_writable`, else #GP. */
-static const struct {
-	u32 index;
-	u64 value;
-	bool is_writable;
-} constants[] = {
-	{ MSR_IA32_PLATFORM_ID, 0, false },
-	{ MSR_IA32_FEAT_CTL, FEAT_CTL_LOCKED, false }, /* no VMX inside */
-	{ MSR_IA32_UCODE_REV, 1ull << 32, true },      /* 0 is written before it is read */
-	{ MSR_IA32_UCODE_WRITE, 0, true },
-	{ MSR_PLATFORM_INFO, 0, false },
-	{ MSR_MTRRcap, 0, false },	/* neither fixed nor variable ranges */
-	{ MSR_IA32_MCG_CAP, 0, false }, /* no banks of machine checks */
-	{ MSR_IA32_PERF_STATUS, 0, false },
-	{ MSR_IA32_DEBUGCTLMSR, 0, true },
-};
+static const struct row *find(u32 index)
+{
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		if (msrs[i].index == index)
+			return &msrs[i];
+	return NULL;
+}
 
 static bool is_canonical(u64 address)
 {
 	return (s64)(address << 16) >> 16 == (s64)address;
-}
-
-static int switched_index(u32 index)
-{
-	int i;
-
-	for (i = 0; i < SW_MSRS; i++)
-		if (msr_switched[i] == index)
-			return i;
-	return -1;
 }
 
 static bool is_mtrr_default(u64 value)
@@ -111,47 +106,29 @@ static bool is_x2apic(u32 index)
 	       index == MSR_IA32_TSC_DEADLINE;
 }
 
-bool msr_read(struct vcpu *v, u32 index, u64 *value)
+static u64 *kept(struct vcpu *v, const struct row *m)
 {
-	unsigned i;
+	return (void *)v + m->value;
+}
 
-	if (is_x2apic(index))
-		return lapic_read(v, index, value);
-	switch (index) {
-	case MSR_IA32_APICBASE:
-		*value = v->lapic.base;
-		return true;
-	case MSR_IA32_MISC_ENABLE:
-		*value = v->misc_enable;
-		return true;
-	case MSR_MTRRdefType:
-		*value = v->mtrr_def_type;
-		return true;
-	case MSR_IA32_MCG_STATUS:
-		*value = v->mcg_status;
-		return true;
-	}
-	for (i = 0; i < ARRAY_SIZE(constants); i++) {
-		if (constants[i].index == index) {
-			*value = constants[i].value;
-			return true;
-		}
-	}
-	return false;
+static bool has_switched(unsigned i)
+{
+	return i != SW_TSC_AUX || vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP;
 }
 
 /* What vmcs.c exchanges. Of these the guest writes KERNEL_GS_BASE without an exit. */
 static bool write_switched(struct vcpu *v, u32 index, u64 value)
 {
-	const int i = switched_index(index);
+	const bool is_address =
+		index == MSR_LSTAR || index == MSR_CSTAR || index == MSR_KERNEL_GS_BASE;
+	unsigned i;
 
-	if (i < 0)
-		return false;
-	if ((i == SW_LSTAR || i == SW_CSTAR || i == SW_KERNEL_GS) && !is_canonical(value))
+	for (i = 0; i < SW_MSRS; i++)
+		if (msr_switched[i] == index && has_switched(i))
+			break;
+	if (i == SW_MSRS || (is_address && !is_canonical(value)))
 		return false;
 	if ((i == SW_FMASK || i == SW_TSC_AUX) && value >> 32)
-		return false;
-	if (i == SW_TSC_AUX && !(vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP))
 		return false;
 	preempt_disable();
 	v->guest_msr[i] = value;
@@ -161,9 +138,24 @@ static bool write_switched(struct vcpu *v, u32 index, u64 value)
 	return true;
 }
 
+bool msr_read(struct vcpu *v, u32 index, u64 *value)
+{
+	const struct row *m = find(index);
+
+	if (is_x2apic(index))
+		return lapic_read(v, index, value);
+	if (!m)
+		return false;
+	if (m->where == FIELD)
+		*value = vmcs_read(m->value);
+	else
+		*value = m->where == KEPT ? *kept(v, m) : m->value;
+	return true;
+}
+
 bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 {
-	unsigned i;
+	const struct row *m = find(index);
 
 	if (is_x2apic(index))
 		return lapic_write(v, index, value);
@@ -175,39 +167,35 @@ bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 	case MSR_IA32_TSC:
 		write_tsc(v, value);
 		return true;
-	case MSR_IA32_MISC_ENABLE:
-		v->misc_enable = value;
-		return true;
-	case MSR_MTRRdefType:
-		if (!is_mtrr_default(value))
-			return false;
-		v->mtrr_def_type = value;
-		return true;
-	case MSR_IA32_MCG_STATUS:
-		v->mcg_status = value;
-		return true;
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		return clock_set_system(v, value);
 	case MSR_KVM_WALL_CLOCK_NEW:
 		return clock_set_wall(v, value);
 	}
-	for (i = 0; i < ARRAY_SIZE(constants); i++)
-		if (constants[i].index == index)
-			return constants[i].is_writable;
-	return write_switched(v, index, value);
+	if (!m)
+		return write_switched(v, index, value);
+	if (m->where == FIXED || (index == MSR_MTRRdefType && !is_mtrr_default(value)))
+		return false;
+	if (m->where == FIELD)
+		vmcs_write(m->value, value); /* what no CPU accepts fails the entry */
+	else if (m->where == KEPT)
+		*kept(v, m) = value;
+	return true;
 }
 
 /* SDM, MSR-Bitmap Address: 1 KiB each for reads low and high, writes low and high. */
-static void pass(u32 index, unsigned access)
+static void pass(u32 index, enum pass on)
 {
 	const unsigned high = index >= 0xc0000000 ? 1024 : 0;
 
-	if (access & ON_READ)
+	if (on & ON_READ)
 		__clear_bit(index & 0x1fff, msr_bitmap + high);
-	if (access & ON_WRITE)
+	if (on & ON_WRITE)
 		__clear_bit(index & 0x1fff, msr_bitmap + 2048 + high);
 }
 
+/* The guest's own writes of the switched ones exit but for one: those are read back at no unload.
+ */
 int msr_init(void)
 {
 	unsigned i;
@@ -216,10 +204,12 @@ int msr_init(void)
 	if (!msr_bitmap)
 		return -ENOMEM;
 	memset(msr_bitmap, 0xff, PAGE_SIZE);
-	for (i = 0; i < ARRAY_SIZE(passed); i++)
-		pass(passed[i].index, passed[i].access);
-	if (vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP)
-		pass(MSR_TSC_AUX, ON_READ);
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		pass(msrs[i].index, msrs[i].pass);
+	for (i = 0; i < SW_MSRS; i++)
+		pass(msr_switched[i], has_switched(i) ? ON_READ : BY_EXIT);
+	pass(MSR_KERNEL_GS_BASE, ON_WRITE);
+	pass(MSR_IA32_TSC, ON_READ); /* with the offset */
 	return 0;
 }
 
