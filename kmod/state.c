@@ -19,27 +19,11 @@
 #define CR0_VALID                                                                      \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
 	 X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
-#define EFER_VALID (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX)
-#define RFLAGS_VALID                                                                       \
-	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | X86_EFLAGS_SF |   \
-	 X86_EFLAGS_TF | X86_EFLAGS_IF | X86_EFLAGS_DF | X86_EFLAGS_OF | X86_EFLAGS_IOPL | \
-	 X86_EFLAGS_NT | X86_EFLAGS_RF | X86_EFLAGS_VM | X86_EFLAGS_AC | X86_EFLAGS_VIF |  \
-	 X86_EFLAGS_VIP | X86_EFLAGS_ID)
+#define EFER_VALID   (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX)
+#define RFLAGS_VALID 0x3f7fd5u /* the flags that there are */
 
 /* The fields of each segment are two apart, in the order of enum seg. */
 #define SEG_FIELD(first, seg) ((first) + 2 * (seg))
-
-/* At power-on and INIT (SDM, Processor State After Reset). */
-static const struct {
-	u16 selector;
-	u64 base;
-	u32 limit, rights;
-} seg_reset[SEGS] = {
-	[SEG_ES] = { 0, 0, 0xffff, 0x93 },   [SEG_CS] = { 0xf000, 0xffff0000, 0xffff, 0x9b },
-	[SEG_SS] = { 0, 0, 0xffff, 0x93 },   [SEG_DS] = { 0, 0, 0xffff, 0x93 },
-	[SEG_FS] = { 0, 0, 0xffff, 0x93 },   [SEG_GS] = { 0, 0, 0xffff, 0x93 },
-	[SEG_LDTR] = { 0, 0, 0xffff, 0x82 }, [SEG_TR] = { 0, 0, 0xffff, 0x8b },
-};
 
 static void write_segment(enum seg seg, u16 selector, u64 base, u32 limit, u32 rights)
 {
@@ -49,13 +33,16 @@ static void write_segment(enum seg seg, u16 selector, u64 base, u32 limit, u32 r
 	vmcs_write(SEG_FIELD(GUEST_ES_AR_BYTES, seg), rights);
 }
 
+/* SDM, Processor State After Reset. */
 static void reset_segments(void)
 {
 	unsigned i;
 
 	for (i = 0; i < SEGS; i++)
-		write_segment(i, seg_reset[i].selector, seg_reset[i].base, seg_reset[i].limit,
-			      seg_reset[i].rights);
+		write_segment(i, 0, 0, 0xffff, 0x93);
+	write_segment(SEG_CS, 0xf000, 0xffff0000, 0xffff, 0x9b);
+	write_segment(SEG_LDTR, 0, 0, 0xffff, 0x82);
+	write_segment(SEG_TR, 0, 0, 0xffff, 0x8b);
 	vmcs_write(GUEST_GDTR_BASE, 0);
 	vmcs_write(GUEST_GDTR_LIMIT, 0xffff);
 	vmcs_write(GUEST_IDTR_BASE, 0);
@@ -174,13 +161,18 @@ void state_load_pdptrs(struct vcpu *v)
 		vmcs_write(GUEST_PDPTR0 + 2 * i, entries[i] & 1 ? entries[i] : 0);
 }
 
+static bool is_cr0(u64 cr0)
+{
+	return !(cr0 >> 32) && (cr0 & X86_CR0_PE || !(cr0 & X86_CR0_PG)) &&
+	       (cr0 & X86_CR0_CD || !(cr0 & X86_CR0_NW));
+}
+
 bool state_set_cr0(struct vcpu *v, u64 value)
 {
 	const u64 old = state_cr0(v), cr4 = state_cr4(v);
 	u64 efer = vmcs_read(GUEST_IA32_EFER);
 
-	if (value >> 32 || (value & X86_CR0_PG && !(value & X86_CR0_PE)) ||
-	    (value & X86_CR0_NW && !(value & X86_CR0_CD)))
+	if (!is_cr0(value))
 		return false;
 	value = (value & CR0_VALID) | X86_CR0_ET;
 	if (value & ~old & X86_CR0_PG && efer & EFER_LME) {
@@ -344,14 +336,12 @@ void state_get_sregs(struct vcpu *v, struct kvm_sregs *s)
 /* Only whole states: what no guest could have reached is EINVAL, and nothing has changed. */
 static bool are_sregs(const struct kvm_sregs *s)
 {
-	const bool is_long = s->efer & EFER_LMA, is_paging = s->cr0 & X86_CR0_PG;
+	const bool is_long = s->efer & EFER_LMA;
 
-	if (s->cr0 & ~(u64)CR0_VALID || (is_paging && !(s->cr0 & X86_CR0_PE)) ||
-	    (s->cr0 & X86_CR0_NW && !(s->cr0 & X86_CR0_CD)))
+	if (!is_cr0(s->cr0) || s->cr0 & ~(u64)CR0_VALID || s->cr4 & ~vmx.cr4_guest ||
+	    s->efer & ~(u64)EFER_VALID)
 		return false;
-	if (s->cr4 & ~vmx.cr4_guest || s->efer & ~(u64)EFER_VALID)
-		return false;
-	if (is_long != (is_paging && s->efer & EFER_LME))
+	if (is_long != (s->cr0 & X86_CR0_PG && s->efer & EFER_LME))
 		return false;
 	if (is_long && (!(s->cr4 & X86_CR4_PAE) || (s->cs.l && s->cs.db)))
 		return false;
