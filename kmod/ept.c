@@ -11,29 +11,36 @@
 
 #include <linux/pgtable.h>
 #include <linux/sched/mm.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/io.h>
 
-#define LEVELS	EPT_LEVELS
-#define LARGE	(1ull << 7)
-#define ADDRESS 0x000ffffffffff000ull
-#define PRESENT VMX_EPT_RWX_MASK /* of an entry; all rights of one that names a table */
-#define MEMORY	(VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT)
-#define STEP	(1ull << 30) /* of a zap between two looks whether someone waits */
-#define AROUND	16u	     /* pages that one fault maps at most: to the end of 64 KiB */
+#define LEVELS	       EPT_LEVELS
+#define LARGE	       (1ull << 7)
+#define ADDRESS	       0x000ffffffffff000ull
+#define PRESENT	       VMX_EPT_RWX_MASK /* of an entry; all rights of one that names a table */
+#define MEMORY	       (VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT)
+#define STEP	       (1ull << 30) /* of a zap between two looks whether someone waits */
+#define SLOT_BYTES_MAX (((1ull << 31) - 1) << PAGE_SHIFT) /* as in KVM: its bitmap can be had */
+#define AROUND	       16u /* pages that one fault maps at most: to the end of 64 KiB */
 
 struct fault {
 	u64 gpa;
 	unsigned long hva, seq;
 	unsigned pages;	 /* of the slot, from this one to the end of its 64 KiB */
 	bool large_fits; /* the slot covers the whole 2 MiB page, at the same place in it */
-	bool write, exec;
+	bool write, exec, is_readonly, is_logged;
 };
 
 /* Bytes that an entry of a level maps. */
 static u64 span(int level)
 {
 	return 1ull << (12 + 9 * (level - 1));
+}
+
+static size_t bitmap_bytes(u64 slot_size)
+{
+	return BITS_TO_LONGS(slot_size >> PAGE_SHIFT) * sizeof(long);
 }
 
 static unsigned index_of(u64 address, int level)
@@ -58,6 +65,15 @@ static struct slot *slot_at(struct vm *vm, u64 gpa)
 			return s;
 	}
 	return NULL;
+}
+
+/* A write that is or will be in memory before the log is shown. mmu_lock held. */
+static void mark_dirty(struct vm *vm, u64 gpa)
+{
+	struct slot *s = slot_at(vm, gpa);
+
+	if (s && s->dirty)
+		__set_bit((gpa - s->gpa) >> PAGE_SHIFT, s->dirty);
 }
 
 /* Takes what is mapped in [start, end) out of a table that maps from `base` on. Whether any was. */
@@ -266,7 +282,10 @@ static void map(struct vm *vm, struct ept_reserve *r, const struct fault *f, str
 	} else {
 		flush = before & LARGE;
 		entry = entry_at(vm, r, f->gpa, 1);
+		if (writable)
+			mark_dirty(vm, f->gpa);
 		WRITE_ONCE(*entry, leaf(pages[0], 1, writable));
+		writable &= !f->is_logged; /* the others have not been written yet */
 		for (i = 1; i < n; i++)
 			if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
 				WRITE_ONCE(entry[i], leaf(pages[i], 1, writable));
@@ -278,7 +297,7 @@ out:
 	free_page((unsigned long)old);
 }
 
-/* False: no RAM there. */
+/* False: no RAM there, or none to write. */
 static bool fault_begin(struct vm *vm, struct fault *f)
 {
 	const u64 large = f->gpa & ~(span(2) - 1);
@@ -286,12 +305,17 @@ static bool fault_begin(struct vm *vm, struct fault *f)
 
 	spin_lock(&vm->mmu_lock);
 	s = slot_at(vm, f->gpa);
+	if (s && s->flags & KVM_MEM_READONLY && f->write)
+		s = NULL;
 	if (s) {
+		f->is_readonly = s->flags & KVM_MEM_READONLY;
+		f->is_logged = s->dirty;
 		f->hva = s->hva + (f->gpa - s->gpa);
 		f->seq = vm->seq;
 		f->pages = min_t(u64, AROUND - (f->gpa >> PAGE_SHIFT) % AROUND,
 				 (s->gpa + s->size - f->gpa) >> PAGE_SHIFT);
-		f->large_fits = large >= s->gpa && large + span(2) <= s->gpa + s->size &&
+		f->large_fits = !f->is_logged && large >= s->gpa &&
+				large + span(2) <= s->gpa + s->size &&
 				((s->gpa ^ s->hva) & (span(2) - 1)) == 0;
 	}
 	spin_unlock(&vm->mmu_lock);
@@ -301,12 +325,14 @@ static bool fault_begin(struct vm *vm, struct fault *f)
 /*
  * The page, faulted in where it has to be, and of those after it what the process has present in
  * the same way. How many, or -errno. A read does not break a copy-on-write; where there is none to
- * break, the guest may write at once.
+ * break, the guest may write at once, unless its first write is to be seen.
  */
 static int get_pages(const struct fault *f, struct page **pages, bool *writable)
 {
-	int n = get_user_pages_fast_only(f->hva, f->pages, FOLL_WRITE, pages);
+	int n = 0;
 
+	if (f->write || !(f->is_readonly || f->is_logged))
+		n = get_user_pages_fast_only(f->hva, f->pages, FOLL_WRITE, pages);
 	*writable = n > 0 || f->write;
 	if (n <= 0 && !f->write)
 		n = get_user_pages_fast_only(f->hva, f->pages, 0, pages);
@@ -336,15 +362,15 @@ int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec)
 	return RESUME;
 }
 
-/* Host address of `n` bytes within one page, or 0. */
-static unsigned long host_address(struct vm *vm, u64 gpa)
+/* Host address of bytes within one page, or 0. */
+static unsigned long host_address(struct vm *vm, u64 gpa, bool write)
 {
 	const struct slot *s;
 	unsigned long hva;
 
 	spin_lock(&vm->mmu_lock);
 	s = slot_at(vm, gpa);
-	hva = s ? s->hva + (gpa - s->gpa) : 0;
+	hva = s && !(write && s->flags & KVM_MEM_READONLY) ? s->hva + (gpa - s->gpa) : 0;
 	spin_unlock(&vm->mmu_lock);
 	return hva;
 }
@@ -354,12 +380,17 @@ static int copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
 {
 	while (n) {
 		const unsigned part = min_t(unsigned, n, PAGE_SIZE - offset_in_page(gpa));
-		void __user *const host = (void __user *)host_address(vm, gpa);
+		void __user *const host = (void __user *)host_address(vm, gpa, write);
 
 		if (!host)
 			return -ENXIO;
 		if (write ? copy_to_user(host, data, part) : copy_from_user(data, host, part))
 			return -EFAULT;
+		if (write) {
+			spin_lock(&vm->mmu_lock);
+			mark_dirty(vm, gpa);
+			spin_unlock(&vm->mmu_lock);
+		}
 		data += part;
 		gpa += part;
 		n -= part;
@@ -381,19 +412,28 @@ static bool is_region(const struct kvm_userspace_memory_region *r)
 {
 	const u64 gpa_end = 1ull << GPA_BITS;
 
-	if (r->flags || !r->userspace_addr || offset_in_page(r->guest_phys_addr) ||
-	    offset_in_page(r->memory_size) || offset_in_page(r->userspace_addr))
+	if (r->flags & ~(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES) || !r->userspace_addr ||
+	    offset_in_page(r->guest_phys_addr | r->memory_size | r->userspace_addr))
 		return false;
-	if (r->guest_phys_addr > gpa_end || r->memory_size > gpa_end - r->guest_phys_addr)
+	if (r->guest_phys_addr > gpa_end || r->memory_size > gpa_end - r->guest_phys_addr ||
+	    r->memory_size > SLOT_BYTES_MAX)
 		return false;
 	return access_ok((void __user *)r->userspace_addr, r->memory_size);
 }
 
-/* vm->lock held. New, gone (size 0) or elsewhere (same size), as in KVM; never resized. */
+/* What may become of a slot: gone, elsewhere in the guest, logged or not. */
+static bool can_become(const struct slot *s, const struct kvm_userspace_memory_region *r)
+{
+	return !r->memory_size || (r->memory_size == s->size && r->userspace_addr == s->hva &&
+				   !((r->flags ^ s->flags) & KVM_MEM_READONLY));
+}
+
+/* vm->lock held. As in KVM. */
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 {
 	const u64 start = r->guest_phys_addr, size = r->memory_size;
 	struct slot *s, *same = NULL, *room = NULL, old;
+	unsigned long *dirty = NULL;
 	bool overlaps = false;
 
 	if (!is_region(r))
@@ -406,16 +446,21 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 		else if (size && start < s->gpa + s->size && s->gpa < start + size)
 			overlaps = true;
 	}
-	if (same ? size && size != same->size : !size)
+	if (same ? !can_become(same, r) : !size)
 		return -EINVAL;
 	if (overlaps)
 		return -EEXIST;
 	s = same ?: room;
 	if (!s)
 		return -EINVAL;
+	if (size && r->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+		dirty = s->dirty ?: kvzalloc(bitmap_bytes(size), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		if (!dirty)
+			return -ENOMEM;
+	}
 	spin_lock(&vm->mmu_lock);
 	old = *s;
-	*s = (struct slot){ start, size, r->userspace_addr, r->slot };
+	*s = (struct slot){ start, size, r->userspace_addr, r->slot, r->flags, dirty };
 	vm->nr_slots = max_t(unsigned, vm->nr_slots, s - vm->slots + 1);
 	vm->seq++;
 	/* Whoever comes in between finds the new slot, and what is zapped of that faults again. */
@@ -424,7 +469,62 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	spin_unlock(&vm->mmu_lock);
 	if (old.size)
 		vmcs_flush_guest(vm);
+	if (old.dirty != dirty)
+		kvfree(old.dirty);
 	return 0;
+}
+
+/* Takes the right to write from the pages of a word of the bitmap. mmu_lock held. */
+static void protect(struct vm *vm, u64 gpa, unsigned long pages)
+{
+	unsigned i;
+
+	for_each_set_bit(i, &pages, BITS_PER_LONG)
+	{
+		u64 *entry = entry_at(vm, NULL, gpa + i * PAGE_SIZE, 1);
+
+		if (entry)
+			WRITE_ONCE(*entry, *entry & ~(u64)VMX_EPT_WRITABLE_MASK);
+	}
+}
+
+/*
+ * vm->lock held. What was written since the last call, by the guest or for it: the pages are
+ * protected again before they are shown.
+ */
+int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log)
+{
+	struct slot *s = vm->slots;
+	unsigned long *taken;
+	size_t i, words;
+	int err = 0;
+
+	while (s < vm->slots + SLOTS_MAX && !(s->dirty && s->id == log->slot))
+		s++;
+	if (s == vm->slots + SLOTS_MAX)
+		return -ENOENT;
+	words = bitmap_bytes(s->size) / sizeof(long);
+	taken = kvzalloc(bitmap_bytes(s->size), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!taken)
+		return -ENOMEM;
+	for (i = 0; i < words; i++, cond_resched()) {
+		if (!READ_ONCE(s->dirty[i]))
+			continue;
+		spin_lock(&vm->mmu_lock);
+		swap(taken[i], s->dirty[i]);
+		protect(vm, s->gpa + i * BITS_PER_LONG * PAGE_SIZE, taken[i]);
+		spin_unlock(&vm->mmu_lock);
+	}
+	vmcs_flush_guest(vm);
+	if (copy_to_user(log->dirty_bitmap, taken, bitmap_bytes(s->size))) {
+		err = -EFAULT; /* it stays as it was */
+		spin_lock(&vm->mmu_lock);
+		for (i = 0; i < words; i++, cond_resched_lock(&vm->mmu_lock))
+			s->dirty[i] |= taken[i];
+		spin_unlock(&vm->mmu_lock);
+	}
+	kvfree(taken);
+	return err;
 }
 
 static void free_tables(u64 *table, int level)
@@ -459,7 +559,11 @@ int ept_init(struct vm *vm)
 /* No vCPU is left. */
 void ept_fini(struct vm *vm)
 {
+	unsigned i;
+
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
+	for (i = 0; i < SLOTS_MAX; i++)
+		kvfree(vm->slots[i].dirty);
 	free_tables(vm->root, LEVELS);
 	free_cpumask_var(vm->cpus);
 }

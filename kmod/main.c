@@ -26,6 +26,7 @@ static const struct {
 	{ KVM_CAP_DESTROY_MEMORY_REGION_WORKS, 1 },
 	{ KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, 1 },
 	{ KVM_CAP_SYNC_MMU, 1 }, /* the guest follows what happens to the process's memory */
+	{ KVM_CAP_READONLY_MEM, 1 },
 	{ KVM_CAP_NR_MEMSLOTS, SLOTS_MAX },
 	{ KVM_CAP_NR_VCPUS, VCPUS_MAX },
 	{ KVM_CAP_MAX_VCPUS, VCPUS_MAX },

@@ -52,7 +52,8 @@ enum { EVENT_NMI, EVENT_INIT, EVENT_SIPI };
 struct slot {
 	u64 gpa, size; /* size 0: a free place */
 	unsigned long hva;
-	u32 id;
+	u32 id, flags;
+	unsigned long *dirty; /* a bit a page, where KVM_MEM_LOG_DIRTY_PAGES asks for it */
 };
 
 struct irqfd;
@@ -210,8 +211,9 @@ int ept_init(struct vm *vm);
 void ept_fini(struct vm *vm);
 void ept_reserve_free(struct ept_reserve *r);
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
+int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log);
 int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec); /* RESUME, EXIT: no RAM, -errno */
-/* Copies within guest RAM; fails with -ENXIO where there is none. */
+/* Copies within guest RAM; fails with -ENXIO where there is none, or none to write. */
 int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n);
 int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n);
 

@@ -60,6 +60,7 @@ static int create_vcpu(struct vm *vm, unsigned long id)
 /* The calls whose argument points to a structure: copied in whole, then checked. */
 union vm_argument {
 	struct kvm_userspace_memory_region region;
+	struct kvm_dirty_log log;
 	struct kvm_enable_cap cap;
 	struct kvm_irqfd irqfd;
 	struct kvm_ioeventfd ioeventfd;
@@ -70,6 +71,8 @@ static int call_with(struct vm *vm, unsigned request, const union vm_argument *a
 	switch (request) {
 	case KVM_SET_USER_MEMORY_REGION:
 		return ept_set_region(vm, &a->region);
+	case KVM_GET_DIRTY_LOG:
+		return ept_get_dirty(vm, &a->log);
 	case KVM_ENABLE_CAP:
 		return enable_cap(vm, &a->cap);
 	case KVM_IRQFD:
@@ -95,6 +98,7 @@ static int call(struct vm *vm, unsigned request, unsigned long arg)
 	case KVM_SET_GSI_ROUTING:
 		return irq_set_routes(vm, (void __user *)arg);
 	case KVM_SET_USER_MEMORY_REGION:
+	case KVM_GET_DIRTY_LOG:
 	case KVM_ENABLE_CAP:
 	case KVM_IRQFD:
 	case KVM_IOEVENTFD:

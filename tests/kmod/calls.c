@@ -149,6 +149,101 @@ static void slots(void)
 	IS(machine_out(&m, 0x10), 1);
 }
 
+/* Slot 1 anew, with these flags. */
+static int slot_with(uint32_t flags)
+{
+	struct kvm_userspace_memory_region r = { .slot = 1,
+						 .guest_phys_addr = DATA_GPA,
+						 .userspace_addr = (uintptr_t)m.data };
+
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+	r.memory_size = DATA_SIZE;
+	r.flags = flags;
+	return call(m.vm, KVM_SET_USER_MEMORY_REGION, &r);
+}
+
+static void read_only(void)
+{
+	struct kvm_userspace_memory_region r = { .slot = 1,
+						 .guest_phys_addr = DATA_GPA,
+						 .memory_size = DATA_SIZE,
+						 .userspace_addr = (uintptr_t)m.data };
+
+	test("a read-only slot is read like any other, and a write to it exits");
+	IS(slot_with(KVM_MEM_READONLY), 0);
+	memcpy(m.data, "ab", 2);
+	/* mov al,[0]; out 10,al; mov [1],al; mov al,[1]; out 11,al */
+	CODE(&m, "\xa0\x00\x00\xe6\x10\xa2\x01\x00\xa0\x01\x00\xe6\x11", DATA_GPA);
+	IS(machine_out(&m, 0x10), 'a');
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO));
+	HOLDS(m.run->mmio.phys_addr == DATA_GPA + 1 && m.run->mmio.is_write &&
+	      m.run->mmio.data[0] == 'a');
+	IS(machine_out(&m, 0x11), 'b');
+	IS(m.data[1], 'b');
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), -EINVAL); /* it stays read-only */
+	IS(slot_with(0), 0);
+}
+
+static uint64_t dirty(uint32_t slot)
+{
+	uint64_t bits = 0;
+	struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = &bits };
+
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), 0);
+	return bits;
+}
+
+static int log_slot(uint32_t slot, uint32_t flags)
+{
+	struct kvm_userspace_memory_region r = {
+		.slot = slot,
+		.flags = flags,
+		.guest_phys_addr = slot ? DATA_GPA : 0,
+		.memory_size = slot ? DATA_SIZE : LOW_SIZE,
+		.userspace_addr = (uintptr_t)(slot ? m.data : m.low),
+	};
+
+	return call(m.vm, KVM_SET_USER_MEMORY_REGION, &r);
+}
+
+/* KVM calls a page dirty that it maps for the first time, so the guest goes round once before. */
+static void dirty_pages(void)
+{
+	struct kvm_dirty_log none = { .slot = 1, .dirty_bitmap = (void *)8 };
+
+	test("the log has the pages that were written since it was read, and no others");
+	IS(slot_with(0), 0);
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &none), -ENOENT);
+	/* again: mov [0],al; mov al,[1000]; mov [2000],al; out 10,al; mov [0],al; out 11,al; jmp */
+	CODE(&m, "\xa2\x00\x00\xa0\x00\x10\xa2\x00\x20\xe6\x10\xa2\x00\x00\xe6\x11\xeb\xee",
+	     DATA_GPA);
+	machine_out(&m, 0x10);
+	IS(log_slot(1, KVM_MEM_LOG_DIRTY_PAGES), 0);
+	machine_out(&m, 0x11);
+	machine_out(&m, 0x10);
+	IS(dirty(1), 5);
+	IS(dirty(1), 0);
+	machine_out(&m, 0x11);
+	IS(dirty(1), 1);
+	IS(log_slot(1, KVM_MEM_LOG_DIRTY_PAGES), 0);
+	machine_out(&m, 0x10);
+	IS(log_slot(1, KVM_MEM_LOG_DIRTY_PAGES), 0); /* the same once more keeps it */
+	IS(dirty(1), 5);
+	IS(slot_with(0), 0);
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &none), -ENOENT);
+
+	test("what is written for the guest is in the log, too");
+	/* again: mov di,3000; mov dx,20; insb; out 10,al; jmp again */
+	CODE(&m, "\xbf\x00\x30\xba\x20\x00\x6c\xe6\x10\xeb\xf5", DATA_GPA);
+	HOLDS(machine_exits(&m, KVM_EXIT_IO));
+	machine_out(&m, 0x10);
+	IS(log_slot(0, KVM_MEM_LOG_DIRTY_PAGES), 0);
+	HOLDS(machine_exits(&m, KVM_EXIT_IO));
+	machine_out(&m, 0x10);
+	IS(dirty(0), 1 << 3);
+	IS(log_slot(0, 0), 0);
+}
+
 static uint64_t count(int fd)
 {
 	uint64_t n = 0;
@@ -395,6 +490,8 @@ int main(int argc, char **argv)
 	memory_shared();
 	memory_under_load();
 	slots();
+	read_only();
+	dirty_pages();
 	kicks();
 	interrupts();
 	debug();

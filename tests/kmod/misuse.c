@@ -33,7 +33,7 @@ static void numbers(void)
 					 KVM_SIGNAL_MSI,
 					 KVM_GET_LAPIC,
 					 KVM_CREATE_PIT2,
-					 KVM_GET_DIRTY_LOG,
+					 KVM_CLEAR_DIRTY_LOG,
 					 KVM_SET_MP_STATE,
 					 KVM_GET_MSRS,
 					 KVM_SET_VCPU_EVENTS,
@@ -60,7 +60,7 @@ static void numbers(void)
 
 	test("a capability that is not there is 0");
 	IS(call_number(m.sys, KVM_CHECK_EXTENSION, KVM_CAP_IRQCHIP), 0);
-	IS(call_number(m.sys, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM), 0);
+	IS(call_number(m.sys, KVM_CHECK_EXTENSION, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), 0);
 	IS(call_number(m.vm, KVM_CHECK_EXTENSION, ~0ul), 0);
 }
 
@@ -71,6 +71,7 @@ static void pointers(void)
 		unsigned long request;
 	} calls[] = {
 		{ false, KVM_SET_USER_MEMORY_REGION },
+		{ false, KVM_GET_DIRTY_LOG },
 		{ false, KVM_ENABLE_CAP },
 		{ false, KVM_IRQFD },
 		{ false, KVM_IOEVENTFD },
@@ -116,10 +117,12 @@ static int region(uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size, ui
 static void regions(void)
 {
 	const uint64_t host = (uintptr_t)m.data, top = 1ull << 46;
+	uint64_t bits = 0;
+	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = &bits };
 
 	test("memory regions that overlap, overflow, or ask for more than there is are refused");
-	IS(region(5, KVM_MEM_READONLY, 1 << 20, 4096, host), -EINVAL);
-	IS(region(5, KVM_MEM_LOG_DIRTY_PAGES, 1 << 20, 4096, host), -EINVAL);
+	IS(region(5, 4, 1 << 20, 4096, host), -EINVAL);
+	IS(region(5, KVM_MEM_LOG_DIRTY_PAGES, 1 << 20, 1ull << 43, 4096), -EINVAL);
 	IS(region(5, ~0u, 1 << 20, 4096, host), -EINVAL);
 	IS(region(5, 0, (1 << 20) + 1, 4096, host), -EINVAL);
 	IS(region(5, 0, 1 << 20, 4095, host), -EINVAL);
@@ -130,12 +133,27 @@ static void regions(void)
 	IS(region(5, 0, ~4095ull, 8192, host), -EINVAL);
 	IS(region(5, 0, top, 4096, host), -EINVAL);
 	IS(region(5, 0, top - 4096, 8192, host), -EINVAL);
-	IS(region(5, 0, 1 << 20, 0, host), -EINVAL);	    /* there is no slot 5 to delete */
-	IS(region(5, 0, 0, 4096, host), -EEXIST);	    /* slot 0 is there */
-	IS(region(1, 0, DATA_GPA, 4096, host), -EINVAL);    /* no resizing */
-	IS(region(1, 0, 0x1000, DATA_SIZE, host), -EEXIST); /* onto slot 0 */
-	IS(region(1, 0, 16 << 20, DATA_SIZE, host), 0);	    /* moved */
-	IS(region(1, 0, DATA_GPA, DATA_SIZE, host), 0);	    /* and back */
+	IS(region(5, 0, 1 << 20, 0, host), -EINVAL);	 /* there is no slot 5 to delete */
+	IS(region(5, 0, 0, 4096, host), -EEXIST);	 /* slot 0 is there */
+	IS(region(1, 0, DATA_GPA, 4096, host), -EINVAL); /* no resizing */
+	IS(region(1, 0, DATA_GPA, DATA_SIZE, host + 4096), -EINVAL); /* no other memory */
+	IS(region(1, 0, 0x1000, DATA_SIZE, host), -EEXIST);	     /* onto slot 0 */
+	IS(region(1, 0, 16 << 20, DATA_SIZE, host), 0);		     /* moved */
+	IS(region(1, 0, DATA_GPA, DATA_SIZE, host), 0);		     /* and back */
+
+	test("a log that cannot be had or be shown keeps what is in it");
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), -ENOENT);
+	IS(region(1, KVM_MEM_LOG_DIRTY_PAGES, DATA_GPA, DATA_SIZE, host), 0);
+	machine_code(&m, "\xa2\x00\x10\xe6\x10", 5, DATA_GPA); /* mov [1000],al; out 10,al */
+	machine_out(&m, 0x10);
+	log.dirty_bitmap = NOWHERE;
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), -EFAULT);
+	log.dirty_bitmap = KERNEL;
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), -EFAULT);
+	log.dirty_bitmap = &bits;
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), 0);
+	IS(bits, 2);
+	IS(region(1, 0, DATA_GPA, DATA_SIZE, host), 0);
 
 	test("there are 64 slots");
 	for (uint32_t i = 2; i < 64; i++)
@@ -352,6 +370,7 @@ static const unsigned long requests[] = {
 	KVM_GET_SUPPORTED_CPUID,
 	KVM_SET_USER_MEMORY_REGION,
 	KVM_SET_USER_MEMORY_REGION,
+	KVM_GET_DIRTY_LOG,
 	KVM_ENABLE_CAP,
 	KVM_IRQFD,
 	KVM_IOEVENTFD,
