@@ -187,7 +187,7 @@ static int exit_cr(struct vcpu *v)
 	return ok ? skip(v) : raise_gp(v);
 }
 
-static bool write_dr(struct vcpu *v, unsigned dr, u64 value)
+bool write_dr(struct vcpu *v, unsigned dr, u64 value)
 {
 	if (dr < 4) {
 		v->dr[dr] = value;

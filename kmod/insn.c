@@ -294,7 +294,7 @@ static int mmio_next(struct vcpu *v)
 				       : guest_read(v->vm, gpa, data, a->part);
 		if (err == -EFAULT)
 			return err;
-		if (!err)
+		if (!err || lapic_mmio(v, gpa, a->write, data, a->part))
 			continue;
 		if (a->write &&
 		    irq_kick(v->vm, false, gpa, a->part, low(a->value >> 8 * a->at, a->part)))

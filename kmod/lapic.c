@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The local APIC, as an x2APIC: its registers are MSRs (SDM, Extended XAPIC), so there is nothing
- * to decode. All interrupts are edges: an EOI never leaves the module. The IRR is written by
- * anyone, atomically; all the rest belongs to the vCPU's own thread but for the timer's callback,
- * which only runs while nobody changes the timer. A vCPU in xAPIC mode keeps its interrupts but has
- * no registers: user space switches to x2APIC before the guest runs.
+ * The local APIC: its registers are MSRs where it is an x2APIC, and a page of memory where it is an
+ * xAPIC, as it is at first (SDM, Extended XAPIC). All interrupts are edges: an EOI never leaves the
+ * module. The IRR is written by anyone, atomically; all the rest belongs to the vCPU's own thread
+ * but for the timer's callback, which only runs while nobody changes the timer.
  */
 #include "mayfly.h"
 
@@ -72,6 +71,11 @@ static void eoi(struct vcpu *v)
 		__clear_bit(vector, v->lapic.isr);
 }
 
+static bool is_x2apic(const struct vcpu *v)
+{
+	return v->lapic.base & X2APIC_ENABLE;
+}
+
 static bool is_enabled(const struct vcpu *v)
 {
 	return READ_ONCE(v->lapic.reg[R(APIC_SPIV)]) & APIC_SPIV_APIC_ENABLED;
@@ -109,11 +113,17 @@ static bool deliver(struct vcpu *v, u32 icr)
 
 static bool is_meant(const struct vcpu *v, u32 dest, bool is_logical)
 {
+	const u32 name = READ_ONCE(v->lapic.reg[R(APIC_LDR)]) >> 24; /* an xAPIC's */
+
 	if (dest == BROADCAST)
 		return true;
 	if (!is_logical)
 		return v->id == dest;
-	return v->id >> 4 == dest >> 16 && ldr(v) & dest & 0xffff;
+	if (is_x2apic(v))
+		return v->id >> 4 == dest >> 16 && ldr(v) & dest & 0xffff;
+	if (v->lapic.reg[R(APIC_DFR)] == APIC_DFR_FLAT)
+		return name & dest;
+	return name >> 4 == dest >> 4 && name & dest & 0xf;
 }
 
 /* To all that are meant; at lowest priority to one of them, by turns. */
@@ -242,7 +252,7 @@ static unsigned divisor_shift(const struct lapic *l)
 	return (((l->reg[R(APIC_TDCR)] & 3) | (l->reg[R(APIC_TDCR)] >> 1 & 4)) + 1) & 7;
 }
 
-static void start_count(struct vcpu *v)
+static void start_count(struct vcpu *v, u32 left)
 {
 	struct lapic *l = &v->lapic;
 	const u64 ns = (u64)l->reg[R(APIC_TMICT)] << divisor_shift(l);
@@ -250,11 +260,11 @@ static void start_count(struct vcpu *v)
 	if (is_deadline(l))
 		return;
 	stop_timer(l);
-	if (!ns)
+	if (!left)
 		return;
 	if (l->reg[R(APIC_LVTT)] & APIC_LVT_TIMER_PERIODIC)
 		l->period = ns_to_ktime(max_t(u64, ns, PERIOD_MIN));
-	l->ends = ktime_add_ns(ktime_get(), ns);
+	l->ends = ktime_add_ns(ktime_get(), (u64)left << divisor_shift(l));
 	hrtimer_start(&l->timer, l->ends, HRTIMER_MODE_ABS);
 }
 
@@ -276,7 +286,7 @@ static void write_lvt(struct vcpu *v, unsigned reg, u32 value)
 		stop_timer(&v->lapic);
 	WRITE_ONCE(v->lapic.reg[reg], value);
 	if (reg == R(APIC_LVTT) && changed & TIMER_MODE)
-		start_count(v);
+		start_count(v, v->lapic.reg[R(APIC_TMICT)]);
 }
 
 static void write_svr(struct lapic *l, u32 value)
@@ -333,7 +343,7 @@ static u64 read_register(const struct vcpu *v, unsigned reg)
 	case R(APIC_PROCPRI):
 		return ppr(v);
 	case R(APIC_LDR):
-		return ldr(v);
+		return is_x2apic(v) ? ldr(v) : l->reg[reg];
 	case R(APIC_ISR)... R(APIC_ISR) + 7:
 		return read_bits(l->isr, reg - R(APIC_ISR));
 	case R(APIC_IRR)... R(APIC_IRR) + 7:
@@ -372,7 +382,7 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 		if (reg == R(APIC_TMICT) && is_deadline(l))
 			break;
 		l->reg[reg] = value;
-		start_count(v);
+		start_count(v, l->reg[R(APIC_TMICT)]);
 		break;
 	case R(APIC_SELF_IPI):
 		deliver(v, APIC_DM_FIXED | value);
@@ -391,7 +401,7 @@ bool lapic_read(struct vcpu *v, u32 msr, u64 *value)
 		*value = READ_ONCE(v->lapic.deadline);
 		return true;
 	}
-	if (!(v->lapic.base & X2APIC_ENABLE) || reg >= REGISTERS || !registers[reg].is_readable)
+	if (!is_x2apic(v) || reg >= REGISTERS || !registers[reg].is_readable)
 		return false;
 	*value = read_register(v, reg);
 	return true;
@@ -405,11 +415,102 @@ bool lapic_write(struct vcpu *v, u32 msr, u64 value)
 		set_deadline(v, value);
 		return true;
 	}
-	if (!(v->lapic.base & X2APIC_ENABLE) || reg >= REGISTERS || !registers[reg].is_writable ||
+	if (!is_x2apic(v) || reg >= REGISTERS || !registers[reg].is_writable ||
 	    (u32)value & ~registers[reg].valid || (value >> 32 && reg != R(APIC_ICR)))
 		return false;
 	write_register(v, reg, value);
 	return true;
+}
+
+/* An xAPIC's page. KVM shows an x2APIC so, too, but for its ID; DFR and ICR2 are no MSRs. */
+static u32 page_read(const struct vcpu *v, unsigned reg)
+{
+	if (reg == R(APIC_ID))
+		return v->id << 24;
+	return registers[reg].is_readable ? read_register(v, reg) : v->lapic.reg[reg];
+}
+
+static void page_write(struct vcpu *v, unsigned reg, u32 value)
+{
+	struct lapic *l = &v->lapic;
+	u32 dest;
+
+	switch (reg) {
+	case R(APIC_LDR):
+	case R(APIC_ICR2):
+		WRITE_ONCE(l->reg[reg], value & 0xff000000);
+		break;
+	case R(APIC_DFR):
+		WRITE_ONCE(l->reg[reg], value | 0x0fffffff);
+		break;
+	case R(APIC_ICR):
+		l->reg[reg] = value & registers[reg].valid;
+		dest = l->reg[R(APIC_ICR2)] >> 24;
+		send(v, value, dest == 0xff ? BROADCAST : dest);
+		break;
+	case R(APIC_SELF_IPI):
+		break; /* an x2APIC's alone */
+	default:
+		if (registers[reg].is_writable)
+			write_register(v, reg, value & registers[reg].valid);
+	}
+}
+
+/* An access to the page, if it is the APIC's just now: what is not 32 bits has no effect. */
+bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n)
+{
+	const unsigned reg = offset_in_page(gpa) >> 4, byte = gpa & 15;
+	u32 value = 0;
+
+	if ((gpa & PAGE_MASK) != LAPIC_GPA || is_x2apic(v) ||
+	    !(v->lapic.base & MSR_IA32_APICBASE_ENABLE))
+		return false;
+	if (write && n == 4 && byte == 0 && reg < REGISTERS) {
+		memcpy(&value, data, 4);
+		page_write(v, reg, value);
+	} else if (!write) {
+		memset(data, 0, n);
+		if (byte < 4 && reg < REGISTERS)
+			value = page_read(v, reg) >> 8 * byte;
+		memcpy(data, &value, min(n, 4u));
+	}
+	return true;
+}
+
+int lapic_get(struct vcpu *v, void *arg)
+{
+	u32 *page = arg, reg;
+
+	for (reg = 0; reg < REGISTERS; reg++)
+		page[4 * reg] = page_read(v, reg);
+	return 0;
+}
+
+int lapic_set(struct vcpu *v, void *arg)
+{
+	const u32 *page = arg;
+	struct lapic *l = &v->lapic;
+	u32 i, left;
+
+	stop_timer(l);
+	for (i = 0; i < REGISTERS; i++)
+		if (registers[i].is_readable && registers[i].is_writable)
+			WRITE_ONCE(l->reg[i], page[4 * i] & registers[i].valid);
+	page_write(v, R(APIC_LDR), page[4 * R(APIC_LDR)]);
+	page_write(v, R(APIC_DFR), page[4 * R(APIC_DFR)]);
+	l->reg[R(APIC_ICR2)] = page[4 * R(APIC_ICR2)];
+	write_svr(l, l->reg[R(APIC_SPIV)]);
+	for (i = 0; i < 256; i++) {
+		const unsigned at = i / 32 * 4, bit = i % 32;
+
+		assign_bit(i, l->irr, page[4 * R(APIC_IRR) + at] >> bit & 1);
+		assign_bit(i, l->isr, page[4 * R(APIC_ISR) + at] >> bit & 1);
+	}
+	left = page[4 * R(APIC_TMCCT)];
+	if (!left && l->reg[R(APIC_LVTT)] & APIC_LVT_TIMER_PERIODIC)
+		left = l->reg[R(APIC_TMICT)];
+	start_count(v, left);
+	return 0;
 }
 
 /*
@@ -441,6 +542,7 @@ void lapic_reset(struct vcpu *v)
 
 	stop_timer(l);
 	memset(l->reg, 0, sizeof(l->reg));
+	l->reg[R(APIC_DFR)] = APIC_DFR_FLAT;
 	write_svr(l, 0xff);
 	for (i = 0; i < BITS_TO_LONGS(256); i++)
 		WRITE_ONCE(l->irr[i], 0);

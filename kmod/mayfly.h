@@ -150,7 +150,7 @@ struct vcpu {
 	u64 xcr0;
 	u32 xsave_size;
 	bool has_osxsave;
-	u64 tsc_offset, misc_enable, mtrr_def_type, mcg_status;
+	u64 tsc_offset, misc_enable, mtrr_def_type, mcg_status, system_time, wall_clock;
 	u64 cr2, dr[4], dr6;
 	u32 exit_reason;
 	u64 qualification;
@@ -225,6 +225,9 @@ int vcpu_create(struct vm *vm, u32 id);
 void vcpu_free(struct vcpu *v);
 void vcpu_kick(struct vcpu *v);
 
+/* calls.c: a vCPU's state in KVM's structures */
+int calls_state(struct vcpu *v, unsigned request, void __user *arg);
+
 /* run.c, exits.c */
 int run_vcpu(struct vcpu *v);
 int exit_handle(struct vcpu *v);
@@ -234,6 +237,7 @@ int raise_gp(struct vcpu *v); /* #GP(0); RESUME */
 int skip(struct vcpu *v);     /* past the instruction that exited; RESUME */
 int skip_bytes(struct vcpu *v, unsigned n);
 int exit_internal_error(struct vcpu *v, u32 suberror);
+bool write_dr(struct vcpu *v, unsigned dr, u64 value); /* false: #GP */
 u64 reg_read(struct vcpu *v, unsigned reg);
 void reg_write(struct vcpu *v, unsigned reg, u64 value);
 
@@ -244,10 +248,10 @@ int exit_io(struct vcpu *v);
 /* state.c: registers. The VMCS is loaded. */
 void state_reset(struct vcpu *v, bool is_init);
 void state_sipi(struct vcpu *v, u8 vector);
-void state_get_regs(struct vcpu *v, struct kvm_regs *regs);
-void state_set_regs(struct vcpu *v, const struct kvm_regs *regs);
-void state_get_sregs(struct vcpu *v, struct kvm_sregs *sregs);
-int state_set_sregs(struct vcpu *v, const struct kvm_sregs *sregs);
+int state_get_regs(struct vcpu *v, void *arg); /* these four for calls.c */
+int state_set_regs(struct vcpu *v, void *arg);
+int state_get_sregs(struct vcpu *v, void *arg);
+int state_set_sregs(struct vcpu *v, void *arg);
 bool state_set_cr0(struct vcpu *v, u64 value); /* false: #GP */
 bool state_set_cr4(struct vcpu *v, u64 value);
 bool state_set_xcr0(struct vcpu *v, u64 value);
@@ -261,6 +265,7 @@ void state_load_pdptrs(struct vcpu *v);
 /* msr.c */
 int msr_init(void);
 void msr_fini(void);
+int msr_list(struct kvm_msr_list __user *arg);
 extern void *msr_bitmap;
 bool msr_read(struct vcpu *v, u32 index, u64 *value); /* false: #GP */
 bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host);
@@ -288,6 +293,9 @@ bool lapic_set_base(struct vcpu *v, u64 value, bool by_host);
 int lapic_pending(struct vcpu *v); /* the vector to deliver now, or -1 */
 void lapic_accept(struct vcpu *v, int vector);
 void lapic_unaccept(struct vcpu *v, int vector);
+bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n); /* is it its? */
+int lapic_get(struct vcpu *v, void *arg);
+int lapic_set(struct vcpu *v, void *arg);
 void lapic_deliver_msi(struct vm *vm, u32 address, u32 data);
 
 /* irq.c */

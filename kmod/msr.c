@@ -6,6 +6,7 @@
  */
 #include "mayfly.h"
 
+#include <linux/uaccess.h>
 #include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 #include <asm/mtrr.h>
@@ -41,10 +42,13 @@ static const struct row {
 	{ MSR_FS_BASE, ALWAYS, FIELD, GUEST_FS_BASE },
 	{ MSR_GS_BASE, ALWAYS, FIELD, GUEST_GS_BASE },
 	{ MSR_EFER, ON_READ, FIELD, GUEST_IA32_EFER },
+	{ MSR_IA32_TSC, ON_READ, FIELD, TSC_OFFSET },
 	{ MSR_IA32_APICBASE, BY_EXIT, IN_VCPU(lapic.base) },
 	{ MSR_IA32_MISC_ENABLE, BY_EXIT, IN_VCPU(misc_enable) },
 	{ MSR_MTRRdefType, BY_EXIT, IN_VCPU(mtrr_def_type) },
 	{ MSR_IA32_MCG_STATUS, BY_EXIT, IN_VCPU(mcg_status) },
+	{ MSR_KVM_SYSTEM_TIME_NEW, BY_EXIT, IN_VCPU(system_time) },
+	{ MSR_KVM_WALL_CLOCK_NEW, BY_EXIT, IN_VCPU(wall_clock) },
 	{ MSR_IA32_PLATFORM_ID, BY_EXIT, FIXED, 0 },
 	{ MSR_IA32_FEAT_CTL, BY_EXIT, FIXED, FEAT_CTL_LOCKED }, /* no VMX inside */
 	{ MSR_IA32_UCODE_REV, BY_EXIT, DROPPED, 1ull << 32 },	/* written before it is read */
@@ -116,37 +120,56 @@ static bool has_switched(unsigned i)
 	return i != SW_TSC_AUX || vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP;
 }
 
-/* What vmcs.c exchanges. Of these the guest writes KERNEL_GS_BASE without an exit. */
-static bool write_switched(struct vcpu *v, u32 index, u64 value)
+/* Its number, or SW_MSRS where it is none of those. */
+static unsigned switched(u32 index)
 {
-	const bool is_address =
-		index == MSR_LSTAR || index == MSR_CSTAR || index == MSR_KERNEL_GS_BASE;
-	unsigned i;
+	unsigned i = 0;
 
-	for (i = 0; i < SW_MSRS; i++)
-		if (msr_switched[i] == index && has_switched(i))
-			break;
-	if (i == SW_MSRS || (is_address && !is_canonical(value)))
-		return false;
-	if ((i == SW_FMASK || i == SW_TSC_AUX) && value >> 32)
+	while (i < SW_MSRS && !(msr_switched[i] == index && has_switched(i)))
+		i++;
+	return i;
+}
+
+/* What vmcs.c exchanges; the CPU has it while the vCPU is loaded. */
+static bool write_switched(struct vcpu *v, unsigned i, u64 value)
+{
+	const bool is_address = i == SW_LSTAR || i == SW_CSTAR || i == SW_KERNEL_GS;
+
+	if ((is_address && !is_canonical(value)) ||
+	    ((i == SW_FMASK || i == SW_TSC_AUX) && value >> 32))
 		return false;
 	preempt_disable();
 	v->guest_msr[i] = value;
 	if (v->is_loaded)
-		wrmsrl(index, value);
+		wrmsrl(msr_switched[i], value);
 	preempt_enable();
 	return true;
+}
+
+/* The guest writes KERNEL_GS_BASE without an exit. */
+static u64 read_switched(struct vcpu *v, unsigned i)
+{
+	preempt_disable();
+	if (i == SW_KERNEL_GS && v->is_loaded)
+		rdmsrl(MSR_KERNEL_GS_BASE, v->guest_msr[i]);
+	preempt_enable();
+	return v->guest_msr[i];
 }
 
 bool msr_read(struct vcpu *v, u32 index, u64 *value)
 {
 	const struct row *m = find(index);
+	const unsigned i = switched(index);
 
 	if (is_x2apic(index))
 		return lapic_read(v, index, value);
-	if (!m)
+	if (!m && i == SW_MSRS)
 		return false;
-	if (m->where == FIELD)
+	if (!m)
+		*value = read_switched(v, i);
+	else if (index == MSR_IA32_TSC)
+		*value = rdtsc_ordered() + v->tsc_offset;
+	else if (m->where == FIELD)
 		*value = vmcs_read(m->value);
 	else
 		*value = m->where == KEPT ? *kept(v, m) : m->value;
@@ -156,6 +179,7 @@ bool msr_read(struct vcpu *v, u32 index, u64 *value)
 bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 {
 	const struct row *m = find(index);
+	const unsigned i = switched(index);
 
 	if (is_x2apic(index))
 		return lapic_write(v, index, value);
@@ -168,12 +192,16 @@ bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 		write_tsc(v, value);
 		return true;
 	case MSR_KVM_SYSTEM_TIME_NEW:
-		return clock_set_system(v, value);
+		if (!clock_set_system(v, value))
+			return false;
+		break;
 	case MSR_KVM_WALL_CLOCK_NEW:
-		return clock_set_wall(v, value);
+		if (!clock_set_wall(v, value))
+			return false;
+		break;
 	}
 	if (!m)
-		return write_switched(v, index, value);
+		return i < SW_MSRS && write_switched(v, i, value);
 	if (m->where == FIXED || (index == MSR_MTRRdefType && !is_mtrr_default(value)))
 		return false;
 	if (m->where == FIELD)
@@ -181,6 +209,25 @@ bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 	else if (m->where == KEPT)
 		*kept(v, m) = value;
 	return true;
+}
+
+/* Those that a snapshot has to keep. As in KVM, E2BIG comes with how many there are. */
+int msr_list(struct kvm_msr_list __user *arg)
+{
+	u32 indices[ARRAY_SIZE(msrs) + SW_MSRS + 1], nr = 0, room, i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		if (msrs[i].where <= KEPT)
+			indices[nr++] = msrs[i].index;
+	for (i = 0; i < SW_MSRS; i++)
+		if (has_switched(i))
+			indices[nr++] = msr_switched[i];
+	indices[nr++] = MSR_IA32_TSC_DEADLINE;
+	if (get_user(room, &arg->nmsrs) || put_user(nr, &arg->nmsrs))
+		return -EFAULT;
+	if (room < nr)
+		return -E2BIG;
+	return copy_to_user(arg->indices, indices, nr * sizeof(u32)) ? -EFAULT : 0;
 }
 
 /* SDM, MSR-Bitmap Address: 1 KiB each for reads low and high, writes low and high. */
@@ -209,7 +256,6 @@ int msr_init(void)
 	for (i = 0; i < SW_MSRS; i++)
 		pass(msr_switched[i], has_switched(i) ? ON_READ : BY_EXIT);
 	pass(MSR_KERNEL_GS_BASE, ON_WRITE);
-	pass(MSR_IA32_TSC, ON_READ); /* with the offset */
 	return 0;
 }
 

@@ -249,21 +249,24 @@ static const u8 kvm_place[16] = { PLACE(rax), PLACE(rcx), PLACE(rdx), PLACE(rbx)
 				  PLACE(r8),  PLACE(r9),  PLACE(r10), PLACE(r11),
 				  PLACE(r12), PLACE(r13), PLACE(r14), PLACE(r15) };
 
-void state_get_regs(struct vcpu *v, struct kvm_regs *r)
+int state_get_regs(struct vcpu *v, void *arg)
 {
-	u64 *const words = (u64 *)r;
+	struct kvm_regs *r = arg;
+	u64 *const words = arg;
 	unsigned i;
 
 	for (i = 0; i < 16; i++)
 		words[kvm_place[i]] = reg_read(v, i);
 	r->rip = vmcs_read(GUEST_RIP);
 	r->rflags = vmcs_read(GUEST_RFLAGS);
+	return 0;
 }
 
 /* What was about to happen at the old place does not happen at the new one. */
-void state_set_regs(struct vcpu *v, const struct kvm_regs *r)
+int state_set_regs(struct vcpu *v, void *arg)
 {
-	const u64 *const words = (const u64 *)r;
+	const struct kvm_regs *r = arg;
+	const u64 *const words = arg;
 	unsigned i;
 
 	for (i = 0; i < 16; i++)
@@ -272,6 +275,7 @@ void state_set_regs(struct vcpu *v, const struct kvm_regs *r)
 	vmcs_write(GUEST_RFLAGS, (r->rflags & RFLAGS_VALID) | X86_EFLAGS_FIXED);
 	v->fault_info = 0;
 	v->complete = NULL;
+	return 0;
 }
 
 static void get_segment(enum seg seg, struct kvm_segment *s)
@@ -308,13 +312,13 @@ static void set_segment(enum seg seg, const struct kvm_segment *s)
 		&(s)->es, &(s)->cs, &(s)->ss, &(s)->ds, &(s)->fs, &(s)->gs, &(s)->ldt, &(s)->tr \
 	}
 
-void state_get_sregs(struct vcpu *v, struct kvm_sregs *s)
+int state_get_sregs(struct vcpu *v, void *arg)
 {
+	struct kvm_sregs *s = arg;
 	struct kvm_segment *const segments[SEGS] = KVM_SEGMENTS(s);
 	const u32 again = v->again_info;
 	unsigned i;
 
-	memset(s, 0, sizeof(*s));
 	for (i = 0; i < SEGS; i++)
 		get_segment(i, segments[i]);
 	s->gdt.base = vmcs_read(GUEST_GDTR_BASE);
@@ -331,6 +335,7 @@ void state_get_sregs(struct vcpu *v, struct kvm_sregs *s)
 	if (again & INTR_INFO_VALID_MASK &&
 	    (again & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_EXT_INTR)
 		__set_bit(again & INTR_INFO_VECTOR_MASK, (unsigned long *)s->interrupt_bitmap);
+	return 0;
 }
 
 /* Only whole states: what no guest could have reached is EINVAL, and nothing has changed. */
@@ -350,26 +355,26 @@ static bool are_sregs(const struct kvm_sregs *s)
 	return s->cr8 <= 15 && !(s->cr3 >> boot_cpu_data.x86_phys_bits);
 }
 
-int state_set_sregs(struct vcpu *v, const struct kvm_sregs *given)
+int state_set_sregs(struct vcpu *v, void *arg)
 {
-	struct kvm_sregs s = *given;
-	const struct kvm_segment *const segments[SEGS] = KVM_SEGMENTS(&s);
+	struct kvm_sregs *s = arg;
+	const struct kvm_segment *const segments[SEGS] = KVM_SEGMENTS(s);
 	unsigned i;
 
-	if (!are_sregs(&s) || !lapic_set_base(v, s.apic_base, true))
+	if (!are_sregs(s) || !lapic_set_base(v, s->apic_base, true))
 		return -EINVAL;
 	for (i = 0; i < SEGS; i++)
 		set_segment(i, segments[i]);
-	vmcs_write(GUEST_GDTR_BASE, s.gdt.base);
-	vmcs_write(GUEST_GDTR_LIMIT, s.gdt.limit);
-	vmcs_write(GUEST_IDTR_BASE, s.idt.base);
-	vmcs_write(GUEST_IDTR_LIMIT, s.idt.limit);
-	v->cr2 = s.cr2;
-	v->lapic.reg[REG_TPR] = s.cr8 << 4;
-	vmcs_write(GUEST_CR3, s.cr3);
-	put_efer(s.efer);
-	put_cr0(s.cr0 | X86_CR0_ET);
-	put_cr4(v, s.cr4);
+	vmcs_write(GUEST_GDTR_BASE, s->gdt.base);
+	vmcs_write(GUEST_GDTR_LIMIT, s->gdt.limit);
+	vmcs_write(GUEST_IDTR_BASE, s->idt.base);
+	vmcs_write(GUEST_IDTR_LIMIT, s->idt.limit);
+	v->cr2 = s->cr2;
+	v->lapic.reg[REG_TPR] = s->cr8 << 4;
+	vmcs_write(GUEST_CR3, s->cr3);
+	put_efer(s->efer);
+	put_cr0(s->cr0 | X86_CR0_ET);
+	put_cr4(v, s->cr4);
 	state_load_pdptrs(v);
 	vmcs_flush_linear(v);
 	return 0;

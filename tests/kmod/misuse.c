@@ -17,7 +17,6 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,12 +30,12 @@ static void numbers(void)
 	test("calls that are not in the subset are ENOTTY, on every descriptor");
 	const unsigned long others[] = { KVM_CREATE_IRQCHIP,
 					 KVM_SIGNAL_MSI,
-					 KVM_GET_LAPIC,
+					 KVM_GET_FPU,
 					 KVM_CREATE_PIT2,
 					 KVM_CLEAR_DIRTY_LOG,
-					 KVM_SET_MP_STATE,
-					 KVM_GET_MSRS,
-					 KVM_SET_VCPU_EVENTS,
+					 KVM_NMI,
+					 KVM_SMI,
+					 KVM_GET_XSAVE2,
 					 KVM_GET_CLOCK,
 					 KVM_CREATE_DEVICE,
 					 TIOCGWINSZ,
@@ -83,7 +82,18 @@ static void pointers(void)
 		{ true, KVM_SET_MSRS },
 		{ true, KVM_SET_CPUID2 },
 		{ true, KVM_GET_MP_STATE },
+		{ true, KVM_SET_MP_STATE },
 		{ true, KVM_GET_VCPU_EVENTS },
+		{ true, KVM_SET_VCPU_EVENTS },
+		{ true, KVM_GET_MSRS },
+		{ true, KVM_GET_LAPIC },
+		{ true, KVM_SET_LAPIC },
+		{ true, KVM_GET_XSAVE },
+		{ true, KVM_SET_XSAVE },
+		{ true, KVM_GET_XCRS },
+		{ true, KVM_SET_XCRS },
+		{ true, KVM_GET_DEBUGREGS },
+		{ true, KVM_SET_DEBUGREGS },
 	};
 	/* The end of a page, so that a structure that begins in it ends in none. */
 	uint8_t *edge =
@@ -100,6 +110,7 @@ static void pointers(void)
 		IS(call(fd, calls[i].request, edge + 4095), -EFAULT);
 	}
 	IS(call(m.sys, KVM_GET_SUPPORTED_CPUID, NOWHERE), -EFAULT);
+	IS(call(m.sys, KVM_GET_MSR_INDEX_LIST, NOWHERE), -EFAULT);
 	munmap(edge, 4096);
 }
 
@@ -292,6 +303,29 @@ static void states(void)
 		struct kvm_msrs head;
 		struct kvm_msr_entry e[2];
 	} msrs = { .head.nmsrs = 2, .e = { { .index = 0x1a0 }, { .index = 0x12345678 } } };
+#define WRONG(name, type, member, value)                                \
+	{                                                               \
+		KVM_GET_##name, KVM_SET_##name, offsetof(type, member), \
+			sizeof(((type *)0)->member), value              \
+	}
+	static const struct {
+		unsigned long get, set;
+		size_t at, size;
+		uint8_t byte;
+	} wrong[] = {
+		WRONG(MP_STATE, struct kvm_mp_state, mp_state, 4),
+		WRONG(MP_STATE, struct kvm_mp_state, mp_state, 0xff),
+		WRONG(VCPU_EVENTS, struct kvm_vcpu_events, flags, 0xff),
+		WRONG(VCPU_EVENTS, struct kvm_vcpu_events, exception.pending, 1),
+		WRONG(VCPU_EVENTS, struct kvm_vcpu_events, interrupt.shadow, 0xff),
+		WRONG(DEBUGREGS, struct kvm_debugregs, flags, 1),
+		WRONG(DEBUGREGS, struct kvm_debugregs, dr6, 0xff),
+		WRONG(DEBUGREGS, struct kvm_debugregs, dr7, 0xff),
+		WRONG(XCRS, struct kvm_xcrs, flags, 1),
+		WRONG(XCRS, struct kvm_xcrs, nr_xcrs, 0xff),
+		WRONG(XSAVE, struct kvm_xsave, region[128], 0xff), /* XSTATE_BV */
+	};
+	uint8_t buffer[4096];
 	struct kvm_cpuid2 cpuid = { .nent = ~0u };
 	struct kvm_sregs s;
 
@@ -316,6 +350,25 @@ static void states(void)
 	IS(call(m.cpu, KVM_SET_CPUID2, &cpuid), -E2BIG);
 	cpuid.nent = 0;
 	IS(call(m.sys, KVM_GET_SUPPORTED_CPUID, &cpuid), -E2BIG);
+
+	test("an APIC that is off, or an x2APIC, has no page");
+	for (uint64_t mode = 0; mode <= 0xc00; mode += 0xc00) {
+		IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+		s.apic_base = (s.apic_base & ~0xc00ull) | mode;
+		IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
+		/* mov eax,[30]; out 10,al */
+		machine_code(&m, "\x66\xa1\x30\x00\xe6\x10", 6, 0xfee00000);
+		HOLDS(machine_exits(&m, KVM_EXIT_MMIO) && m.run->mmio.phys_addr == 0xfee00030);
+		machine_out(&m, 0x10);
+	}
+
+	test("other states that there are not are EINVAL");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		memset(buffer, 0, sizeof(buffer));
+		IS(call(m.cpu, wrong[i].get, buffer), 0);
+		memset(buffer + wrong[i].at, wrong[i].byte, wrong[i].size);
+		IS(call(m.cpu, wrong[i].set, buffer), -EINVAL);
+	}
 
 	test("a state that the CPU refuses is KVM_EXIT_FAIL_ENTRY");
 	machine_code(&m, "\xf4", 1, 0);
@@ -383,7 +436,19 @@ static const unsigned long requests[] = {
 	KVM_SET_MSRS,
 	KVM_SET_CPUID2,
 	KVM_GET_MP_STATE,
+	KVM_SET_MP_STATE,
 	KVM_GET_VCPU_EVENTS,
+	KVM_SET_VCPU_EVENTS,
+	KVM_GET_MSRS,
+	KVM_GET_MSR_INDEX_LIST,
+	KVM_GET_LAPIC,
+	KVM_SET_LAPIC,
+	KVM_GET_XSAVE,
+	KVM_SET_XSAVE,
+	KVM_GET_XCRS,
+	KVM_SET_XCRS,
+	KVM_GET_DEBUGREGS,
+	KVM_SET_DEBUGREGS,
 	KVM_GET_TSC_KHZ,
 	KVM_RUN,
 	KVM_RUN,
@@ -394,6 +459,7 @@ static const unsigned long requests[] = {
 struct fuzzer {
 	uint64_t seed;
 	unsigned long calls;
+	_Atomic bool is_done;
 };
 
 static uint64_t random_number(struct fuzzer *f)
@@ -455,6 +521,7 @@ static void *fuzz_thread(void *arg)
 		if (request == KVM_CREATE_VCPU && made > 0)
 			close(made);
 	}
+	f->is_done = true;
 	return NULL;
 }
 
@@ -463,24 +530,32 @@ static void on_alarm(int signo)
 	(void)signo;
 }
 
+/*
+ * Each thread gets signals of its own: one for the process would go to whichever waits for the
+ * other's call, and leave that one waiting in a halted guest.
+ */
 static int fuzz(unsigned long calls, uint64_t seed)
 {
-	struct fuzzer f[2] = { { seed | 1, calls }, { seed * 3 | 1, calls } };
-	const struct itimerval often = { .it_interval.tv_usec = 3000, .it_value.tv_usec = 3000 };
+	struct fuzzer f[2] = { { seed | 1, calls, false }, { seed * 3 | 1, calls, false } };
 	const struct sigaction action = { .sa_handler = on_alarm };
-	pthread_t thread;
+	pthread_t threads[2];
 
 	test("random calls from two threads come back");
 	machine_init(&m);
 	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &often, NULL);
 	for (size_t i = 0; i < DATA_SIZE; i++)
 		m.data[i] = (uint8_t)random_number(&f[0]);
 	for (size_t i = CODE_GPA; i < 0x4000; i++)
 		m.low[i] = (uint8_t)random_number(&f[1]);
-	HOLDS(pthread_create(&thread, NULL, fuzz_thread, &f[1]) == 0);
-	fuzz_thread(&f[0]);
-	pthread_join(thread, NULL);
+	for (size_t i = 0; i < 2; i++)
+		HOLDS(pthread_create(&threads[i], NULL, fuzz_thread, &f[i]) == 0);
+	while (!f[0].is_done || !f[1].is_done) {
+		usleep(3000);
+		pthread_kill(threads[0], SIGALRM);
+		pthread_kill(threads[1], SIGALRM);
+	}
+	pthread_join(threads[0], NULL);
+	pthread_join(threads[1], NULL);
 	machine_fini(&m);
 	return tests_end();
 }
