@@ -27,8 +27,8 @@
 struct fault {
 	u64 gpa;
 	unsigned long hva, seq;
-	unsigned pages;	 /* of the slot, from this one to the end of its 64 KiB */
-	bool large_fits; /* the slot covers the whole 2 MiB page, at the same place in it */
+	unsigned pages; /* of the slot, from this one to the end of its 64 KiB */
+	int level;	/* of the largest page that the slot covers, at the same place in it */
 	bool write, exec, is_readonly, is_logged;
 };
 
@@ -187,6 +187,16 @@ static int reserve_fill(struct ept_reserve *r)
 	return 0;
 }
 
+static void free_tables(u64 *table, int level)
+{
+	unsigned i;
+
+	for (i = 0; level > 1 && i < 512; i++)
+		if (table[i] & PRESENT && !(table[i] & LARGE))
+			free_tables(table_of(table[i]), level - 1);
+	free_page((unsigned long)table);
+}
+
 /*
  * The size of the host's own page there, as a level: its tables look like ours. They are not freed
  * while interrupts are off, and what they say holds as long as no invalidation has begun (mmu_lock
@@ -210,8 +220,11 @@ static int host_level(struct mm_struct *mm, unsigned long hva)
 	return entry & _PAGE_PRESENT ? level : 1;
 }
 
-/* The entry for gpa at a level; without a reserve to make tables of, NULL where there is none. */
-static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level)
+/*
+ * The entry for gpa at a level; without a reserve to make tables of, NULL where there is none.
+ * *was_large: a large page gave way to a table.
+ */
+static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, bool *was_large)
 {
 	u64 *table = vm->root, *entry;
 	int at;
@@ -223,6 +236,7 @@ static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level)
 		if (!(*entry & PRESENT) || *entry & LARGE) {
 			if (!r)
 				return NULL;
+			*was_large |= *entry & LARGE;
 			WRITE_ONCE(*entry, __pa(r->table[at - 2]) | PRESENT);
 			r->table[at - 2] = NULL;
 		}
@@ -235,12 +249,19 @@ static bool is_invalidating(struct vm *vm, unsigned long hva)
 	return vm->nr_invalidating && hva >= vm->invalid_start && hva < vm->invalid_end;
 }
 
-static bool maps_large(struct vm *vm, const struct fault *f, u64 present)
+static bool is_table(const u64 *entry)
 {
-	if (!f->large_fits || host_level(vm->mm, f->hva) < 2)
-		return false;
+	return entry && *entry & PRESENT && !(*entry & LARGE);
+}
+
+static int level_for(struct vm *vm, const struct fault *f)
+{
+	const int level = min(f->level, host_level(vm->mm, f->hva));
+
 	/* With the bug of large executable pages, what was executed once stays in small ones. */
-	return !vmx.multihit || (!f->exec && (!(present & PRESENT) || present & LARGE));
+	if (level > 1 && vmx.multihit && (f->exec || is_table(entry_at(vm, NULL, f->gpa, 2, NULL))))
+		return 1;
+	return level;
 }
 
 static u64 leaf(struct page *page, int level, bool writable)
@@ -265,42 +286,45 @@ static u64 leaf(struct page *page, int level, bool writable)
 static void map(struct vm *vm, struct ept_reserve *r, const struct fault *f, struct page **pages,
 		int n, bool writable)
 {
-	u64 *entry, *old = NULL, before;
+	u64 *entry, *old = NULL;
 	bool flush = false;
-	int i;
+	int i, level;
 
 	spin_lock(&vm->mmu_lock);
 	if (vm->seq != f->seq || is_invalidating(vm, f->hva))
 		goto out; /* the guest tries again */
-	entry = entry_at(vm, NULL, f->gpa, 2);
-	before = entry ? *entry : 0;
-	if (maps_large(vm, f, before)) {
-		if (before & PRESENT && !(before & LARGE))
-			old = table_of(before);
-		flush = old;
-		WRITE_ONCE(*entry_at(vm, r, f->gpa, 2), leaf(pages[0], 2, writable));
-	} else {
-		flush = before & LARGE;
-		entry = entry_at(vm, r, f->gpa, 1);
-		if (writable)
-			mark_dirty(vm, f->gpa);
-		WRITE_ONCE(*entry, leaf(pages[0], 1, writable));
-		writable &= !f->is_logged; /* the others have not been written yet */
-		for (i = 1; i < n; i++)
-			if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
-				WRITE_ONCE(entry[i], leaf(pages[i], 1, writable));
+	level = level_for(vm, f);
+	entry = entry_at(vm, r, f->gpa, level, &flush);
+	if (level > 1 && is_table(entry)) {
+		old = table_of(*entry);
+		flush = true;
 	}
+	if (writable)
+		mark_dirty(vm, f->gpa);
+	WRITE_ONCE(*entry, leaf(pages[0], level, writable));
+	writable &= !f->is_logged; /* the others have not been written yet */
+	for (i = 1; level == 1 && i < n; i++)
+		if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
+			WRITE_ONCE(entry[i], leaf(pages[i], 1, writable));
 out:
 	spin_unlock(&vm->mmu_lock);
 	if (flush)
 		vmcs_flush_guest(vm);
-	free_page((unsigned long)old);
+	if (old)
+		free_tables(old, level - 1);
+}
+
+static bool fits(const struct slot *s, u64 gpa, int level)
+{
+	const u64 inside = span(level) - 1, start = gpa & ~inside;
+
+	return start >= s->gpa && start + span(level) <= s->gpa + s->size &&
+	       !((s->gpa ^ s->hva) & inside);
 }
 
 /* False: no RAM there, or none to write. */
 static bool fault_begin(struct vm *vm, struct fault *f)
 {
-	const u64 large = f->gpa & ~(span(2) - 1);
 	const struct slot *s;
 
 	spin_lock(&vm->mmu_lock);
@@ -314,9 +338,9 @@ static bool fault_begin(struct vm *vm, struct fault *f)
 		f->seq = vm->seq;
 		f->pages = min_t(u64, AROUND - (f->gpa >> PAGE_SHIFT) % AROUND,
 				 (s->gpa + s->size - f->gpa) >> PAGE_SHIFT);
-		f->large_fits = !f->is_logged && large >= s->gpa &&
-				large + span(2) <= s->gpa + s->size &&
-				((s->gpa ^ s->hva) & (span(2) - 1)) == 0;
+		f->level = f->is_logged ? 1 : vm->level_max;
+		while (f->level > 1 && !fits(s, f->gpa, f->level))
+			f->level--;
 	}
 	spin_unlock(&vm->mmu_lock);
 	return s;
@@ -481,7 +505,7 @@ static void protect(struct vm *vm, u64 gpa, unsigned long pages)
 
 	for_each_set_bit(i, &pages, BITS_PER_LONG)
 	{
-		u64 *entry = entry_at(vm, NULL, gpa + i * PAGE_SIZE, 1);
+		u64 *entry = entry_at(vm, NULL, gpa + i * PAGE_SIZE, 1, NULL);
 
 		if (entry)
 			WRITE_ONCE(*entry, *entry & ~(u64)VMX_EPT_WRITABLE_MASK);
@@ -527,20 +551,13 @@ int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log)
 	return err;
 }
 
-static void free_tables(u64 *table, int level)
-{
-	unsigned i;
-
-	for (i = 0; level > 1 && i < 512; i++)
-		if (table[i] & PRESENT && !(table[i] & LARGE))
-			free_tables(table_of(table[i]), level - 1);
-	free_page((unsigned long)table);
-}
-
 int ept_init(struct vm *vm)
 {
+	u64 caps;
 	int err;
 
+	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, caps);
+	vm->level_max = caps & VMX_EPT_1GB_PAGE_BIT && !vmx.multihit ? 3 : 2;
 	spin_lock_init(&vm->mmu_lock);
 	vm->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vm->root || !zalloc_cpumask_var(&vm->cpus, GFP_KERNEL_ACCOUNT)) {

@@ -78,6 +78,7 @@ struct vm {
 	struct slot slots[SLOTS_MAX];
 	unsigned nr_slots; /* places that were ever used, from the first on */
 	u64 *root;
+	int level_max;	   /* 3: pages of 1 GiB, 2: of 2 MiB */
 	unsigned long seq; /* of invalidations; changes before a page may be used otherwise */
 	unsigned nr_invalidating;
 	unsigned long invalid_start, invalid_end; /* host addresses */

@@ -247,6 +247,48 @@ static void dirty_pages(void)
 	IS(log_slot(0, 0), 0);
 }
 
+#define GIB (1ul << 30)
+
+/* One page of the host's, which the guest has in one piece, then in small ones, then again so. */
+static void huge_page(void)
+{
+	uint8_t *const p = mmap(NULL, GIB, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 30 << 26, -1, 0);
+	struct kvm_userspace_memory_region r = { .slot = 2,
+						 .guest_phys_addr = GIB,
+						 .memory_size = GIB,
+						 .userspace_addr = (uintptr_t)p };
+	static uint64_t bits[GIB / 4096 / 64];
+	struct kvm_dirty_log log = { .slot = 2, .dirty_bitmap = bits };
+	/* again: mov al,[0]; inc ax; mov [0],al; out 10,al; jmp again */
+	static const char code[] = "\xa0\x00\x00\x40\xa2\x00\x00\xe6\x10\xeb\xf5";
+
+	if (p == MAP_FAILED) {
+		test("a page of 1 GiB # SKIP the host has none to give");
+		return;
+	}
+	test("a page of 1 GiB");
+	p[0] = 3;
+	p[GIB - 0x1000] = 5;
+	for (int logged = 0; logged < 3; logged++) {
+		r.flags = logged % 2;
+		IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+		CODE(&m, code, GIB);
+		IS(machine_out(&m, 0x10), 4 + logged);
+		CODE(&m, code, 2 * GIB - 0x1000);
+		IS(machine_out(&m, 0x10), 6 + logged);
+		IS(p[0], 4 + logged);
+		IS(p[GIB - 0x1000], 6 + logged);
+		if (r.flags)
+			IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), 0);
+	}
+	HOLDS(bits[0] == 1 && bits[1] == 0 && bits[GIB / 4096 / 64 - 1] == 1ull << 63);
+	munmap(p, GIB);
+	IS(machine_run(&m), -EFAULT);
+	r.memory_size = r.flags = 0;
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+}
+
 static uint64_t count(int fd)
 {
 	uint64_t n = 0;
@@ -664,6 +706,7 @@ int main(int argc, char **argv)
 	slots();
 	read_only();
 	dirty_pages();
+	huge_page();
 	kicks();
 	interrupts();
 	debug();
