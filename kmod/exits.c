@@ -248,7 +248,8 @@ static int exit_wrmsr(struct vcpu *v)
 
 	if (!msr_write(v, v->regs[RCX], value, false))
 		return raise_gp(v);
-	return skip(v);
+	skip(v);
+	return lapic_end(v);
 }
 
 static int exit_xsetbv(struct vcpu *v)

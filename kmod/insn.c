@@ -310,7 +310,8 @@ static int mmio_next(struct vcpu *v)
 	}
 	if (!a->write)
 		put_register(v, a, low(a->value, a->size));
-	return skip_bytes(v, a->length);
+	skip_bytes(v, a->length);
+	return lapic_end(v);
 }
 
 static int mmio_answered(struct vcpu *v)

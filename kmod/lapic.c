@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The local APIC: its registers are MSRs where it is an x2APIC, and a page of memory where it is an
- * xAPIC, as it is at first (SDM, Extended XAPIC). All interrupts are edges: an EOI never leaves the
- * module. The IRR is written by anyone, atomically; all the rest belongs to the vCPU's own thread
- * but for the timer's callback, which only runs while nobody changes the timer.
+ * xAPIC, as it is at first (SDM, Extended XAPIC). Only the EOI of a level leaves the module. IRR
+ * and TMR are written by anyone, atomically; all the rest belongs to the vCPU's own thread but for
+ * the timer's callback, which only runs while nobody changes the timer.
  */
 #include "mayfly.h"
 
@@ -63,12 +63,28 @@ void lapic_unaccept(struct vcpu *v, int vector)
 	set_bit(vector, v->lapic.irr);
 }
 
+/* A level has to be looked at again by user space's I/O APIC. */
 static void eoi(struct vcpu *v)
 {
 	const int vector = highest(v->lapic.isr);
 
-	if (vector >= 0)
-		__clear_bit(vector, v->lapic.isr);
+	if (vector < 0)
+		return;
+	__clear_bit(vector, v->lapic.isr);
+	if (test_bit(vector, v->lapic.tmr))
+		v->lapic.ended = vector;
+}
+
+int lapic_end(struct vcpu *v)
+{
+	const u8 vector = v->lapic.ended;
+
+	if (!vector)
+		return RESUME;
+	v->lapic.ended = 0;
+	v->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+	v->run->eoi.vector = vector;
+	return EXIT;
 }
 
 static bool is_x2apic(const struct vcpu *v)
@@ -91,6 +107,7 @@ static bool deliver(struct vcpu *v, u32 icr)
 	case APIC_DM_LOWEST:
 		if (vector < 16 || !is_enabled(v))
 			return false;
+		assign_bit(vector, v->lapic.tmr, icr & APIC_INT_LEVELTRIG);
 		set_bit(vector, v->lapic.irr);
 		break;
 	case APIC_DM_NMI:
@@ -156,7 +173,8 @@ static void send(struct vcpu *v, u32 icr, u32 dest)
 	const bool is_end = (icr & (APIC_INT_LEVELTRIG | APIC_INT_ASSERT)) == APIC_INT_LEVELTRIG;
 
 	if (mode == APIC_DM_INIT && is_end)
-		return; /* the end of an INIT: of no effect since the Pentium 4 */
+		return;		    /* the end of an INIT: of no effect since the Pentium 4 */
+	icr &= ~APIC_INT_LEVELTRIG; /* an IPI is an edge */
 	if (mode <= APIC_DM_LOWEST && (icr & APIC_VECTOR_MASK) < 16)
 		v->lapic.reg[R(APIC_ESR)] |= APIC_ESR_SENDILL;
 	else if (shorthand == APIC_DEST_SELF)
@@ -346,6 +364,8 @@ static u64 read_register(const struct vcpu *v, unsigned reg)
 		return is_x2apic(v) ? ldr(v) : l->reg[reg];
 	case R(APIC_ISR)... R(APIC_ISR) + 7:
 		return read_bits(l->isr, reg - R(APIC_ISR));
+	case R(APIC_TMR)... R(APIC_TMR) + 7:
+		return read_bits(l->tmr, reg - R(APIC_TMR));
 	case R(APIC_IRR)... R(APIC_IRR) + 7:
 		return read_bits(l->irr, reg - R(APIC_IRR));
 	case R(APIC_ICR):
@@ -505,6 +525,7 @@ int lapic_set(struct vcpu *v, void *arg)
 
 		assign_bit(i, l->irr, page[4 * R(APIC_IRR) + at] >> bit & 1);
 		assign_bit(i, l->isr, page[4 * R(APIC_ISR) + at] >> bit & 1);
+		assign_bit(i, l->tmr, page[4 * R(APIC_TMR) + at] >> bit & 1);
 	}
 	left = page[4 * R(APIC_TMCCT)];
 	if (!left && l->reg[R(APIC_LVTT)] & APIC_LVT_TIMER_PERIODIC)

@@ -103,7 +103,9 @@ struct lapic {
 	ktime_t period, ends; /* of the running one-shot or period */
 	struct hrtimer timer;
 	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
+	DECLARE_BITMAP(tmr, 256); /* levels, by anyone, too */
 	DECLARE_BITMAP(isr, 256);
+	u8 ended; /* the vector of a level, until user space is told; 0: none */
 };
 
 /* A port or memory access that user space has yet to answer. */
@@ -297,6 +299,7 @@ void lapic_unaccept(struct vcpu *v, int vector);
 bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n); /* is it its? */
 int lapic_get(struct vcpu *v, void *arg);
 int lapic_set(struct vcpu *v, void *arg);
+int lapic_end(struct vcpu *v); /* after a write to it: EXIT where a level came to its end */
 void lapic_deliver_msi(struct vm *vm, u32 address, u32 data);
 
 /* irq.c */

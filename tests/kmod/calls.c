@@ -370,6 +370,42 @@ static void interrupts(void)
 	close(fd);
 }
 
+static void level(void)
+{
+	struct {
+		struct kvm_irq_routing head;
+		struct kvm_irq_routing_entry entry;
+	} routes = { .head.nr = 1,
+		     .entry = { .gsi = 4,
+				.type = KVM_IRQ_ROUTING_MSI,
+				.u.msi = { .address_lo = 0xfee00000, .data = 0xc040 } } };
+	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = 4 };
+	const uint64_t one = 1;
+
+	test("the end of a level exits, for an I/O APIC in user space, and that of an edge does not");
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	m.low[0x101] = 0x18;
+	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
+	/* APIC on; out 10,al; sti; hlt; out 11,al; nop; out 12,al */
+	CODE(&m,
+	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
+	     "\xe6\x10\xfb\xf4\xe6\x11\x90\xe6\x12",
+	     DATA_GPA);
+	machine_out(&m, 0x10);
+	IS(write(fd, &one, sizeof(one)), sizeof(one));
+	IS(machine_out(&m, 0x20), 7);
+	HOLDS(machine_exits(&m, KVM_EXIT_IOAPIC_EOI) && m.run->eoi.vector == 0x40);
+	machine_out(&m, 0x11);
+	routes.entry.u.msi.data = 0x40;
+	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+	IS(write(fd, &one, sizeof(one)), sizeof(one));
+	IS(machine_out(&m, 0x20), 7);
+	machine_out(&m, 0x12);
+	close(fd);
+}
+
 static void vector(uint8_t *low, unsigned nr, unsigned offset)
 {
 	low[4 * nr] = (uint8_t)offset;
@@ -716,6 +752,9 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	machine_init(&m);
 	signals();
+	machine_fini(&m);
+	machine_init(&m);
+	level();
 	machine_fini(&m);
 	machine_init(&m);
 	events();
