@@ -16,39 +16,22 @@
 enum output { EAX, EBX, ECX, EDX };
 
 #define HYPERVISOR_LEAF 0x40000000u
-#define LEAF_1_ECX                                                                                \
-	(F(XMM3) | F(PCLMULQDQ) | F(SSSE3) | F(FMA) | F(CX16) | F(PCID) | F(XMM4_1) | F(XMM4_2) | \
-	 F(MOVBE) | F(POPCNT) | F(AES) | F(XSAVE) | F(AVX) | F(F16C) | F(RDRAND))
-#define LEAF_1_EDX                                                                                 \
-	(F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(MCE) | F(CX8) | F(APIC) | \
-	 F(SEP) | F(MTRR) | F(PGE) | F(MCA) | F(CMOV) | F(PAT) | F(PSE36) | F(CLFLUSH) | F(MMX) |  \
-	 F(FXSR) | F(XMM) | F(XMM2) | F(SELFSNOOP))
-#define LEAF_7_EBX                                                                                 \
-	(F(FSGSBASE) | F(BMI1) | F(AVX2) | F(SMEP) | F(BMI2) | F(ERMS) | F(INVPCID) | F(AVX512F) | \
-	 F(AVX512DQ) | F(RDSEED) | F(ADX) | F(SMAP) | F(AVX512IFMA) | F(CLFLUSHOPT) | F(CLWB) |    \
-	 F(AVX512CD) | F(SHA_NI) | F(AVX512BW) | F(AVX512VL))
-#define LEAF_7_ECX                                                                       \
-	(F(AVX512VBMI) | F(UMIP) | F(AVX512_VBMI2) | F(GFNI) | F(VAES) | F(VPCLMULQDQ) | \
-	 F(AVX512_VNNI) | F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) | F(RDPID))
-#define LEAF_7_EDX	(F(FSRM) | F(MD_CLEAR) | F(SERIALIZE))
-#define LEAF_81_ECX	(F(LAHF_LM) | F(ABM) | F(3DNOWPREFETCH))
-#define LEAF_81_EDX	(F(SYSCALL) | F(NX) | F(GBPAGES) | F(RDTSCP) | F(LM))
 #define ALL		0xffffffffu
 #define SUBLEAVES(last) (last), KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 
-/* What is shown of each leaf of the host's; leaves that are not here are empty. */
+/* What is shown of each leaf of the host's, beside the features; leaves not here are empty. */
 static const struct {
 	u32 function, last_index, flags;
 	u32 mask[4];
 } leaves[] = {
 	{ 0x0, 0, 0, { ALL, ALL, ALL, ALL } },
-	{ 0x1, 0, 0, { ALL, 0xff00, LEAF_1_ECX, LEAF_1_EDX } }, /* EBX: the CLFLUSH line */
-	{ 0x2, 0, 0, { ALL, ALL, ALL, ALL } },			/* caches */
+	{ 0x1, 0, 0, { ALL, 0xff00, 0, 0 } },  /* EBX: the CLFLUSH line */
+	{ 0x2, 0, 0, { ALL, ALL, ALL, ALL } }, /* caches */
 	{ 0x4, SUBLEAVES(8), { ALL, ALL, ALL, ALL } },
-	{ 0x7, SUBLEAVES(0), { 0, LEAF_7_EBX, LEAF_7_ECX, LEAF_7_EDX } },
+	{ 0x7, SUBLEAVES(0), { 0, 0, 0, 0 } },
 	{ 0xd, SUBLEAVES(9), { ALL, ALL, ALL, ALL } }, /* see xsave_leaf() */
 	{ 0x80000000, 0, 0, { ALL, 0, 0, 0 } },
-	{ 0x80000001, 0, 0, { 0, 0, LEAF_81_ECX, LEAF_81_EDX } },
+	{ 0x80000001, 0, 0, { 0, 0, 0, 0 } },
 	{ 0x80000002, 0, 0, { ALL, ALL, ALL, ALL } }, /* the CPU's name */
 	{ 0x80000003, 0, 0, { ALL, ALL, ALL, ALL } },
 	{ 0x80000004, 0, 0, { ALL, ALL, ALL, ALL } },
@@ -57,19 +40,31 @@ static const struct {
 	{ 0x80000008, 0, 0, { 0xffff, 0, 0, 0 } },  /* address bits */
 };
 
-/* A feature that needs what this host's CPU, or its Linux, has not switched on. */
+/* Features that a guest may have where the CPU has them and Linux has not switched them off. */
 static const struct {
 	u32 function;
 	enum output output;
+	enum cpuid_leafs word; /* Linux's */
 	u32 bits;
-} need_xsave[] = {
-	{ 0x1, ECX, F(XSAVE) | F(AVX) | F(FMA) | F(F16C) },
-	{ 0x7, EBX,
-	  F(AVX2) | F(AVX512F) | F(AVX512DQ) | F(AVX512IFMA) | F(AVX512CD) | F(AVX512BW) |
-		  F(AVX512VL) },
-	{ 0x7, ECX,
-	  F(AVX512VBMI) | F(AVX512_VBMI2) | F(VAES) | F(VPCLMULQDQ) | F(AVX512_VNNI) |
-		  F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) },
+} features[] = {
+	{ 0x1, ECX, CPUID_1_ECX,
+	  F(XMM3) | F(PCLMULQDQ) | F(SSSE3) | F(FMA) | F(CX16) | F(PCID) | F(XMM4_1) | F(XMM4_2) |
+		  F(MOVBE) | F(POPCNT) | F(AES) | F(XSAVE) | F(AVX) | F(F16C) | F(RDRAND) },
+	{ 0x1, EDX, CPUID_1_EDX,
+	  F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(MCE) | F(CX8) | F(APIC) |
+		  F(SEP) | F(MTRR) | F(PGE) | F(MCA) | F(CMOV) | F(PAT) | F(PSE36) | F(CLFLUSH) |
+		  F(MMX) | F(FXSR) | F(XMM) | F(XMM2) | F(SELFSNOOP) },
+	{ 0x7, EBX, CPUID_7_0_EBX,
+	  F(FSGSBASE) | F(BMI1) | F(AVX2) | F(SMEP) | F(BMI2) | F(ERMS) | F(INVPCID) | F(AVX512F) |
+		  F(AVX512DQ) | F(RDSEED) | F(ADX) | F(SMAP) | F(AVX512IFMA) | F(CLFLUSHOPT) |
+		  F(CLWB) | F(AVX512CD) | F(SHA_NI) | F(AVX512BW) | F(AVX512VL) },
+	{ 0x7, ECX, CPUID_7_ECX,
+	  F(AVX512VBMI) | F(UMIP) | F(AVX512_VBMI2) | F(GFNI) | F(VAES) | F(VPCLMULQDQ) |
+		  F(AVX512_VNNI) | F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) | F(RDPID) },
+	{ 0x7, EDX, CPUID_7_EDX, F(FSRM) | F(MD_CLEAR) | F(SERIALIZE) },
+	{ 0x80000001, ECX, CPUID_8000_0001_ECX, F(LAHF_LM) | F(ABM) | F(3DNOWPREFETCH) },
+	{ 0x80000001, EDX, CPUID_8000_0001_EDX,
+	  F(SYSCALL) | F(NX) | F(GBPAGES) | F(RDTSCP) | F(LM) },
 };
 
 u64 cpuid_xcr0(void)
@@ -97,65 +92,62 @@ static void xsave_leaf(struct kvm_cpuid_entry2 *e)
 	}
 }
 
-static void take_out(struct kvm_cpuid_entry2 *e)
-{
-	u32 *const out[] = { &e->eax, &e->ebx, &e->ecx, &e->edx };
-	unsigned i;
-
-	for (i = 0; i < ARRAY_SIZE(need_xsave) && !boot_cpu_has(X86_FEATURE_XSAVE); i++)
-		if (e->function == need_xsave[i].function)
-			*out[need_xsave[i].output] &= ~need_xsave[i].bits;
-	if (e->function == 0x7 && !(vmx.cpu2 & SECONDARY_EXEC_ENABLE_INVPCID))
-		e->ebx &= ~F(INVPCID);
-	if (vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP)
-		return;
-	if (e->function == 0x7)
-		e->ecx &= ~F(RDPID);
-	if (e->function == 0x80000001)
-		e->edx &= ~F(RDTSCP);
-}
-
 static void fill(struct kvm_cpuid_entry2 *e, unsigned leaf, u32 index)
 {
-	const u32 *mask = leaves[leaf].mask;
+	u32 *const out[] = { &e->eax, &e->ebx, &e->ecx, &e->edx };
+	u32 host[4];
+	unsigned i;
 
 	*e = (struct kvm_cpuid_entry2){ .function = leaves[leaf].function,
 					.index = index,
 					.flags = leaves[leaf].flags };
-	cpuid_count(e->function, index, &e->eax, &e->ebx, &e->ecx, &e->edx);
-	e->eax &= mask[EAX];
-	e->ebx &= mask[EBX];
-	e->ecx &= mask[ECX];
-	e->edx &= mask[EDX];
-	if (e->function == 0)
+	cpuid_count(e->function, index, &host[EAX], &host[EBX], &host[ECX], &host[EDX]);
+	for (i = 0; i < 4; i++)
+		*out[i] = host[i] & leaves[leaf].mask[i];
+	for (i = 0; i < ARRAY_SIZE(features); i++)
+		if (features[i].function == e->function)
+			*out[features[i].output] = host[features[i].output] & features[i].bits &
+						   boot_cpu_data.x86_capability[features[i].word];
+	switch (e->function) {
+	case 0x0:
 		e->eax = min(e->eax, 0x16u);
-	if (e->function == 1)
+		break;
+	case 0x1:
 		e->ecx |= F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR);
-	if (e->function == 0xd)
+		break;
+	case 0x7:
+		e->ebx &= vmx.cpu2 & SECONDARY_EXEC_ENABLE_INVPCID ? ALL : ~F(INVPCID);
+		e->ecx &= vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP ? ALL : ~F(RDPID);
+		break;
+	case 0xd:
 		xsave_leaf(e);
-	if (e->function == 0x80000000)
+		break;
+	case 0x80000000:
 		e->eax = min(e->eax, 0x80000008u);
-	if (e->function == 0x80000008)
+		break;
+	case 0x80000001:
+		e->edx &= vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP ? ALL : ~F(RDTSCP);
+		break;
+	case 0x80000008:
 		e->eax = (e->eax & 0xff00) | min(e->eax & 0xff, GPA_BITS);
-	take_out(e);
+		break;
+	}
 }
 
 /*
- * KVM's name: without it Linux gives up the x2APIC where no interrupt remapping is. Of KVM's
- * features there are the clock, and that port 0x80 need not be written for a delay.
+ * The name KVMKVMKVM: without it Linux gives up the x2APIC where no interrupt remapping is. Of
+ * KVM's features there are the clock, and that port 0x80 need not be written for a delay.
  */
-static u32 fill_hypervisor(struct kvm_cpuid_entry2 *e)
-{
-	e[0] = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF, .eax = HYPERVISOR_LEAF + 1 };
-	memcpy(&e[0].ebx, "KVMK", 4);
-	memcpy(&e[0].ecx, "VMKV", 4);
-	memcpy(&e[0].edx, "M\0\0\0", 4);
-	e[1] = (struct kvm_cpuid_entry2){ .function = HYPERVISOR_LEAF + 1,
-					  .eax = 1u << KVM_FEATURE_NOP_IO_DELAY |
-						 1u << KVM_FEATURE_CLOCKSOURCE2 |
-						 1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT };
-	return 2;
-}
+static const struct kvm_cpuid_entry2 hypervisor[] = {
+	{ .function = HYPERVISOR_LEAF,
+	  .eax = HYPERVISOR_LEAF + 1,
+	  .ebx = 0x4b4d564b,
+	  .ecx = 0x564b4d56,
+	  .edx = 0x4d },
+	{ .function = HYPERVISOR_LEAF + 1,
+	  .eax = 1u << KVM_FEATURE_NOP_IO_DELAY | 1u << KVM_FEATURE_CLOCKSOURCE2 |
+		 1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT },
+};
 
 static u32 fill_all(struct kvm_cpuid_entry2 *e)
 {
@@ -168,7 +160,8 @@ static u32 fill_all(struct kvm_cpuid_entry2 *e)
 		for (index = 0; index <= leaves[i].last_index; index++)
 			fill(&e[nr++], i, index);
 	}
-	return nr + fill_hypervisor(&e[nr]);
+	memcpy(&e[nr], hypervisor, sizeof(hypervisor));
+	return nr + ARRAY_SIZE(hypervisor);
 }
 
 int cpuid_supported(struct kvm_cpuid2 __user *arg)

@@ -11,30 +11,41 @@
 
 #include <linux/pgtable.h>
 #include <linux/sched/mm.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/io.h>
 
-#define LEVELS	  EPT_LEVELS
-#define LARGE	  (1ull << 7)
-#define ADDRESS	  0x000ffffffffff000ull
-#define TABLE	  VMX_EPT_RWX_MASK
-#define PRESENT	  VMX_EPT_RWX_MASK
-#define MEMORY	  (VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT)
-#define LARGE_LOW ((1ull << 21) - 1)
-#define STEP	  (1ull << 30) /* of a zap between two looks whether someone waits */
-#define AROUND	  16u	       /* pages that one fault maps at most: to the end of 64 KiB */
+#define LEVELS	       EPT_LEVELS
+#define LARGE	       (1ull << 7)
+#define ADDRESS	       0x000ffffffffff000ull
+#define PRESENT	       VMX_EPT_RWX_MASK /* of an entry; all rights of one that names a table */
+#define MEMORY	       (VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT)
+#define STEP	       (1ull << 30) /* of a zap between two looks whether someone waits */
+#define SLOT_BYTES_MAX (((1ull << 31) - 1) << PAGE_SHIFT) /* as in KVM: its bitmap can be had */
+#define AROUND	       16u /* pages that one fault maps at most: to the end of 64 KiB */
 
 struct fault {
 	u64 gpa;
 	unsigned long hva, seq;
-	unsigned pages;	 /* of the slot, from this one to the end of its 64 KiB */
-	bool large_fits; /* the slot covers the whole 2 MiB page, at the same place in it */
-	bool write, exec;
+	unsigned pages; /* of the slot, from this one to the end of its 64 KiB */
+	int level;	/* of the largest page that the slot covers, at the same place in it */
+	bool write, exec, is_readonly, is_logged;
 };
 
-static unsigned index_of(u64 gpa, int level)
+/* Bytes that an entry of a level maps. */
+static u64 span(int level)
 {
-	return gpa >> (12 + 9 * (level - 1)) & 511;
+	return 1ull << (12 + 9 * (level - 1));
+}
+
+static size_t bitmap_bytes(u64 slot_size)
+{
+	return BITS_TO_LONGS(slot_size >> PAGE_SHIFT) * sizeof(long);
+}
+
+static unsigned index_of(u64 address, int level)
+{
+	return address / span(level) & 511;
 }
 
 static u64 *table_of(u64 entry)
@@ -56,12 +67,20 @@ static struct slot *slot_at(struct vm *vm, u64 gpa)
 	return NULL;
 }
 
+/* A write that is or will be in memory before the log is shown. mmu_lock held. */
+static void mark_dirty(struct vm *vm, u64 gpa)
+{
+	struct slot *s = slot_at(vm, gpa);
+
+	if (s && s->dirty)
+		__set_bit((gpa - s->gpa) >> PAGE_SHIFT, s->dirty);
+}
+
 /* Takes what is mapped in [start, end) out of a table that maps from `base` on. Whether any was. */
 static bool zap_table(u64 *table, int level, u64 base, u64 start, u64 end)
 {
-	const u64 span = 1ull << (12 + 9 * (level - 1));
-	const unsigned last = min_t(u64, (end - 1 - base) / span, 511);
-	unsigned i = start > base ? (start - base) / span : 0;
+	const unsigned last = min_t(u64, (end - 1 - base) / span(level), 511);
+	unsigned i = start > base ? (start - base) / span(level) : 0;
 	bool any = false;
 
 	for (; i <= last; i++) {
@@ -73,7 +92,8 @@ static bool zap_table(u64 *table, int level, u64 base, u64 start, u64 end)
 			WRITE_ONCE(table[i], 0);
 			any = true;
 		} else {
-			any |= zap_table(table_of(entry), level - 1, base + i * span, start, end);
+			any |= zap_table(table_of(entry), level - 1, base + i * span(level), start,
+					 end);
 		}
 	}
 	return any;
@@ -139,22 +159,10 @@ static void on_invalidate_end(struct mmu_notifier *notifier, const struct mmu_no
 	spin_unlock(&vm->mmu_lock);
 }
 
-/* The process is at its end: no vCPU runs any more, all its memory goes. */
-static void on_release(struct mmu_notifier *notifier, struct mm_struct *mm)
-{
-	struct vm *vm = container_of(notifier, struct vm, notifier);
-
-	spin_lock(&vm->mmu_lock);
-	vm->seq++;
-	zap_host(vm, 0, TASK_SIZE_MAX, true);
-	spin_unlock(&vm->mmu_lock);
-	vmcs_flush_guest(vm);
-}
-
+/* No release(): when the process is at its end, nobody can run a vCPU any more. */
 static const struct mmu_notifier_ops notifier_ops = {
 	.invalidate_range_start = on_invalidate_start,
 	.invalidate_range_end = on_invalidate_end,
-	.release = on_release,
 };
 
 void ept_reserve_free(struct ept_reserve *r)
@@ -179,84 +187,61 @@ static int reserve_fill(struct ept_reserve *r)
 	return 0;
 }
 
-/*
- * Whether the host maps a leaf of 2 MiB or more there; its tables are not freed while interrupts
- * are off, and what they say holds as long as no invalidation has begun (mmu_lock held).
- */
-static bool host_is_large(struct mm_struct *mm, unsigned long hva)
+static void free_tables(u64 *table, int level)
 {
-	bool is_large = false;
-	unsigned long flags;
-	pgd_t pgd;
-	p4d_t p4d;
-	pud_t pud;
-	pmd_t pmd;
+	unsigned i;
 
-	local_irq_save(flags);
-	pgd = READ_ONCE(*pgd_offset(mm, hva));
-	if (pgd_none(pgd))
-		goto out;
-	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
-	if (p4d_none(p4d) || !p4d_present(p4d))
-		goto out;
-	pud = READ_ONCE(*pud_offset(&p4d, hva));
-	if (pud_none(pud) || !pud_present(pud))
-		goto out;
-	is_large = pud_leaf(pud);
-	if (is_large)
-		goto out;
-	pmd = READ_ONCE(*pmd_offset(&pud, hva));
-	is_large = !pmd_none(pmd) && pmd_present(pmd) && pmd_leaf(pmd);
-out:
-	local_irq_restore(flags);
-	return is_large;
+	for (i = 0; level > 1 && i < 512; i++)
+		if (table[i] & PRESENT && !(table[i] & LARGE))
+			free_tables(table_of(table[i]), level - 1);
+	free_page((unsigned long)table);
 }
 
 /*
- * Writes the entry. A table that a large page takes the place of is returned: it is freed when no
- * CPU walks it any more.
+ * The size of the host's own page there, as a level: its tables look like ours. They are not freed
+ * while interrupts are off, and what they say holds as long as no invalidation has begun (mmu_lock
+ * held).
  */
-static u64 *install(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, u64 leaf)
+static int host_level(struct mm_struct *mm, unsigned long hva)
 {
-	u64 *table = vm->root, *old = NULL, *entry;
+	const u64 *table = (u64 *)mm->pgd;
+	int level = pgtable_l5_enabled() ? 5 : 4;
+	unsigned long flags;
+	u64 entry;
+
+	local_irq_save(flags);
+	for (;; level--) {
+		entry = READ_ONCE(table[index_of(hva, level)]);
+		if (level == 1 || !(entry & _PAGE_PRESENT) || entry & _PAGE_PSE)
+			break;
+		table = table_of(entry);
+	}
+	local_irq_restore(flags);
+	return entry & _PAGE_PRESENT ? level : 1;
+}
+
+/*
+ * The entry for gpa at a level; without a reserve to make tables of, NULL where there is none.
+ * *was_large: a large page gave way to a table.
+ */
+static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, bool *was_large)
+{
+	u64 *table = vm->root, *entry;
 	int at;
 
-	for (at = LEVELS; at > level; at--) {
+	for (at = LEVELS;; at--) {
 		entry = &table[index_of(gpa, at)];
+		if (at == level)
+			return entry;
 		if (!(*entry & PRESENT) || *entry & LARGE) {
-			WRITE_ONCE(*entry, __pa(r->table[at - 2]) | TABLE);
+			if (!r)
+				return NULL;
+			*was_large |= *entry & LARGE;
+			WRITE_ONCE(*entry, __pa(r->table[at - 2]) | PRESENT);
 			r->table[at - 2] = NULL;
 		}
 		table = table_of(*entry);
 	}
-	entry = &table[index_of(gpa, level)];
-	if (level > 1 && *entry & PRESENT && !(*entry & LARGE))
-		old = table_of(*entry);
-	WRITE_ONCE(*entry, leaf);
-	return old;
-}
-
-/* The entry for gpa at a level, or NULL where no table is. */
-static u64 *entry_at(struct vm *vm, u64 gpa, int level)
-{
-	u64 *table = vm->root, entry;
-	int at;
-
-	for (at = LEVELS; at > level; at--) {
-		entry = table[index_of(gpa, at)];
-		if (!(entry & PRESENT) || entry & LARGE)
-			return NULL;
-		table = table_of(entry);
-	}
-	return &table[index_of(gpa, level)];
-}
-
-/* What is mapped for gpa at the level of 2 MiB pages. */
-static u64 large_entry(struct vm *vm, u64 gpa)
-{
-	const u64 *entry = entry_at(vm, gpa, 2);
-
-	return entry ? *entry : 0;
 }
 
 static bool is_invalidating(struct vm *vm, unsigned long hva)
@@ -264,91 +249,98 @@ static bool is_invalidating(struct vm *vm, unsigned long hva)
 	return vm->nr_invalidating && hva >= vm->invalid_start && hva < vm->invalid_end;
 }
 
-static bool is_invalid(struct vm *vm, const struct fault *f)
+static bool is_table(const u64 *entry)
 {
-	return vm->seq != f->seq || is_invalidating(vm, f->hva);
+	return entry && *entry & PRESENT && !(*entry & LARGE);
 }
 
-static bool maps_large(struct vm *vm, const struct fault *f)
+static int level_for(struct vm *vm, const struct fault *f)
 {
-	const u64 present = large_entry(vm, f->gpa);
+	const int level = min(f->level, host_level(vm->mm, f->hva));
 
-	if (!f->large_fits || !host_is_large(vm->mm, f->hva))
-		return false;
 	/* With the bug of large executable pages, what was executed once stays in small ones. */
-	return !vmx.multihit || (!f->exec && (!(present & PRESENT) || present & LARGE));
+	if (level > 1 && vmx.multihit && (f->exec || is_table(entry_at(vm, NULL, f->gpa, 2, NULL))))
+		return 1;
+	return level;
 }
 
-static u64 small_leaf(struct page *page, bool writable)
+static u64 leaf(struct page *page, int level, bool writable)
 {
+	u64 entry = page_to_phys(page) & ~(span(level) - 1);
+
+	entry |= VMX_EPT_READABLE_MASK | MEMORY | (level > 1 ? LARGE : 0);
+	if (level == 1 || !vmx.multihit)
+		entry |= VMX_EPT_EXECUTABLE_MASK;
+	if (!writable)
+		return entry;
 	/* The guest writes from here on; with our reference held, the page cannot go unseen. */
-	if (writable)
-		SetPageDirty(page);
-	return page_to_phys(page) | VMX_EPT_READABLE_MASK | VMX_EPT_EXECUTABLE_MASK | MEMORY |
-	       (writable ? VMX_EPT_WRITABLE_MASK : 0);
+	SetPageDirty(page);
+	return entry | VMX_EPT_WRITABLE_MASK;
 }
 
-/* The pages after the first, in the same table, where nothing is mapped yet. mmu_lock held. */
-static void map_around(struct vm *vm, const struct fault *f, struct page **pages, int n,
-		       bool writable)
-{
-	u64 *entry = entry_at(vm, f->gpa, 1);
-	int i;
-
-	for (i = 1; i < n; i++)
-		if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
-			WRITE_ONCE(entry[i], small_leaf(pages[i], writable));
-}
-
-/* `n` pages from the fault's on, with a reference to each, one at least. */
+/*
+ * `n` pages from the fault's on, one at least, with a reference to each. Those after the first lie
+ * in the same table. A table that a large page takes the place of is freed when no CPU walks it any
+ * more.
+ */
 static void map(struct vm *vm, struct ept_reserve *r, const struct fault *f, struct page **pages,
 		int n, bool writable)
 {
-	const u64 frame = page_to_phys(pages[0]);
-	u64 *old = NULL, before;
+	u64 *entry, *old = NULL;
 	bool flush = false;
+	int i, level;
 
 	spin_lock(&vm->mmu_lock);
-	if (is_invalid(vm, f))
+	if (vm->seq != f->seq || is_invalidating(vm, f->hva))
 		goto out; /* the guest tries again */
-	before = large_entry(vm, f->gpa);
-	if (maps_large(vm, f)) {
-		const u64 exec = vmx.multihit ? 0 : VMX_EPT_EXECUTABLE_MASK;
-		const u64 write = writable ? VMX_EPT_WRITABLE_MASK : 0;
-
-		old = install(vm, r, f->gpa, 2,
-			      (frame & ~LARGE_LOW) | VMX_EPT_READABLE_MASK | write | exec | MEMORY |
-				      LARGE);
-		flush = old;
-		if (writable)
-			SetPageDirty(pages[0]);
-	} else {
-		install(vm, r, f->gpa, 1, small_leaf(pages[0], writable));
-		map_around(vm, f, pages, n, writable);
-		flush = before & LARGE;
+	level = level_for(vm, f);
+	entry = entry_at(vm, r, f->gpa, level, &flush);
+	if (level > 1 && is_table(entry)) {
+		old = table_of(*entry);
+		flush = true;
 	}
+	if (writable)
+		mark_dirty(vm, f->gpa);
+	WRITE_ONCE(*entry, leaf(pages[0], level, writable));
+	writable &= !f->is_logged; /* the others have not been written yet */
+	for (i = 1; level == 1 && i < n; i++)
+		if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
+			WRITE_ONCE(entry[i], leaf(pages[i], 1, writable));
 out:
 	spin_unlock(&vm->mmu_lock);
 	if (flush)
 		vmcs_flush_guest(vm);
-	free_page((unsigned long)old);
+	if (old)
+		free_tables(old, level - 1);
 }
 
-/* False: no RAM there. */
+static bool fits(const struct slot *s, u64 gpa, int level)
+{
+	const u64 inside = span(level) - 1, start = gpa & ~inside;
+
+	return start >= s->gpa && start + span(level) <= s->gpa + s->size &&
+	       !((s->gpa ^ s->hva) & inside);
+}
+
+/* False: no RAM there, or none to write. */
 static bool fault_begin(struct vm *vm, struct fault *f)
 {
-	const u64 large = f->gpa & ~LARGE_LOW;
 	const struct slot *s;
 
 	spin_lock(&vm->mmu_lock);
 	s = slot_at(vm, f->gpa);
+	if (s && s->flags & KVM_MEM_READONLY && f->write)
+		s = NULL;
 	if (s) {
+		f->is_readonly = s->flags & KVM_MEM_READONLY;
+		f->is_logged = s->dirty;
 		f->hva = s->hva + (f->gpa - s->gpa);
 		f->seq = vm->seq;
 		f->pages = min_t(u64, AROUND - (f->gpa >> PAGE_SHIFT) % AROUND,
 				 (s->gpa + s->size - f->gpa) >> PAGE_SHIFT);
-		f->large_fits = large >= s->gpa && large + LARGE_LOW + 1 <= s->gpa + s->size &&
-				((s->gpa ^ s->hva) & LARGE_LOW) == 0;
+		f->level = f->is_logged ? 1 : vm->level_max;
+		while (f->level > 1 && !fits(s, f->gpa, f->level))
+			f->level--;
 	}
 	spin_unlock(&vm->mmu_lock);
 	return s;
@@ -357,12 +349,14 @@ static bool fault_begin(struct vm *vm, struct fault *f)
 /*
  * The page, faulted in where it has to be, and of those after it what the process has present in
  * the same way. How many, or -errno. A read does not break a copy-on-write; where there is none to
- * break, the guest may write at once.
+ * break, the guest may write at once, unless its first write is to be seen.
  */
 static int get_pages(const struct fault *f, struct page **pages, bool *writable)
 {
-	int n = get_user_pages_fast_only(f->hva, f->pages, FOLL_WRITE, pages);
+	int n = 0;
 
+	if (f->write || !(f->is_readonly || f->is_logged))
+		n = get_user_pages_fast_only(f->hva, f->pages, FOLL_WRITE, pages);
 	*writable = n > 0 || f->write;
 	if (n <= 0 && !f->write)
 		n = get_user_pages_fast_only(f->hva, f->pages, 0, pages);
@@ -392,42 +386,36 @@ int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec)
 	return RESUME;
 }
 
-/* Host address of `n` bytes within one page, or 0. */
-static unsigned long host_address(struct vm *vm, u64 gpa)
+/* Host address of bytes within one page, or 0. */
+static unsigned long host_address(struct vm *vm, u64 gpa, bool write)
 {
 	const struct slot *s;
 	unsigned long hva;
 
 	spin_lock(&vm->mmu_lock);
 	s = slot_at(vm, gpa);
-	hva = s ? s->hva + (gpa - s->gpa) : 0;
+	hva = s && !(write && s->flags & KVM_MEM_READONLY) ? s->hva + (gpa - s->gpa) : 0;
 	spin_unlock(&vm->mmu_lock);
 	return hva;
 }
 
-bool guest_is_ram(struct vm *vm, u64 gpa)
-{
-	return host_address(vm, gpa);
-}
-
 /* By pages: what lies side by side for the guest may not for the process. */
-static int copy(struct vm *vm, u64 gpa, void *to, const void *from, unsigned n)
+static int copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
 {
 	while (n) {
 		const unsigned part = min_t(unsigned, n, PAGE_SIZE - offset_in_page(gpa));
-		const unsigned long hva = host_address(vm, gpa);
-		unsigned long left;
+		void __user *const host = (void __user *)host_address(vm, gpa, write);
 
-		if (!hva)
+		if (!host)
 			return -ENXIO;
-		if (to)
-			left = copy_from_user(to, (void __user *)hva, part);
-		else
-			left = copy_to_user((void __user *)hva, from, part);
-		if (left)
+		if (write ? copy_to_user(host, data, part) : copy_from_user(data, host, part))
 			return -EFAULT;
-		to = to ? to + part : NULL;
-		from = from ? from + part : NULL;
+		if (write) {
+			spin_lock(&vm->mmu_lock);
+			mark_dirty(vm, gpa);
+			spin_unlock(&vm->mmu_lock);
+		}
+		data += part;
 		gpa += part;
 		n -= part;
 	}
@@ -436,83 +424,67 @@ static int copy(struct vm *vm, u64 gpa, void *to, const void *from, unsigned n)
 
 int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n)
 {
-	return copy(vm, gpa, to, NULL, n);
+	return copy(vm, gpa, to, n, false);
 }
 
 int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n)
 {
-	return copy(vm, gpa, NULL, from, n);
+	return copy(vm, gpa, (void *)from, n, true);
 }
 
 static bool is_region(const struct kvm_userspace_memory_region *r)
 {
 	const u64 gpa_end = 1ull << GPA_BITS;
 
-	if (r->flags || !r->userspace_addr || offset_in_page(r->guest_phys_addr) ||
-	    offset_in_page(r->memory_size) || offset_in_page(r->userspace_addr))
+	if (r->flags & ~(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES) || !r->userspace_addr ||
+	    offset_in_page(r->guest_phys_addr | r->memory_size | r->userspace_addr))
 		return false;
-	if (r->guest_phys_addr > gpa_end || r->memory_size > gpa_end - r->guest_phys_addr)
+	if (r->guest_phys_addr > gpa_end || r->memory_size > gpa_end - r->guest_phys_addr ||
+	    r->memory_size > SLOT_BYTES_MAX)
 		return false;
 	return access_ok((void __user *)r->userspace_addr, r->memory_size);
 }
 
-static bool overlaps(const struct vm *vm, const struct kvm_userspace_memory_region *r)
+/* What may become of a slot: gone, elsewhere in the guest, logged or not. */
+static bool can_become(const struct slot *s, const struct kvm_userspace_memory_region *r)
 {
-	unsigned i;
-
-	for (i = 0; i < SLOTS_MAX; i++) {
-		const struct slot *s = &vm->slots[i];
-
-		if (s->size && s->id != r->slot && r->guest_phys_addr < s->gpa + s->size &&
-		    s->gpa < r->guest_phys_addr + r->memory_size)
-			return true;
-	}
-	return false;
+	return !r->memory_size || (r->memory_size == s->size && r->userspace_addr == s->hva &&
+				   !((r->flags ^ s->flags) & KVM_MEM_READONLY));
 }
 
-static struct slot *slot_by_id(struct vm *vm, u32 id)
-{
-	unsigned i;
-
-	for (i = 0; i < SLOTS_MAX; i++)
-		if (vm->slots[i].size && vm->slots[i].id == id)
-			return &vm->slots[i];
-	return NULL;
-}
-
-static struct slot *free_slot(struct vm *vm)
-{
-	unsigned i;
-
-	for (i = 0; i < SLOTS_MAX; i++)
-		if (!vm->slots[i].size)
-			return &vm->slots[i];
-	return NULL;
-}
-
-/* vm->lock held. New, gone (size 0) or elsewhere (same size), as in KVM; never resized. */
+/* vm->lock held. As in KVM. */
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 {
-	struct slot *s = slot_by_id(vm, r->slot), old = {};
+	const u64 start = r->guest_phys_addr, size = r->memory_size;
+	struct slot *s, *same = NULL, *room = NULL, old;
+	unsigned long *dirty = NULL;
+	bool overlaps = false;
 
 	if (!is_region(r))
 		return -EINVAL;
-	if (!s && !r->memory_size)
+	for (s = vm->slots; s < vm->slots + SLOTS_MAX; s++) {
+		if (!s->size)
+			room = room ?: s;
+		else if (s->id == r->slot)
+			same = s;
+		else if (size && start < s->gpa + s->size && s->gpa < start + size)
+			overlaps = true;
+	}
+	if (same ? !can_become(same, r) : !size)
 		return -EINVAL;
-	if (s && r->memory_size && r->memory_size != s->size)
-		return -EINVAL;
-	if (r->memory_size && overlaps(vm, r))
+	if (overlaps)
 		return -EEXIST;
-	if (!s)
-		s = free_slot(vm);
+	s = same ?: room;
 	if (!s)
 		return -EINVAL;
+	if (size && r->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+		dirty = s->dirty ?: kvzalloc(bitmap_bytes(size), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		if (!dirty)
+			return -ENOMEM;
+	}
 	spin_lock(&vm->mmu_lock);
 	old = *s;
-	*s = (struct slot){ .gpa = r->guest_phys_addr,
-			    .size = r->memory_size,
-			    .hva = r->userspace_addr,
-			    .id = r->slot };
+	*s = (struct slot){ start, size, r->userspace_addr, r->slot, r->flags, dirty };
 	vm->nr_slots = max_t(unsigned, vm->nr_slots, s - vm->slots + 1);
 	vm->seq++;
 	/* Whoever comes in between finds the new slot, and what is zapped of that faults again. */
@@ -521,23 +493,71 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	spin_unlock(&vm->mmu_lock);
 	if (old.size)
 		vmcs_flush_guest(vm);
+	if (old.dirty != dirty)
+		kvfree(old.dirty);
 	return 0;
 }
 
-static void free_tables(u64 *table, int level)
+/* Takes the right to write from the pages of a word of the bitmap. mmu_lock held. */
+static void protect(struct vm *vm, u64 gpa, unsigned long pages)
 {
 	unsigned i;
 
-	for (i = 0; level > 1 && i < 512; i++)
-		if (table[i] & PRESENT && !(table[i] & LARGE))
-			free_tables(table_of(table[i]), level - 1);
-	free_page((unsigned long)table);
+	for_each_set_bit(i, &pages, BITS_PER_LONG)
+	{
+		u64 *entry = entry_at(vm, NULL, gpa + i * PAGE_SIZE, 1, NULL);
+
+		if (entry)
+			WRITE_ONCE(*entry, *entry & ~(u64)VMX_EPT_WRITABLE_MASK);
+	}
+}
+
+/*
+ * vm->lock held. What was written since the last call, by the guest or for it: the pages are
+ * protected again before they are shown.
+ */
+int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log)
+{
+	struct slot *s = vm->slots;
+	unsigned long *taken;
+	size_t i, words;
+	int err = 0;
+
+	while (s < vm->slots + SLOTS_MAX && !(s->dirty && s->id == log->slot))
+		s++;
+	if (s == vm->slots + SLOTS_MAX)
+		return -ENOENT;
+	words = bitmap_bytes(s->size) / sizeof(long);
+	taken = kvzalloc(bitmap_bytes(s->size), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!taken)
+		return -ENOMEM;
+	for (i = 0; i < words; i++, cond_resched()) {
+		if (!READ_ONCE(s->dirty[i]))
+			continue;
+		spin_lock(&vm->mmu_lock);
+		swap(taken[i], s->dirty[i]);
+		protect(vm, s->gpa + i * BITS_PER_LONG * PAGE_SIZE, taken[i]);
+		spin_unlock(&vm->mmu_lock);
+	}
+	vmcs_flush_guest(vm);
+	if (copy_to_user(log->dirty_bitmap, taken, bitmap_bytes(s->size))) {
+		err = -EFAULT; /* it stays as it was */
+		spin_lock(&vm->mmu_lock);
+		for (i = 0; i < words; i++, cond_resched_lock(&vm->mmu_lock))
+			s->dirty[i] |= taken[i];
+		spin_unlock(&vm->mmu_lock);
+	}
+	kvfree(taken);
+	return err;
 }
 
 int ept_init(struct vm *vm)
 {
+	u64 caps;
 	int err;
 
+	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, caps);
+	vm->level_max = caps & VMX_EPT_1GB_PAGE_BIT && !vmx.multihit ? 3 : 2;
 	spin_lock_init(&vm->mmu_lock);
 	vm->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vm->root || !zalloc_cpumask_var(&vm->cpus, GFP_KERNEL_ACCOUNT)) {
@@ -556,7 +576,11 @@ int ept_init(struct vm *vm)
 /* No vCPU is left. */
 void ept_fini(struct vm *vm)
 {
+	unsigned i;
+
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
+	for (i = 0; i < SLOTS_MAX; i++)
+		kvfree(vm->slots[i].dirty);
 	free_tables(vm->root, LEVELS);
 	free_cpumask_var(vm->cpus);
 }

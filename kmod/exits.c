@@ -187,7 +187,7 @@ static int exit_cr(struct vcpu *v)
 	return ok ? skip(v) : raise_gp(v);
 }
 
-static bool write_dr(struct vcpu *v, unsigned dr, u64 value)
+bool write_dr(struct vcpu *v, unsigned dr, u64 value)
 {
 	if (dr < 4) {
 		v->dr[dr] = value;
@@ -248,7 +248,8 @@ static int exit_wrmsr(struct vcpu *v)
 
 	if (!msr_write(v, v->regs[RCX], value, false))
 		return raise_gp(v);
-	return skip(v);
+	skip(v);
+	return lapic_end(v);
 }
 
 static int exit_xsetbv(struct vcpu *v)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The local APIC, as an x2APIC: its registers are MSRs (SDM, Extended XAPIC), so there is nothing
- * to decode. All interrupts are edges: an EOI never leaves the module. The IRR is written by
- * anyone, atomically; all the rest belongs to the vCPU's own thread but for the timer's callback,
- * which only runs while nobody changes the timer. A vCPU in xAPIC mode keeps its interrupts but has
- * no registers: user space switches to x2APIC before the guest runs.
+ * The local APIC: its registers are MSRs where it is an x2APIC, and a page of memory where it is an
+ * xAPIC, as it is at first (SDM, Extended XAPIC). Only the EOI of a level leaves the module. IRR
+ * and TMR are written by anyone, atomically; all the rest belongs to the vCPU's own thread but for
+ * the timer's callback, which only runs while nobody changes the timer.
  */
 #include "mayfly.h"
 
@@ -13,42 +12,14 @@
 #include <asm/msr-index.h>
 #include <asm/tsc.h>
 
-/* Registers by number: the MSR less 0x800, the xAPIC's offset by 16. */
-#define REG_ID	     0x02
-#define REG_VERSION  0x03
-#define REG_PPR	     0x0a
-#define REG_EOI	     0x0b
-#define REG_LDR	     0x0d
-#define REG_SVR	     0x0f
-#define REG_ISR	     0x10
-#define REG_TMR	     0x18
-#define REG_IRR	     0x20
-#define REG_ESR	     0x28
-#define REG_CMCI     0x2f
-#define REG_ICR	     0x30
-#define REG_TIMER    0x32
-#define REG_ERROR    0x37
-#define REG_INITIAL  0x38
-#define REG_CURRENT  0x39
-#define REG_DIVIDE   0x3e
-#define REG_SELF_IPI 0x3f
+/* Linux names the registers by the xAPIC's offset; the MSR is that by 16, from 0x800 on. */
+#define R(offset) ((offset) >> 4)
 
-#define REGISTERS 0x40
-
-#define VERSION		0x50014u /* version 0x14, six entries of the vector table */
-#define SVR_ENABLED	(1u << 8)
-#define LVT_PENDING	(1u << 12)
-#define LVT_MASKED	(1u << 16)
-#define LVT_PERIODIC	(1u << 17)
-#define LVT_DEADLINE	(1u << 18)
-#define ICR_LOGICAL	(1u << 11)
-#define ICR_ASSERT	(1u << 14)
-#define ICR_LEVEL	(1u << 15)
-#define ESR_SEND_VECTOR (1u << 5)
-#define BROADCAST	0xffffffffu
-#define PERIOD_MIN	200000 /* ns: a guest does not keep a host CPU busy with its timer */
-
-enum mode { FIXED, LOWEST, SMI, RESERVED, NMI, INIT, STARTUP, EXTINT };
+#define REGISTERS  0x40
+#define VERSION	   0x50014u /* version 0x14, six entries of the vector table */
+#define BROADCAST  0xffffffffu
+#define PERIOD_MIN 200000 /* ns: a guest does not keep a host CPU busy with its timer */
+#define TIMER_MODE (APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE)
 
 static int highest(const unsigned long *bits)
 {
@@ -71,7 +42,8 @@ static u32 ppr(const struct vcpu *v)
 	const int isr = highest(v->lapic.isr);
 	const u32 in_service = isr > 0 ? isr & 0xf0 : 0;
 
-	return (v->lapic.reg[REG_TPR] & 0xf0) >= in_service ? v->lapic.reg[REG_TPR] : in_service;
+	return (v->lapic.reg[R(APIC_TASKPRI)] & 0xf0) >= in_service ? v->lapic.reg[R(APIC_TASKPRI)]
+								    : in_service;
 }
 
 int lapic_pending(struct vcpu *v)
@@ -94,112 +66,126 @@ void lapic_unaccept(struct vcpu *v, int vector)
 	set_bit(vector, v->lapic.irr);
 }
 
+/* A level has to be looked at again by user space's I/O APIC. */
 static void eoi(struct vcpu *v)
 {
 	const int vector = highest(v->lapic.isr);
 
-	if (vector >= 0)
-		__clear_bit(vector, v->lapic.isr);
+	if (vector < 0)
+		return;
+	__clear_bit(vector, v->lapic.isr);
+	if (test_bit(vector, v->lapic.tmr))
+		v->lapic.ended = vector;
 }
 
-/* One interrupt to one vCPU, from anywhere. */
-static void deliver(struct vcpu *v, enum mode mode, u8 vector)
+int lapic_end(struct vcpu *v)
 {
-	switch (mode) {
-	case FIXED:
-	case LOWEST:
-		if (vector < 16 || !(READ_ONCE(v->lapic.reg[REG_SVR]) & SVR_ENABLED))
-			return;
+	const u8 vector = v->lapic.ended;
+
+	if (!vector)
+		return RESUME;
+	v->lapic.ended = 0;
+	v->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+	v->run->eoi.vector = vector;
+	return EXIT;
+}
+
+static bool is_x2apic(const struct vcpu *v)
+{
+	return v->lapic.base & X2APIC_ENABLE;
+}
+
+static bool is_enabled(const struct vcpu *v)
+{
+	return READ_ONCE(v->lapic.reg[R(APIC_SPIV)]) & APIC_SPIV_APIC_ENABLED;
+}
+
+/* One interrupt to one vCPU, from anywhere: vector and mode as in an ICR. Whether it is taken. */
+static bool deliver(struct vcpu *v, u32 icr)
+{
+	const u8 vector = icr & APIC_VECTOR_MASK;
+
+	switch (icr & APIC_MODE_MASK) {
+	case APIC_DM_FIXED:
+	case APIC_DM_LOWEST:
+		if (vector < 16 || !is_enabled(v))
+			return false;
+		assign_bit(vector, v->lapic.tmr, icr & APIC_INT_LEVELTRIG);
 		set_bit(vector, v->lapic.irr);
 		break;
-	case NMI:
+	case APIC_DM_NMI:
 		set_bit(EVENT_NMI, &v->events);
 		break;
-	case INIT:
+	case APIC_DM_INIT:
 		clear_bit(EVENT_SIPI, &v->events);
 		set_bit(EVENT_INIT, &v->events);
 		break;
-	case STARTUP:
+	case APIC_DM_STARTUP:
 		WRITE_ONCE(v->sipi_vector, vector);
 		set_bit(EVENT_SIPI, &v->events);
 		break;
 	default:
-		return; /* SMI, ExtINT: there is nothing that would take them */
+		return false; /* SMI, ExtINT: there is nothing that would take them */
 	}
 	vcpu_kick(v);
+	return true;
 }
 
 static bool is_meant(const struct vcpu *v, u32 dest, bool is_logical)
 {
+	const u32 name = READ_ONCE(v->lapic.reg[R(APIC_LDR)]) >> 24; /* an xAPIC's */
+
 	if (dest == BROADCAST)
 		return true;
 	if (!is_logical)
 		return v->id == dest;
-	return v->id >> 4 == dest >> 16 && ldr(v) & dest & 0xffff;
+	if (is_x2apic(v))
+		return v->id >> 4 == dest >> 16 && ldr(v) & dest & 0xffff;
+	if (v->lapic.reg[R(APIC_DFR)] == APIC_DFR_FLAT)
+		return name & dest;
+	return name >> 4 == dest >> 4 && name & dest & 0xf;
 }
 
-/* By turns, so that no vCPU gets them all. */
-static void deliver_lowest(struct vm *vm, u32 dest, bool is_logical, u8 vector)
+/* To all that are meant; at lowest priority to one of them, by turns. */
+static void deliver_to(struct vm *vm, const struct vcpu *but, u32 dest, bool is_logical, u32 icr)
 {
-	const unsigned turn = atomic_inc_return(&vm->lowest_turn);
+	const bool is_lowest = (icr & APIC_MODE_MASK) == APIC_DM_LOWEST;
+	const unsigned turn = is_lowest ? atomic_inc_return(&vm->lowest_turn) : 0;
 	unsigned i;
 
 	for (i = 0; i < VCPUS_MAX; i++) {
 		struct vcpu *v = smp_load_acquire(&vm->vcpus[(turn + i) % VCPUS_MAX]);
 
-		if (v && is_meant(v, dest, is_logical) &&
-		    READ_ONCE(v->lapic.reg[REG_SVR]) & SVR_ENABLED) {
-			deliver(v, FIXED, vector);
+		if (v && v != but && is_meant(v, dest, is_logical) && deliver(v, icr) && is_lowest)
 			return;
-		}
 	}
 }
 
-static void deliver_all(struct vm *vm, const struct vcpu *but, u32 dest, bool is_logical,
-			enum mode mode, u8 vector)
-{
-	unsigned i;
-
-	for (i = 0; i < VCPUS_MAX; i++) {
-		struct vcpu *v = smp_load_acquire(&vm->vcpus[i]);
-
-		if (v && v != but && is_meant(v, dest, is_logical))
-			deliver(v, mode, vector);
-	}
-}
-
-/* SDM, Message Signalled Interrupts. Interrupts off. */
+/* SDM, Message Signalled Interrupts: the data's low half is that of an ICR. Interrupts off. */
 void lapic_deliver_msi(struct vm *vm, u32 address, u32 data)
 {
-	const u32 id = address >> 12 & 0xff, dest = id == 0xff ? BROADCAST : id;
-	const bool is_logical = address >> 2 & 1;
-	const enum mode mode = data >> 8 & 7;
+	const u32 id = address >> 12 & 0xff, mode = data & APIC_MODE_MASK;
 
-	if (mode == LOWEST)
-		deliver_lowest(vm, dest, is_logical, data & 0xff);
-	else if (mode != INIT && mode != STARTUP)
-		deliver_all(vm, NULL, dest, is_logical, mode, data & 0xff);
+	if (mode != APIC_DM_INIT && mode != APIC_DM_STARTUP)
+		deliver_to(vm, NULL, id == 0xff ? BROADCAST : id, address & 4, data);
 }
 
-static void send(struct vcpu *v, u32 low, u32 dest)
+static void send(struct vcpu *v, u32 icr, u32 dest)
 {
-	const enum mode mode = low >> 8 & 7;
-	const u8 vector = low & 0xff;
-	const unsigned shorthand = low >> 18 & 3;
-	const bool is_logical = low & ICR_LOGICAL;
+	const u32 mode = icr & APIC_MODE_MASK, shorthand = icr & APIC_DEST_ALLBUT;
+	const bool is_end = (icr & (APIC_INT_LEVELTRIG | APIC_INT_ASSERT)) == APIC_INT_LEVELTRIG;
 
-	if (mode == INIT && (low & (ICR_LEVEL | ICR_ASSERT)) == ICR_LEVEL)
-		return; /* the end of an INIT: of no effect since the Pentium 4 */
-	if ((mode == FIXED || mode == LOWEST) && vector < 16)
-		v->lapic.reg[REG_ESR] |= ESR_SEND_VECTOR;
-	else if (shorthand == 1)
-		deliver(v, mode, vector);
+	if (mode == APIC_DM_INIT && is_end)
+		return;		    /* the end of an INIT: of no effect since the Pentium 4 */
+	icr &= ~APIC_INT_LEVELTRIG; /* an IPI is an edge */
+	if (mode <= APIC_DM_LOWEST && (icr & APIC_VECTOR_MASK) < 16)
+		v->lapic.reg[R(APIC_ESR)] |= APIC_ESR_SENDILL;
+	else if (shorthand == APIC_DEST_SELF)
+		deliver(v, icr);
 	else if (shorthand)
-		deliver_all(v->vm, shorthand == 3 ? v : NULL, BROADCAST, false, mode, vector);
-	else if (mode == LOWEST)
-		deliver_lowest(v->vm, dest, is_logical, vector);
+		deliver_to(v->vm, shorthand == APIC_DEST_ALLBUT ? v : NULL, BROADCAST, false, icr);
 	else
-		deliver_all(v->vm, NULL, dest, is_logical, mode, vector);
+		deliver_to(v->vm, NULL, dest, icr & APIC_DEST_LOGICAL, icr);
 }
 
 static u64 guest_tsc(const struct vcpu *v)
@@ -220,15 +206,15 @@ static u64 ns_until(const struct vcpu *v, u64 deadline)
 
 static void fire(struct vcpu *v)
 {
-	const u32 lvt = READ_ONCE(v->lapic.reg[REG_TIMER]);
+	const u32 lvt = READ_ONCE(v->lapic.reg[R(APIC_LVTT)]);
 
-	if (!(lvt & LVT_MASKED))
-		deliver(v, FIXED, lvt & 0xff);
+	if (!(lvt & APIC_LVT_MASKED))
+		deliver(v, APIC_DM_FIXED | (lvt & APIC_VECTOR_MASK));
 }
 
 static bool is_deadline(const struct lapic *l)
 {
-	return (l->reg[REG_TIMER] & (LVT_DEADLINE | LVT_PERIODIC)) == LVT_DEADLINE;
+	return (l->reg[R(APIC_LVTT)] & TIMER_MODE) == APIC_LVT_TIMER_TSCDEADLINE;
 }
 
 /* In an interrupt. Whoever changes the timer has cancelled it before. */
@@ -284,22 +270,22 @@ static void set_deadline(struct vcpu *v, u64 deadline)
 /* The bus clock has 1 GHz, so that a count is a nanosecond, divided as DIVIDE says. */
 static unsigned divisor_shift(const struct lapic *l)
 {
-	return (((l->reg[REG_DIVIDE] & 3) | (l->reg[REG_DIVIDE] >> 1 & 4)) + 1) & 7;
+	return (((l->reg[R(APIC_TDCR)] & 3) | (l->reg[R(APIC_TDCR)] >> 1 & 4)) + 1) & 7;
 }
 
-static void start_count(struct vcpu *v)
+static void start_count(struct vcpu *v, u32 left)
 {
 	struct lapic *l = &v->lapic;
-	const u64 ns = (u64)l->reg[REG_INITIAL] << divisor_shift(l);
+	const u64 ns = (u64)l->reg[R(APIC_TMICT)] << divisor_shift(l);
 
 	if (is_deadline(l))
 		return;
 	stop_timer(l);
-	if (!ns)
+	if (!left)
 		return;
-	if (l->reg[REG_TIMER] & LVT_PERIODIC)
+	if (l->reg[R(APIC_LVTT)] & APIC_LVT_TIMER_PERIODIC)
 		l->period = ns_to_ktime(max_t(u64, ns, PERIOD_MIN));
-	l->ends = ktime_add_ns(ktime_get(), ns);
+	l->ends = ktime_add_ns(ktime_get(), (u64)left << divisor_shift(l));
 	hrtimer_start(&l->timer, l->ends, HRTIMER_MODE_ABS);
 }
 
@@ -307,31 +293,32 @@ static u32 current_count(const struct lapic *l)
 {
 	const s64 left = ktime_to_ns(ktime_sub(READ_ONCE(l->ends), ktime_get()));
 
-	return l->reg[REG_INITIAL] && l->ends && left > 0 ? (u32)(left >> divisor_shift(l)) : 0;
+	return l->reg[R(APIC_TMICT)] && l->ends && left > 0 ? (u32)(left >> divisor_shift(l)) : 0;
 }
 
 static void write_lvt(struct vcpu *v, unsigned reg, u32 value)
 {
-	const u32 old = v->lapic.reg[reg], modes = LVT_DEADLINE | LVT_PERIODIC;
+	const u32 changed = v->lapic.reg[reg] ^ value;
 
-	if (!(v->lapic.reg[REG_SVR] & SVR_ENABLED))
-		value |= LVT_MASKED;
+	if (!is_enabled(v))
+		value |= APIC_LVT_MASKED;
 	/* Leaving or entering the deadline mode disarms the timer (SDM, TSC-Deadline Mode). */
-	if (reg == REG_TIMER && (old ^ value) & LVT_DEADLINE)
+	if (reg == R(APIC_LVTT) && changed & APIC_LVT_TIMER_TSCDEADLINE)
 		stop_timer(&v->lapic);
 	WRITE_ONCE(v->lapic.reg[reg], value);
-	if (reg == REG_TIMER && (old ^ value) & modes)
-		start_count(v);
+	if (reg == R(APIC_LVTT) && changed & TIMER_MODE)
+		start_count(v, v->lapic.reg[R(APIC_TMICT)]);
 }
 
 static void write_svr(struct lapic *l, u32 value)
 {
 	unsigned reg;
 
-	WRITE_ONCE(l->reg[REG_SVR], value);
-	for (reg = REG_CMCI; reg <= REG_ERROR && !(value & SVR_ENABLED); reg++)
-		if (reg != REG_ICR && reg != REG_ICR + 1)
-			WRITE_ONCE(l->reg[reg], l->reg[reg] | LVT_MASKED);
+	WRITE_ONCE(l->reg[R(APIC_SPIV)], value);
+	for (reg = R(APIC_LVTCMCI); reg <= R(APIC_LVTERR) && !(value & APIC_SPIV_APIC_ENABLED);
+	     reg++)
+		if (reg != R(APIC_ICR) && reg != R(APIC_ICR2))
+			WRITE_ONCE(l->reg[reg], l->reg[reg] | APIC_LVT_MASKED);
 }
 
 static u32 read_bits(const unsigned long *bits, unsigned word)
@@ -344,25 +331,25 @@ static const struct {
 	bool is_readable, is_writable;
 	u32 valid; /* bits that a write may set */
 } registers[REGISTERS] = {
-	[REG_ID] = { true },
-	[REG_VERSION] = { true },
-	[REG_TPR] = { true, true, 0xff },
-	[REG_PPR] = { true },
-	[REG_EOI] = { false, true, 0 },
-	[REG_LDR] = { true },
-	[REG_SVR] = { true, true, 0x1ff },
-	[REG_ISR... REG_IRR + 7] = { true },
-	[REG_ESR] = { true, true, 0 },
-	[REG_CMCI] = { true, true, 0x117ff },
-	[REG_ICR] = { true, true, 0xccfff },
-	[REG_TIMER] = { true, true, 0x710ff },
-	[REG_TIMER + 1 ... REG_TIMER + 2] = { true, true, 0x117ff }, /* thermal, counters */
-	[REG_TIMER + 3 ... REG_ERROR - 1] = { true, true, 0x1b7ff }, /* LINT0, LINT1 */
-	[REG_ERROR] = { true, true, 0x110ff },
-	[REG_INITIAL] = { true, true, 0xffffffff },
-	[REG_CURRENT] = { true },
-	[REG_DIVIDE] = { true, true, 0xb },
-	[REG_SELF_IPI] = { false, true, 0xff },
+	[R(APIC_ID)] = { true },
+	[R(APIC_LVR)] = { true },
+	[R(APIC_TASKPRI)] = { true, true, 0xff },
+	[R(APIC_PROCPRI)] = { true },
+	[R(APIC_EOI)] = { false, true, 0 },
+	[R(APIC_LDR)] = { true },
+	[R(APIC_SPIV)] = { true, true, 0x1ff },
+	[R(APIC_ISR)... R(APIC_IRR) + 7] = { true },
+	[R(APIC_ESR)] = { true, true, 0 },
+	[R(APIC_LVTCMCI)] = { true, true, 0x117ff },
+	[R(APIC_ICR)] = { true, true, 0xccfff },
+	[R(APIC_LVTT)] = { true, true, 0x710ff },
+	[R(APIC_LVTTHMR)... R(APIC_LVTPC)] = { true, true, 0x117ff },
+	[R(APIC_LVT0)... R(APIC_LVT1)] = { true, true, 0x1b7ff },
+	[R(APIC_LVTERR)] = { true, true, 0x110ff },
+	[R(APIC_TMICT)] = { true, true, 0xffffffff },
+	[R(APIC_TMCCT)] = { true },
+	[R(APIC_TDCR)] = { true, true, 0xb },
+	[R(APIC_SELF_IPI)] = { false, true, 0xff },
 };
 
 static u64 read_register(const struct vcpu *v, unsigned reg)
@@ -370,21 +357,23 @@ static u64 read_register(const struct vcpu *v, unsigned reg)
 	const struct lapic *l = &v->lapic;
 
 	switch (reg) {
-	case REG_ID:
+	case R(APIC_ID):
 		return v->id;
-	case REG_VERSION:
+	case R(APIC_LVR):
 		return VERSION;
-	case REG_PPR:
+	case R(APIC_PROCPRI):
 		return ppr(v);
-	case REG_LDR:
-		return ldr(v);
-	case REG_ISR ... REG_ISR + 7:
-		return read_bits(l->isr, reg - REG_ISR);
-	case REG_IRR ... REG_IRR + 7:
-		return read_bits(l->irr, reg - REG_IRR);
-	case REG_ICR:
-		return (u64)l->icr_high << 32 | l->reg[REG_ICR];
-	case REG_CURRENT:
+	case R(APIC_LDR):
+		return is_x2apic(v) ? ldr(v) : l->reg[reg];
+	case R(APIC_ISR)... R(APIC_ISR) + 7:
+		return read_bits(l->isr, reg - R(APIC_ISR));
+	case R(APIC_TMR)... R(APIC_TMR) + 7:
+		return read_bits(l->tmr, reg - R(APIC_TMR));
+	case R(APIC_IRR)... R(APIC_IRR) + 7:
+		return read_bits(l->irr, reg - R(APIC_IRR));
+	case R(APIC_ICR):
+		return (u64)l->reg[R(APIC_ICR2)] << 32 | l->reg[reg];
+	case R(APIC_TMCCT):
 		return is_deadline(l) ? 0 : current_count(l);
 	default:
 		return l->reg[reg];
@@ -396,40 +385,35 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 	struct lapic *l = &v->lapic;
 
 	switch (reg) {
-	case REG_EOI:
+	case R(APIC_EOI):
 		eoi(v);
 		break;
-	case REG_SVR:
+	case R(APIC_SPIV):
 		write_svr(l, value);
 		break;
-	case REG_ICR:
-		l->icr_high = value >> 32;
-		l->reg[REG_ICR] = value;
+	case R(APIC_ICR):
+		l->reg[R(APIC_ICR2)] = value >> 32;
+		l->reg[reg] = value;
 		send(v, value, value >> 32);
 		break;
-	case REG_CMCI:
-	case REG_TIMER ... REG_ERROR:
-		write_lvt(v, reg, value & ~LVT_PENDING);
+	case R(APIC_LVTCMCI):
+	case R(APIC_LVTT)... R(APIC_LVTERR):
+		write_lvt(v, reg, value & ~(u64)APIC_SEND_PENDING);
 		break;
-	case REG_INITIAL:
-	case REG_DIVIDE:
-		if (reg == REG_INITIAL && is_deadline(l))
+	case R(APIC_TMICT):
+	case R(APIC_TDCR):
+		if (reg == R(APIC_TMICT) && is_deadline(l))
 			break;
 		l->reg[reg] = value;
-		start_count(v);
+		start_count(v, l->reg[R(APIC_TMICT)]);
 		break;
-	case REG_SELF_IPI:
-		deliver(v, FIXED, value);
+	case R(APIC_SELF_IPI):
+		deliver(v, APIC_DM_FIXED | value);
 		break;
 	default:
 		l->reg[reg] = value;
 		break;
 	}
-}
-
-static bool is_x2apic(const struct lapic *l)
-{
-	return l->base & X2APIC_ENABLE;
 }
 
 bool lapic_read(struct vcpu *v, u32 msr, u64 *value)
@@ -440,7 +424,7 @@ bool lapic_read(struct vcpu *v, u32 msr, u64 *value)
 		*value = READ_ONCE(v->lapic.deadline);
 		return true;
 	}
-	if (!is_x2apic(&v->lapic) || reg >= REGISTERS || !registers[reg].is_readable)
+	if (!is_x2apic(v) || reg >= REGISTERS || !registers[reg].is_readable)
 		return false;
 	*value = read_register(v, reg);
 	return true;
@@ -454,12 +438,103 @@ bool lapic_write(struct vcpu *v, u32 msr, u64 value)
 		set_deadline(v, value);
 		return true;
 	}
-	if (!is_x2apic(&v->lapic) || reg >= REGISTERS || !registers[reg].is_writable)
-		return false;
-	if ((u32)value & ~registers[reg].valid || (value >> 32 && reg != REG_ICR))
+	if (!is_x2apic(v) || reg >= REGISTERS || !registers[reg].is_writable ||
+	    (u32)value & ~registers[reg].valid || (value >> 32 && reg != R(APIC_ICR)))
 		return false;
 	write_register(v, reg, value);
 	return true;
+}
+
+/* An xAPIC's page. KVM shows an x2APIC so, too, but for its ID; DFR and ICR2 are no MSRs. */
+static u32 page_read(const struct vcpu *v, unsigned reg)
+{
+	if (reg == R(APIC_ID))
+		return v->id << 24;
+	return registers[reg].is_readable ? read_register(v, reg) : v->lapic.reg[reg];
+}
+
+static void page_write(struct vcpu *v, unsigned reg, u32 value)
+{
+	struct lapic *l = &v->lapic;
+	u32 dest;
+
+	switch (reg) {
+	case R(APIC_LDR):
+	case R(APIC_ICR2):
+		WRITE_ONCE(l->reg[reg], value & 0xff000000);
+		break;
+	case R(APIC_DFR):
+		WRITE_ONCE(l->reg[reg], value | 0x0fffffff);
+		break;
+	case R(APIC_ICR):
+		l->reg[reg] = value & registers[reg].valid;
+		dest = l->reg[R(APIC_ICR2)] >> 24;
+		send(v, value, dest == 0xff ? BROADCAST : dest);
+		break;
+	case R(APIC_SELF_IPI):
+		break; /* an x2APIC's alone */
+	default:
+		if (registers[reg].is_writable)
+			write_register(v, reg, value & registers[reg].valid);
+	}
+}
+
+/* An access to the page, if it is the APIC's just now: what is not 32 bits has no effect. */
+bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n)
+{
+	const unsigned reg = offset_in_page(gpa) >> 4, byte = gpa & 15;
+	u32 value = 0;
+
+	if ((gpa & PAGE_MASK) != LAPIC_GPA || is_x2apic(v) ||
+	    !(v->lapic.base & MSR_IA32_APICBASE_ENABLE))
+		return false;
+	if (write && n == 4 && byte == 0 && reg < REGISTERS) {
+		memcpy(&value, data, 4);
+		page_write(v, reg, value);
+	} else if (!write) {
+		memset(data, 0, n);
+		if (byte < 4 && reg < REGISTERS)
+			value = page_read(v, reg) >> 8 * byte;
+		memcpy(data, &value, min(n, 4u));
+	}
+	return true;
+}
+
+int lapic_get(struct vcpu *v, void *arg)
+{
+	u32 *page = arg, reg;
+
+	for (reg = 0; reg < REGISTERS; reg++)
+		page[4 * reg] = page_read(v, reg);
+	return 0;
+}
+
+int lapic_set(struct vcpu *v, void *arg)
+{
+	const u32 *page = arg;
+	struct lapic *l = &v->lapic;
+	u32 i, left;
+
+	stop_timer(l);
+	for (i = 0; i < REGISTERS; i++)
+		if (registers[i].is_readable && registers[i].is_writable)
+			WRITE_ONCE(l->reg[i], page[4 * i] & registers[i].valid);
+	page_write(v, R(APIC_LDR), page[4 * R(APIC_LDR)]);
+	page_write(v, R(APIC_DFR), page[4 * R(APIC_DFR)]);
+	l->reg[R(APIC_ICR2)] = page[4 * R(APIC_ICR2)];
+	write_svr(l, l->reg[R(APIC_SPIV)]);
+	for (i = 0; i < 256; i++) {
+		const unsigned at = i / 32 * 4, bit = i % 32;
+
+		assign_bit(i, l->irr, page[4 * R(APIC_IRR) + at] >> bit & 1);
+		assign_bit(i, l->isr, page[4 * R(APIC_ISR) + at] >> bit & 1);
+		assign_bit(i, l->tmr, page[4 * R(APIC_TMR) + at] >> bit & 1);
+	}
+	left = page[4 * R(APIC_TMCCT)];
+	if (!left && l->reg[R(APIC_LVTT)] & APIC_LVT_TIMER_PERIODIC)
+		left = l->reg[R(APIC_TMICT)];
+	start_count(v, left);
+	return 0;
 }
 
 /*
@@ -491,6 +566,7 @@ void lapic_reset(struct vcpu *v)
 
 	stop_timer(l);
 	memset(l->reg, 0, sizeof(l->reg));
+	l->reg[R(APIC_DFR)] = APIC_DFR_FLAT;
 	write_svr(l, 0xff);
 	for (i = 0; i < BITS_TO_LONGS(256); i++)
 		WRITE_ONCE(l->irr[i], 0);

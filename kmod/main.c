@@ -2,8 +2,8 @@
 /*
  * mayfly.ko, VT-x for mayfly: loading, unloading, /dev/mayfly and the calls on it. What the module
  * promises stands in README.md beside this file. In reading order: mayfly.h, main.c, vm.c, vcpu.c,
- * run.c, exits.c, enter.S, vmx.c, vmcs.c, ept.c, insn.c, lapic.c, irq.c, then the tables in
- * state.c, msr.c and cpuid.c.
+ * calls.c, run.c, exits.c, enter.S, vmx.c, vmcs.c, ept.c, insn.c, lapic.c, irq.c, then the tables
+ * in state.c, msr.c and cpuid.c.
  */
 #include "mayfly.h"
 #include "compat.h"
@@ -26,6 +26,7 @@ static const struct {
 	{ KVM_CAP_DESTROY_MEMORY_REGION_WORKS, 1 },
 	{ KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, 1 },
 	{ KVM_CAP_SYNC_MMU, 1 }, /* the guest follows what happens to the process's memory */
+	{ KVM_CAP_READONLY_MEM, 1 },
 	{ KVM_CAP_NR_MEMSLOTS, SLOTS_MAX },
 	{ KVM_CAP_NR_VCPUS, VCPUS_MAX },
 	{ KVM_CAP_MAX_VCPUS, VCPUS_MAX },
@@ -41,6 +42,11 @@ static const struct {
 	{ KVM_CAP_TSC_DEADLINE_TIMER, 1 },
 	{ KVM_CAP_GET_TSC_KHZ, 1 },
 	{ KVM_CAP_IMMEDIATE_EXIT, 1 },
+	{ KVM_CAP_MP_STATE, 1 },
+	{ KVM_CAP_VCPU_EVENTS, 1 },
+	{ KVM_CAP_DEBUGREGS, 1 },
+	{ KVM_CAP_XSAVE, 1 },
+	{ KVM_CAP_XCRS, 1 },
 };
 
 int check_extension(unsigned long cap)
@@ -64,6 +70,8 @@ static long device_ioctl(struct file *file, unsigned request, unsigned long arg)
 		return arg ? -EINVAL : RUN_PAGES * PAGE_SIZE;
 	case KVM_GET_SUPPORTED_CPUID:
 		return cpuid_supported((void __user *)arg);
+	case KVM_GET_MSR_INDEX_LIST:
+		return msr_list((void __user *)arg);
 	case KVM_CREATE_VM:
 		return arg ? -EINVAL : vm_create();
 	default:

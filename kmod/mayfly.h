@@ -52,7 +52,8 @@ enum { EVENT_NMI, EVENT_INIT, EVENT_SIPI };
 struct slot {
 	u64 gpa, size; /* size 0: a free place */
 	unsigned long hva;
-	u32 id;
+	u32 id, flags;
+	unsigned long *dirty; /* a bit a page, where KVM_MEM_LOG_DIRTY_PAGES asks for it */
 };
 
 struct irqfd;
@@ -77,6 +78,7 @@ struct vm {
 	struct slot slots[SLOTS_MAX];
 	unsigned nr_slots; /* places that were ever used, from the first on */
 	u64 *root;
+	int level_max;	   /* 3: pages of 1 GiB, 2: of 2 MiB */
 	unsigned long seq; /* of invalidations; changes before a page may be used otherwise */
 	unsigned nr_invalidating;
 	unsigned long invalid_start, invalid_end; /* host addresses */
@@ -94,27 +96,29 @@ struct vm {
 };
 
 struct lapic {
-	u64 base;		 /* IA32_APIC_BASE */
-	u32 reg[0x40], icr_high; /* those with a value of their own, by number */
-	u64 deadline;		 /* in guest TSC ticks; 0: none */
-	ktime_t period, ends;	 /* of the running one-shot or period */
+	u64 base;	      /* IA32_APIC_BASE */
+	u32 reg[0x40];	      /* those with a value of their own, by number */
+	u64 deadline;	      /* in guest TSC ticks; 0: none */
+	ktime_t period, ends; /* of the running one-shot or period */
 	struct hrtimer timer;
 	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
+	DECLARE_BITMAP(tmr, 256); /* levels, by anyone, too */
 	DECLARE_BITMAP(isr, 256);
+	u8 ended; /* the vector of a level, until user space is told; 0: none */
 };
 
 /* A port or memory access that user space has yet to answer. */
 struct access {
-	u8 data[8];
-	u64 gpa[2]; /* of the first byte, and of the first one on the next page */
-	u8 size, at, split, part;
-	u8 reg, reg_size, length;
-	bool write, is_signed, high_byte;
+	u64 value;
+	u8 size, length, reg, reg_size;
+	bool write, is_signed, is_high;
+	/* memory: of the first byte, and of the first one on the next page */
+	u64 gpa[2];
+	u8 split, at, part;
 	/* string I/O */
-	u64 linear;
-	u32 count;
+	bool is_string, is_rep, is_down;
 	u8 address_size;
-	bool is_rep, is_down;
+	u64 linear;
 };
 
 /* Page tables for the next fault, made before the lock is taken: one for each level below the root.
@@ -148,7 +152,7 @@ struct vcpu {
 	u64 xcr0;
 	u32 xsave_size;
 	bool has_osxsave;
-	u64 tsc_offset, misc_enable, mtrr_def_type, mcg_status;
+	u64 tsc_offset, misc_enable, mtrr_def_type, mcg_status, system_time, wall_clock;
 	u64 cr2, dr[4], dr6;
 	u32 exit_reason;
 	u64 qualification;
@@ -210,11 +214,11 @@ int ept_init(struct vm *vm);
 void ept_fini(struct vm *vm);
 void ept_reserve_free(struct ept_reserve *r);
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
+int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log);
 int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec); /* RESUME, EXIT: no RAM, -errno */
-/* Copies within guest RAM; fails with -ENXIO where there is none. */
+/* Copies within guest RAM; fails with -ENXIO where there is none, or none to write. */
 int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n);
 int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n);
-bool guest_is_ram(struct vm *vm, u64 gpa);
 
 /* main.c, vm.c, vcpu.c */
 int check_extension(unsigned long cap);
@@ -223,6 +227,9 @@ void vm_put(struct vm *vm);
 int vcpu_create(struct vm *vm, u32 id);
 void vcpu_free(struct vcpu *v);
 void vcpu_kick(struct vcpu *v);
+
+/* calls.c: a vCPU's state in KVM's structures */
+int calls_state(struct vcpu *v, unsigned request, void __user *arg);
 
 /* run.c, exits.c */
 int run_vcpu(struct vcpu *v);
@@ -233,6 +240,7 @@ int raise_gp(struct vcpu *v); /* #GP(0); RESUME */
 int skip(struct vcpu *v);     /* past the instruction that exited; RESUME */
 int skip_bytes(struct vcpu *v, unsigned n);
 int exit_internal_error(struct vcpu *v, u32 suberror);
+bool write_dr(struct vcpu *v, unsigned dr, u64 value); /* false: #GP */
 u64 reg_read(struct vcpu *v, unsigned reg);
 void reg_write(struct vcpu *v, unsigned reg, u64 value);
 
@@ -243,10 +251,10 @@ int exit_io(struct vcpu *v);
 /* state.c: registers. The VMCS is loaded. */
 void state_reset(struct vcpu *v, bool is_init);
 void state_sipi(struct vcpu *v, u8 vector);
-void state_get_regs(struct vcpu *v, struct kvm_regs *regs);
-void state_set_regs(struct vcpu *v, const struct kvm_regs *regs);
-void state_get_sregs(struct vcpu *v, struct kvm_sregs *sregs);
-int state_set_sregs(struct vcpu *v, const struct kvm_sregs *sregs);
+int state_get_regs(struct vcpu *v, void *arg); /* these four for calls.c */
+int state_set_regs(struct vcpu *v, void *arg);
+int state_get_sregs(struct vcpu *v, void *arg);
+int state_set_sregs(struct vcpu *v, void *arg);
 bool state_set_cr0(struct vcpu *v, u64 value); /* false: #GP */
 bool state_set_cr4(struct vcpu *v, u64 value);
 bool state_set_xcr0(struct vcpu *v, u64 value);
@@ -260,6 +268,7 @@ void state_load_pdptrs(struct vcpu *v);
 /* msr.c */
 int msr_init(void);
 void msr_fini(void);
+int msr_list(struct kvm_msr_list __user *arg);
 extern void *msr_bitmap;
 bool msr_read(struct vcpu *v, u32 index, u64 *value); /* false: #GP */
 bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host);
@@ -287,6 +296,10 @@ bool lapic_set_base(struct vcpu *v, u64 value, bool by_host);
 int lapic_pending(struct vcpu *v); /* the vector to deliver now, or -1 */
 void lapic_accept(struct vcpu *v, int vector);
 void lapic_unaccept(struct vcpu *v, int vector);
+bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n); /* is it its? */
+int lapic_get(struct vcpu *v, void *arg);
+int lapic_set(struct vcpu *v, void *arg);
+int lapic_end(struct vcpu *v); /* after a write to it: EXIT where a level came to its end */
 void lapic_deliver_msi(struct vm *vm, u32 address, u32 data);
 
 /* irq.c */

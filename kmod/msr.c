@@ -6,6 +6,7 @@
  */
 #include "mayfly.h"
 
+#include <linux/uaccess.h>
 #include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 #include <asm/mtrr.h>
@@ -21,59 +22,57 @@ const u32 msr_switched[SW_MSRS] = {
 	[SW_TSC_AUX] = MSR_TSC_AUX,
 };
 
-#define ON_READ	 1u
-#define ON_WRITE 2u
+enum pass { BY_EXIT, ON_READ = 1, ON_WRITE = 2, ALWAYS = 3 };
 
-/* Without an exit. TSC_AUX is let through in msr_init(), where the CPU has it. */
-static const struct {
+/* Where a value is: in the VMCS, in struct vcpu, or nowhere, as it is the same for all guests. */
+enum where { FIELD, KEPT, FIXED, DROPPED /* a write to it is, else #GP */ };
+
+#define IN_VCPU(member) KEPT, offsetof(struct vcpu, member)
+
+static const struct row {
 	u32 index;
-	unsigned access;
-} passed[] = {
-	{ MSR_IA32_TSC, ON_READ }, /* with the offset */
-	{ MSR_IA32_SYSENTER_CS, ON_READ | ON_WRITE },
-	{ MSR_IA32_SYSENTER_ESP, ON_READ | ON_WRITE },
-	{ MSR_IA32_SYSENTER_EIP, ON_READ | ON_WRITE },
-	{ MSR_IA32_CR_PAT, ON_READ | ON_WRITE }, /* the CPU checks the types */
-	{ MSR_EFER, ON_READ },
-	{ MSR_STAR, ON_READ }, /* written once, read back at each unload if it were let through */
-	{ MSR_LSTAR, ON_READ },
-	{ MSR_CSTAR, ON_READ },
-	{ MSR_SYSCALL_MASK, ON_READ },
-	{ MSR_FS_BASE, ON_READ | ON_WRITE },
-	{ MSR_GS_BASE, ON_READ | ON_WRITE },
-	{ MSR_KERNEL_GS_BASE, ON_READ | ON_WRITE },
+	enum pass pass; /* without an exit */
+	enum where where;
+	u64 value; /* or the field's number, or the offset */
+} msrs[] = {
+	{ MSR_IA32_SYSENTER_CS, ALWAYS, FIELD, GUEST_SYSENTER_CS },
+	{ MSR_IA32_SYSENTER_ESP, ALWAYS, FIELD, GUEST_SYSENTER_ESP },
+	{ MSR_IA32_SYSENTER_EIP, ALWAYS, FIELD, GUEST_SYSENTER_EIP },
+	{ MSR_IA32_CR_PAT, ALWAYS, FIELD, GUEST_IA32_PAT }, /* the CPU checks the types */
+	{ MSR_FS_BASE, ALWAYS, FIELD, GUEST_FS_BASE },
+	{ MSR_GS_BASE, ALWAYS, FIELD, GUEST_GS_BASE },
+	{ MSR_EFER, ON_READ, FIELD, GUEST_IA32_EFER },
+	{ MSR_IA32_TSC, ON_READ, FIELD, TSC_OFFSET },
+	{ MSR_IA32_APICBASE, BY_EXIT, IN_VCPU(lapic.base) },
+	{ MSR_IA32_MISC_ENABLE, BY_EXIT, IN_VCPU(misc_enable) },
+	{ MSR_MTRRdefType, BY_EXIT, IN_VCPU(mtrr_def_type) },
+	{ MSR_IA32_MCG_STATUS, BY_EXIT, IN_VCPU(mcg_status) },
+	{ MSR_KVM_SYSTEM_TIME_NEW, BY_EXIT, IN_VCPU(system_time) },
+	{ MSR_KVM_WALL_CLOCK_NEW, BY_EXIT, IN_VCPU(wall_clock) },
+	{ MSR_IA32_PLATFORM_ID, BY_EXIT, FIXED, 0 },
+	{ MSR_IA32_FEAT_CTL, BY_EXIT, FIXED, FEAT_CTL_LOCKED }, /* no VMX inside */
+	{ MSR_IA32_UCODE_REV, BY_EXIT, DROPPED, 1ull << 32 },	/* written before it is read */
+	{ MSR_IA32_UCODE_WRITE, BY_EXIT, DROPPED, 0 },
+	{ MSR_PLATFORM_INFO, BY_EXIT, FIXED, 0 },
+	{ MSR_MTRRcap, BY_EXIT, FIXED, 0 },	 /* neither fixed nor variable ranges */
+	{ MSR_IA32_MCG_CAP, BY_EXIT, FIXED, 0 }, /* no banks of machine checks */
+	{ MSR_IA32_PERF_STATUS, BY_EXIT, FIXED, 0 },
+	{ MSR_IA32_DEBUGCTLMSR, BY_EXIT, DROPPED, 0 },
 };
 
-/* The same for all guests; a write of anything is dropped where `is_writable`, else #GP. */
-static const struct {
-	u32 index;
-	u64 value;
-	bool is_writable;
-} constants[] = {
-	{ MSR_IA32_PLATFORM_ID, 0, false },
-	{ MSR_IA32_FEAT_CTL, FEAT_CTL_LOCKED, false }, /* no VMX inside */
-	{ MSR_IA32_UCODE_REV, 1ull << 32, true },      /* 0 is written before it is read */
-	{ MSR_IA32_UCODE_WRITE, 0, true },
-	{ MSR_PLATFORM_INFO, 0, false },
-	{ MSR_MTRRcap, 0, false },	/* neither fixed nor variable ranges */
-	{ MSR_IA32_MCG_CAP, 0, false }, /* no banks of machine checks */
-	{ MSR_IA32_PERF_STATUS, 0, false },
-	{ MSR_IA32_DEBUGCTLMSR, 0, true },
-};
+static const struct row *find(u32 index)
+{
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		if (msrs[i].index == index)
+			return &msrs[i];
+	return NULL;
+}
 
 static bool is_canonical(u64 address)
 {
 	return (s64)(address << 16) >> 16 == (s64)address;
-}
-
-static int switched_index(u32 index)
-{
-	int i;
-
-	for (i = 0; i < SW_MSRS; i++)
-		if (msr_switched[i] == index)
-			return i;
-	return -1;
 }
 
 static bool is_mtrr_default(u64 value)
@@ -111,59 +110,76 @@ static bool is_x2apic(u32 index)
 	       index == MSR_IA32_TSC_DEADLINE;
 }
 
-bool msr_read(struct vcpu *v, u32 index, u64 *value)
+static u64 *kept(struct vcpu *v, const struct row *m)
 {
-	unsigned i;
-
-	if (is_x2apic(index))
-		return lapic_read(v, index, value);
-	switch (index) {
-	case MSR_IA32_APICBASE:
-		*value = v->lapic.base;
-		return true;
-	case MSR_IA32_MISC_ENABLE:
-		*value = v->misc_enable;
-		return true;
-	case MSR_MTRRdefType:
-		*value = v->mtrr_def_type;
-		return true;
-	case MSR_IA32_MCG_STATUS:
-		*value = v->mcg_status;
-		return true;
-	}
-	for (i = 0; i < ARRAY_SIZE(constants); i++) {
-		if (constants[i].index == index) {
-			*value = constants[i].value;
-			return true;
-		}
-	}
-	return false;
+	return (void *)v + m->value;
 }
 
-/* What vmcs.c exchanges. Of these the guest writes KERNEL_GS_BASE without an exit. */
-static bool write_switched(struct vcpu *v, u32 index, u64 value)
+static bool has_switched(unsigned i)
 {
-	const int i = switched_index(index);
+	return i != SW_TSC_AUX || vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP;
+}
 
-	if (i < 0)
-		return false;
-	if ((i == SW_LSTAR || i == SW_CSTAR || i == SW_KERNEL_GS) && !is_canonical(value))
-		return false;
-	if ((i == SW_FMASK || i == SW_TSC_AUX) && value >> 32)
-		return false;
-	if (i == SW_TSC_AUX && !(vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP))
+/* Its number, or SW_MSRS where it is none of those. */
+static unsigned switched(u32 index)
+{
+	unsigned i = 0;
+
+	while (i < SW_MSRS && !(msr_switched[i] == index && has_switched(i)))
+		i++;
+	return i;
+}
+
+/* What vmcs.c exchanges; the CPU has it while the vCPU is loaded. */
+static bool write_switched(struct vcpu *v, unsigned i, u64 value)
+{
+	const bool is_address = i == SW_LSTAR || i == SW_CSTAR || i == SW_KERNEL_GS;
+
+	if ((is_address && !is_canonical(value)) ||
+	    ((i == SW_FMASK || i == SW_TSC_AUX) && value >> 32))
 		return false;
 	preempt_disable();
 	v->guest_msr[i] = value;
 	if (v->is_loaded)
-		wrmsrl(index, value);
+		wrmsrl(msr_switched[i], value);
 	preempt_enable();
+	return true;
+}
+
+/* The guest writes KERNEL_GS_BASE without an exit. */
+static u64 read_switched(struct vcpu *v, unsigned i)
+{
+	preempt_disable();
+	if (i == SW_KERNEL_GS && v->is_loaded)
+		rdmsrl(MSR_KERNEL_GS_BASE, v->guest_msr[i]);
+	preempt_enable();
+	return v->guest_msr[i];
+}
+
+bool msr_read(struct vcpu *v, u32 index, u64 *value)
+{
+	const struct row *m = find(index);
+	const unsigned i = switched(index);
+
+	if (is_x2apic(index))
+		return lapic_read(v, index, value);
+	if (!m && i == SW_MSRS)
+		return false;
+	if (!m)
+		*value = read_switched(v, i);
+	else if (index == MSR_IA32_TSC)
+		*value = rdtsc_ordered() + v->tsc_offset;
+	else if (m->where == FIELD)
+		*value = vmcs_read(m->value);
+	else
+		*value = m->where == KEPT ? *kept(v, m) : m->value;
 	return true;
 }
 
 bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 {
-	unsigned i;
+	const struct row *m = find(index);
+	const unsigned i = switched(index);
 
 	if (is_x2apic(index))
 		return lapic_write(v, index, value);
@@ -175,39 +191,58 @@ bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 	case MSR_IA32_TSC:
 		write_tsc(v, value);
 		return true;
-	case MSR_IA32_MISC_ENABLE:
-		v->misc_enable = value;
-		return true;
-	case MSR_MTRRdefType:
-		if (!is_mtrr_default(value))
-			return false;
-		v->mtrr_def_type = value;
-		return true;
-	case MSR_IA32_MCG_STATUS:
-		v->mcg_status = value;
-		return true;
 	case MSR_KVM_SYSTEM_TIME_NEW:
-		return clock_set_system(v, value);
+		if (!clock_set_system(v, value))
+			return false;
+		break;
 	case MSR_KVM_WALL_CLOCK_NEW:
-		return clock_set_wall(v, value);
+		if (!clock_set_wall(v, value))
+			return false;
+		break;
 	}
-	for (i = 0; i < ARRAY_SIZE(constants); i++)
-		if (constants[i].index == index)
-			return constants[i].is_writable;
-	return write_switched(v, index, value);
+	if (!m)
+		return i < SW_MSRS && write_switched(v, i, value);
+	if (m->where == FIXED || (index == MSR_MTRRdefType && !is_mtrr_default(value)))
+		return false;
+	if (m->where == FIELD)
+		vmcs_write(m->value, value); /* what no CPU accepts fails the entry */
+	else if (m->where == KEPT)
+		*kept(v, m) = value;
+	return true;
+}
+
+/* Those that a snapshot has to keep. As in KVM, E2BIG comes with how many there are. */
+int msr_list(struct kvm_msr_list __user *arg)
+{
+	u32 indices[ARRAY_SIZE(msrs) + SW_MSRS + 1], nr = 0, room, i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		if (msrs[i].where <= KEPT)
+			indices[nr++] = msrs[i].index;
+	for (i = 0; i < SW_MSRS; i++)
+		if (has_switched(i))
+			indices[nr++] = msr_switched[i];
+	indices[nr++] = MSR_IA32_TSC_DEADLINE;
+	if (get_user(room, &arg->nmsrs) || put_user(nr, &arg->nmsrs))
+		return -EFAULT;
+	if (room < nr)
+		return -E2BIG;
+	return copy_to_user(arg->indices, indices, nr * sizeof(u32)) ? -EFAULT : 0;
 }
 
 /* SDM, MSR-Bitmap Address: 1 KiB each for reads low and high, writes low and high. */
-static void pass(u32 index, unsigned access)
+static void pass(u32 index, enum pass on)
 {
 	const unsigned high = index >= 0xc0000000 ? 1024 : 0;
 
-	if (access & ON_READ)
+	if (on & ON_READ)
 		__clear_bit(index & 0x1fff, msr_bitmap + high);
-	if (access & ON_WRITE)
+	if (on & ON_WRITE)
 		__clear_bit(index & 0x1fff, msr_bitmap + 2048 + high);
 }
 
+/* The guest's own writes of the switched ones exit but for one: those are read back at no unload.
+ */
 int msr_init(void)
 {
 	unsigned i;
@@ -216,10 +251,11 @@ int msr_init(void)
 	if (!msr_bitmap)
 		return -ENOMEM;
 	memset(msr_bitmap, 0xff, PAGE_SIZE);
-	for (i = 0; i < ARRAY_SIZE(passed); i++)
-		pass(passed[i].index, passed[i].access);
-	if (vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP)
-		pass(MSR_TSC_AUX, ON_READ);
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		pass(msrs[i].index, msrs[i].pass);
+	for (i = 0; i < SW_MSRS; i++)
+		pass(msr_switched[i], has_switched(i) ? ON_READ : BY_EXIT);
+	pass(MSR_KERNEL_GS_BASE, ON_WRITE);
 	return 0;
 }
 

@@ -19,27 +19,11 @@
 #define CR0_VALID                                                                      \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
 	 X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
-#define EFER_VALID (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX)
-#define RFLAGS_VALID                                                                       \
-	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | X86_EFLAGS_SF |   \
-	 X86_EFLAGS_TF | X86_EFLAGS_IF | X86_EFLAGS_DF | X86_EFLAGS_OF | X86_EFLAGS_IOPL | \
-	 X86_EFLAGS_NT | X86_EFLAGS_RF | X86_EFLAGS_VM | X86_EFLAGS_AC | X86_EFLAGS_VIF |  \
-	 X86_EFLAGS_VIP | X86_EFLAGS_ID)
+#define EFER_VALID   (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX)
+#define RFLAGS_VALID 0x3f7fd5u /* the flags that there are */
 
 /* The fields of each segment are two apart, in the order of enum seg. */
 #define SEG_FIELD(first, seg) ((first) + 2 * (seg))
-
-/* At power-on and INIT (SDM, Processor State After Reset). */
-static const struct {
-	u16 selector;
-	u64 base;
-	u32 limit, rights;
-} seg_reset[SEGS] = {
-	[SEG_ES] = { 0, 0, 0xffff, 0x93 },   [SEG_CS] = { 0xf000, 0xffff0000, 0xffff, 0x9b },
-	[SEG_SS] = { 0, 0, 0xffff, 0x93 },   [SEG_DS] = { 0, 0, 0xffff, 0x93 },
-	[SEG_FS] = { 0, 0, 0xffff, 0x93 },   [SEG_GS] = { 0, 0, 0xffff, 0x93 },
-	[SEG_LDTR] = { 0, 0, 0xffff, 0x82 }, [SEG_TR] = { 0, 0, 0xffff, 0x8b },
-};
 
 static void write_segment(enum seg seg, u16 selector, u64 base, u32 limit, u32 rights)
 {
@@ -49,13 +33,16 @@ static void write_segment(enum seg seg, u16 selector, u64 base, u32 limit, u32 r
 	vmcs_write(SEG_FIELD(GUEST_ES_AR_BYTES, seg), rights);
 }
 
+/* SDM, Processor State After Reset. */
 static void reset_segments(void)
 {
 	unsigned i;
 
 	for (i = 0; i < SEGS; i++)
-		write_segment(i, seg_reset[i].selector, seg_reset[i].base, seg_reset[i].limit,
-			      seg_reset[i].rights);
+		write_segment(i, 0, 0, 0xffff, 0x93);
+	write_segment(SEG_CS, 0xf000, 0xffff0000, 0xffff, 0x9b);
+	write_segment(SEG_LDTR, 0, 0, 0xffff, 0x82);
+	write_segment(SEG_TR, 0, 0, 0xffff, 0x8b);
 	vmcs_write(GUEST_GDTR_BASE, 0);
 	vmcs_write(GUEST_GDTR_LIMIT, 0xffff);
 	vmcs_write(GUEST_IDTR_BASE, 0);
@@ -174,13 +161,18 @@ void state_load_pdptrs(struct vcpu *v)
 		vmcs_write(GUEST_PDPTR0 + 2 * i, entries[i] & 1 ? entries[i] : 0);
 }
 
+static bool is_cr0(u64 cr0)
+{
+	return !(cr0 >> 32) && (cr0 & X86_CR0_PE || !(cr0 & X86_CR0_PG)) &&
+	       (cr0 & X86_CR0_CD || !(cr0 & X86_CR0_NW));
+}
+
 bool state_set_cr0(struct vcpu *v, u64 value)
 {
 	const u64 old = state_cr0(v), cr4 = state_cr4(v);
 	u64 efer = vmcs_read(GUEST_IA32_EFER);
 
-	if (value >> 32 || (value & X86_CR0_PG && !(value & X86_CR0_PE)) ||
-	    (value & X86_CR0_NW && !(value & X86_CR0_CD)))
+	if (!is_cr0(value))
 		return false;
 	value = (value & CR0_VALID) | X86_CR0_ET;
 	if (value & ~old & X86_CR0_PG && efer & EFER_LME) {
@@ -257,21 +249,24 @@ static const u8 kvm_place[16] = { PLACE(rax), PLACE(rcx), PLACE(rdx), PLACE(rbx)
 				  PLACE(r8),  PLACE(r9),  PLACE(r10), PLACE(r11),
 				  PLACE(r12), PLACE(r13), PLACE(r14), PLACE(r15) };
 
-void state_get_regs(struct vcpu *v, struct kvm_regs *r)
+int state_get_regs(struct vcpu *v, void *arg)
 {
-	u64 *const words = (u64 *)r;
+	struct kvm_regs *r = arg;
+	u64 *const words = arg;
 	unsigned i;
 
 	for (i = 0; i < 16; i++)
 		words[kvm_place[i]] = reg_read(v, i);
 	r->rip = vmcs_read(GUEST_RIP);
 	r->rflags = vmcs_read(GUEST_RFLAGS);
+	return 0;
 }
 
 /* What was about to happen at the old place does not happen at the new one. */
-void state_set_regs(struct vcpu *v, const struct kvm_regs *r)
+int state_set_regs(struct vcpu *v, void *arg)
 {
-	const u64 *const words = (const u64 *)r;
+	const struct kvm_regs *r = arg;
+	const u64 *const words = arg;
 	unsigned i;
 
 	for (i = 0; i < 16; i++)
@@ -280,6 +275,7 @@ void state_set_regs(struct vcpu *v, const struct kvm_regs *r)
 	vmcs_write(GUEST_RFLAGS, (r->rflags & RFLAGS_VALID) | X86_EFLAGS_FIXED);
 	v->fault_info = 0;
 	v->complete = NULL;
+	return 0;
 }
 
 static void get_segment(enum seg seg, struct kvm_segment *s)
@@ -316,13 +312,13 @@ static void set_segment(enum seg seg, const struct kvm_segment *s)
 		&(s)->es, &(s)->cs, &(s)->ss, &(s)->ds, &(s)->fs, &(s)->gs, &(s)->ldt, &(s)->tr \
 	}
 
-void state_get_sregs(struct vcpu *v, struct kvm_sregs *s)
+int state_get_sregs(struct vcpu *v, void *arg)
 {
+	struct kvm_sregs *s = arg;
 	struct kvm_segment *const segments[SEGS] = KVM_SEGMENTS(s);
 	const u32 again = v->again_info;
 	unsigned i;
 
-	memset(s, 0, sizeof(*s));
 	for (i = 0; i < SEGS; i++)
 		get_segment(i, segments[i]);
 	s->gdt.base = vmcs_read(GUEST_GDTR_BASE);
@@ -339,19 +335,18 @@ void state_get_sregs(struct vcpu *v, struct kvm_sregs *s)
 	if (again & INTR_INFO_VALID_MASK &&
 	    (again & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_EXT_INTR)
 		__set_bit(again & INTR_INFO_VECTOR_MASK, (unsigned long *)s->interrupt_bitmap);
+	return 0;
 }
 
 /* Only whole states: what no guest could have reached is EINVAL, and nothing has changed. */
 static bool are_sregs(const struct kvm_sregs *s)
 {
-	const bool is_long = s->efer & EFER_LMA, is_paging = s->cr0 & X86_CR0_PG;
+	const bool is_long = s->efer & EFER_LMA;
 
-	if (s->cr0 & ~(u64)CR0_VALID || (is_paging && !(s->cr0 & X86_CR0_PE)) ||
-	    (s->cr0 & X86_CR0_NW && !(s->cr0 & X86_CR0_CD)))
+	if (!is_cr0(s->cr0) || s->cr0 & ~(u64)CR0_VALID || s->cr4 & ~vmx.cr4_guest ||
+	    s->efer & ~(u64)EFER_VALID)
 		return false;
-	if (s->cr4 & ~vmx.cr4_guest || s->efer & ~(u64)EFER_VALID)
-		return false;
-	if (is_long != (is_paging && s->efer & EFER_LME))
+	if (is_long != (s->cr0 & X86_CR0_PG && s->efer & EFER_LME))
 		return false;
 	if (is_long && (!(s->cr4 & X86_CR4_PAE) || (s->cs.l && s->cs.db)))
 		return false;
@@ -360,26 +355,26 @@ static bool are_sregs(const struct kvm_sregs *s)
 	return s->cr8 <= 15 && !(s->cr3 >> boot_cpu_data.x86_phys_bits);
 }
 
-int state_set_sregs(struct vcpu *v, const struct kvm_sregs *given)
+int state_set_sregs(struct vcpu *v, void *arg)
 {
-	struct kvm_sregs s = *given;
-	const struct kvm_segment *const segments[SEGS] = KVM_SEGMENTS(&s);
+	struct kvm_sregs *s = arg;
+	const struct kvm_segment *const segments[SEGS] = KVM_SEGMENTS(s);
 	unsigned i;
 
-	if (!are_sregs(&s) || !lapic_set_base(v, s.apic_base, true))
+	if (!are_sregs(s) || !lapic_set_base(v, s->apic_base, true))
 		return -EINVAL;
 	for (i = 0; i < SEGS; i++)
 		set_segment(i, segments[i]);
-	vmcs_write(GUEST_GDTR_BASE, s.gdt.base);
-	vmcs_write(GUEST_GDTR_LIMIT, s.gdt.limit);
-	vmcs_write(GUEST_IDTR_BASE, s.idt.base);
-	vmcs_write(GUEST_IDTR_LIMIT, s.idt.limit);
-	v->cr2 = s.cr2;
-	v->lapic.reg[REG_TPR] = s.cr8 << 4;
-	vmcs_write(GUEST_CR3, s.cr3);
-	put_efer(s.efer);
-	put_cr0(s.cr0 | X86_CR0_ET);
-	put_cr4(v, s.cr4);
+	vmcs_write(GUEST_GDTR_BASE, s->gdt.base);
+	vmcs_write(GUEST_GDTR_LIMIT, s->gdt.limit);
+	vmcs_write(GUEST_IDTR_BASE, s->idt.base);
+	vmcs_write(GUEST_IDTR_LIMIT, s->idt.limit);
+	v->cr2 = s->cr2;
+	v->lapic.reg[REG_TPR] = s->cr8 << 4;
+	vmcs_write(GUEST_CR3, s->cr3);
+	put_efer(s->efer);
+	put_cr0(s->cr0 | X86_CR0_ET);
+	put_cr4(v, s->cr4);
 	state_load_pdptrs(v);
 	vmcs_flush_linear(v);
 	return 0;

@@ -28,108 +28,7 @@ void vcpu_kick(struct vcpu *v)
 		smp_send_reschedule(cpu);
 }
 
-static int set_msrs(struct vcpu *v, struct kvm_msrs __user *arg)
-{
-	struct kvm_msrs head;
-	struct kvm_msr_entry entry;
-	u32 i;
-
-	if (copy_from_user(&head, arg, sizeof(head)))
-		return -EFAULT;
-	if (head.nmsrs > 256)
-		return -E2BIG;
-	for (i = 0; i < head.nmsrs; i++) {
-		if (copy_from_user(&entry, &arg->entries[i], sizeof(entry)))
-			return -EFAULT;
-		if (entry.reserved || !msr_write(v, entry.index, entry.data, true))
-			break;
-	}
-	return i;
-}
-
-static void get_events(struct vcpu *v, struct kvm_vcpu_events *e)
-{
-	const u32 shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
-	const u32 type = v->again_info & INTR_INFO_INTR_TYPE_MASK;
-	const bool again = v->again_info & INTR_INFO_VALID_MASK;
-
-	memset(e, 0, sizeof(*e));
-	if (v->fault_info & INTR_INFO_VALID_MASK) {
-		e->exception.injected = 1;
-		e->exception.nr = v->fault_info & INTR_INFO_VECTOR_MASK;
-		e->exception.has_error_code = !!(v->fault_info & INTR_INFO_DELIVER_CODE_MASK);
-		e->exception.error_code = v->fault_error;
-	}
-	e->interrupt.injected = again && type == INTR_TYPE_EXT_INTR;
-	e->interrupt.nr = e->interrupt.injected ? v->again_info & INTR_INFO_VECTOR_MASK : 0;
-	e->nmi.injected = again && type == INTR_TYPE_NMI_INTR;
-	e->nmi.pending = test_bit(EVENT_NMI, &v->events);
-	e->nmi.masked = !!(shadow & GUEST_INTR_STATE_NMI);
-	if (shadow & GUEST_INTR_STATE_STI)
-		e->interrupt.shadow |= KVM_X86_SHADOW_INT_STI;
-	if (shadow & GUEST_INTR_STATE_MOV_SS)
-		e->interrupt.shadow |= KVM_X86_SHADOW_INT_MOV_SS;
-	e->flags = KVM_VCPUEVENT_VALID_SHADOW;
-}
-
-union vcpu_argument {
-	struct kvm_regs regs;
-	struct kvm_sregs sregs;
-	struct kvm_mp_state mp_state;
-	struct kvm_vcpu_events events;
-};
-
-static int put_user_struct(unsigned long arg, const void *from, size_t size)
-{
-	return copy_to_user((void __user *)arg, from, size) ? -EFAULT : 0;
-}
-
-/* The VMCS is loaded; nothing here runs the guest. */
 static int call(struct vcpu *v, unsigned request, unsigned long arg)
-{
-	union vcpu_argument a;
-
-	memset(&a, 0, sizeof(a));
-	switch (request) {
-	case KVM_GET_REGS:
-		state_get_regs(v, &a.regs);
-		return put_user_struct(arg, &a, sizeof(a.regs));
-	case KVM_GET_SREGS:
-		state_get_sregs(v, &a.sregs);
-		return put_user_struct(arg, &a, sizeof(a.sregs));
-	case KVM_GET_MP_STATE:
-		a.mp_state.mp_state = v->mp_state;
-		return put_user_struct(arg, &a, sizeof(a.mp_state));
-	case KVM_GET_VCPU_EVENTS:
-		get_events(v, &a.events);
-		return put_user_struct(arg, &a, sizeof(a.events));
-	case KVM_SET_REGS:
-		if (copy_from_user(&a, (void __user *)arg, sizeof(a.regs)))
-			return -EFAULT;
-		state_set_regs(v, &a.regs);
-		return 0;
-	case KVM_SET_SREGS:
-		if (copy_from_user(&a, (void __user *)arg, sizeof(a.sregs)))
-			return -EFAULT;
-		return state_set_sregs(v, &a.sregs);
-	case KVM_SET_MSRS:
-		return set_msrs(v, (void __user *)arg);
-	default:
-		return -ENOTTY;
-	}
-}
-
-static int call_loaded(struct vcpu *v, unsigned request, unsigned long arg)
-{
-	int result;
-
-	vmcs_load(v);
-	result = v->is_loaded ? call(v, request, arg) : -EIO;
-	vmcs_put(v);
-	return result;
-}
-
-static int call_any(struct vcpu *v, unsigned request, unsigned long arg)
 {
 	switch (request) {
 	case KVM_RUN:
@@ -138,16 +37,8 @@ static int call_any(struct vcpu *v, unsigned request, unsigned long arg)
 		return tsc_khz;
 	case KVM_SET_CPUID2:
 		return cpuid_set(v, (void __user *)arg);
-	case KVM_GET_REGS:
-	case KVM_GET_SREGS:
-	case KVM_GET_MP_STATE:
-	case KVM_GET_VCPU_EVENTS:
-	case KVM_SET_REGS:
-	case KVM_SET_SREGS:
-	case KVM_SET_MSRS:
-		return call_loaded(v, request, arg);
 	default:
-		return -ENOTTY;
+		return calls_state(v, request, (void __user *)arg);
 	}
 }
 
@@ -160,7 +51,7 @@ static long vcpu_ioctl(struct file *file, unsigned request, unsigned long arg)
 		return -EIO;
 	if (mutex_lock_killable(&v->lock))
 		return -EINTR;
-	result = call_any(v, request, arg);
+	result = call(v, request, arg);
 	mutex_unlock(&v->lock);
 	return result;
 }

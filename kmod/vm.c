@@ -60,31 +60,21 @@ static int create_vcpu(struct vm *vm, unsigned long id)
 /* The calls whose argument points to a structure: copied in whole, then checked. */
 union vm_argument {
 	struct kvm_userspace_memory_region region;
+	struct kvm_dirty_log log;
 	struct kvm_enable_cap cap;
 	struct kvm_irqfd irqfd;
 	struct kvm_ioeventfd ioeventfd;
 };
 
-static int call_with(struct vm *vm, unsigned request, const union vm_argument *a)
-{
-	switch (request) {
-	case KVM_SET_USER_MEMORY_REGION:
-		return ept_set_region(vm, &a->region);
-	case KVM_ENABLE_CAP:
-		return enable_cap(vm, &a->cap);
-	case KVM_IRQFD:
-		return irq_irqfd(vm, &a->irqfd);
-	case KVM_IOEVENTFD:
-		return irq_ioeventfd(vm, &a->ioeventfd);
-	default:
-		return -ENOTTY;
-	}
-}
-
 static int call(struct vm *vm, unsigned request, unsigned long arg)
 {
+	const size_t size = _IOC_SIZE(request);
 	union vm_argument a;
+	int bad = 0;
 
+	if (_IOC_DIR(request) == _IOC_WRITE && size <= sizeof(a) &&
+	    copy_from_user(&a, (void __user *)arg, size))
+		bad = -EFAULT;
 	switch (request) {
 	case KVM_CHECK_EXTENSION:
 		return check_extension(arg);
@@ -95,12 +85,15 @@ static int call(struct vm *vm, unsigned request, unsigned long arg)
 	case KVM_SET_GSI_ROUTING:
 		return irq_set_routes(vm, (void __user *)arg);
 	case KVM_SET_USER_MEMORY_REGION:
+		return bad ?: ept_set_region(vm, &a.region);
+	case KVM_GET_DIRTY_LOG:
+		return bad ?: ept_get_dirty(vm, &a.log);
 	case KVM_ENABLE_CAP:
+		return bad ?: enable_cap(vm, &a.cap);
 	case KVM_IRQFD:
+		return bad ?: irq_irqfd(vm, &a.irqfd);
 	case KVM_IOEVENTFD:
-		if (copy_from_user(&a, (void __user *)arg, _IOC_SIZE(request)))
-			return -EFAULT;
-		return call_with(vm, request, &a);
+		return bad ?: irq_ioeventfd(vm, &a.ioeventfd);
 	default:
 		return -ENOTTY;
 	}

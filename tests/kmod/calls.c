@@ -19,6 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define NMI 2 /* vectors */
+#define UD  6
+
 #define CODE(m, bytes, ds) machine_code((m), (bytes), sizeof(bytes) - 1, (ds))
 
 static struct machine m;
@@ -149,6 +152,143 @@ static void slots(void)
 	IS(machine_out(&m, 0x10), 1);
 }
 
+/* Slot 1 anew, with these flags. */
+static int slot_with(uint32_t flags)
+{
+	struct kvm_userspace_memory_region r = { .slot = 1,
+						 .guest_phys_addr = DATA_GPA,
+						 .userspace_addr = (uintptr_t)m.data };
+
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+	r.memory_size = DATA_SIZE;
+	r.flags = flags;
+	return call(m.vm, KVM_SET_USER_MEMORY_REGION, &r);
+}
+
+static void read_only(void)
+{
+	struct kvm_userspace_memory_region r = { .slot = 1,
+						 .guest_phys_addr = DATA_GPA,
+						 .memory_size = DATA_SIZE,
+						 .userspace_addr = (uintptr_t)m.data };
+
+	test("a read-only slot is read like any other, and a write to it exits");
+	IS(slot_with(KVM_MEM_READONLY), 0);
+	memcpy(m.data, "ab", 2);
+	/* mov al,[0]; out 10,al; mov [1],al; mov al,[1]; out 11,al */
+	CODE(&m, "\xa0\x00\x00\xe6\x10\xa2\x01\x00\xa0\x01\x00\xe6\x11", DATA_GPA);
+	IS(machine_out(&m, 0x10), 'a');
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO));
+	HOLDS(m.run->mmio.phys_addr == DATA_GPA + 1 && m.run->mmio.is_write &&
+	      m.run->mmio.data[0] == 'a');
+	IS(machine_out(&m, 0x11), 'b');
+	IS(m.data[1], 'b');
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), -EINVAL); /* it stays read-only */
+	IS(slot_with(0), 0);
+}
+
+static uint64_t dirty(uint32_t slot)
+{
+	uint64_t bits = 0;
+	struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = &bits };
+
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), 0);
+	return bits;
+}
+
+static int log_slot(uint32_t slot, uint32_t flags)
+{
+	struct kvm_userspace_memory_region r = {
+		.slot = slot,
+		.flags = flags,
+		.guest_phys_addr = slot ? DATA_GPA : 0,
+		.memory_size = slot ? DATA_SIZE : LOW_SIZE,
+		.userspace_addr = (uintptr_t)(slot ? m.data : m.low),
+	};
+
+	return call(m.vm, KVM_SET_USER_MEMORY_REGION, &r);
+}
+
+/* KVM calls a page dirty that it maps for the first time, so the guest goes round once before. */
+static void dirty_pages(void)
+{
+	struct kvm_dirty_log none = { .slot = 1, .dirty_bitmap = (void *)8 };
+
+	test("the log has the pages that were written since it was read, and no others");
+	IS(slot_with(0), 0);
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &none), -ENOENT);
+	/* again: mov [0],al; mov al,[1000]; mov [2000],al; out 10,al; mov [0],al; out 11,al; jmp */
+	CODE(&m, "\xa2\x00\x00\xa0\x00\x10\xa2\x00\x20\xe6\x10\xa2\x00\x00\xe6\x11\xeb\xee",
+	     DATA_GPA);
+	machine_out(&m, 0x10);
+	IS(log_slot(1, KVM_MEM_LOG_DIRTY_PAGES), 0);
+	machine_out(&m, 0x11);
+	machine_out(&m, 0x10);
+	IS(dirty(1), 5);
+	IS(dirty(1), 0);
+	machine_out(&m, 0x11);
+	IS(dirty(1), 1);
+	IS(log_slot(1, KVM_MEM_LOG_DIRTY_PAGES), 0);
+	machine_out(&m, 0x10);
+	IS(log_slot(1, KVM_MEM_LOG_DIRTY_PAGES), 0); /* the same once more keeps it */
+	IS(dirty(1), 5);
+	IS(slot_with(0), 0);
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &none), -ENOENT);
+
+	test("what is written for the guest is in the log, too");
+	/* again: mov di,3000; mov dx,20; insb; out 10,al; jmp again */
+	CODE(&m, "\xbf\x00\x30\xba\x20\x00\x6c\xe6\x10\xeb\xf5", DATA_GPA);
+	HOLDS(machine_exits(&m, KVM_EXIT_IO));
+	machine_out(&m, 0x10);
+	IS(log_slot(0, KVM_MEM_LOG_DIRTY_PAGES), 0);
+	HOLDS(machine_exits(&m, KVM_EXIT_IO));
+	machine_out(&m, 0x10);
+	IS(dirty(0), 1 << 3);
+	IS(log_slot(0, 0), 0);
+}
+
+#define GIB (1ul << 30)
+
+/* One page of the host's, which the guest has in one piece, then in small ones, then again so. */
+static void huge_page(void)
+{
+	uint8_t *const p = mmap(NULL, GIB, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 30 << 26, -1, 0);
+	struct kvm_userspace_memory_region r = { .slot = 2,
+						 .guest_phys_addr = GIB,
+						 .memory_size = GIB,
+						 .userspace_addr = (uintptr_t)p };
+	static uint64_t bits[GIB / 4096 / 64];
+	struct kvm_dirty_log log = { .slot = 2, .dirty_bitmap = bits };
+	/* again: mov al,[0]; inc ax; mov [0],al; out 10,al; jmp again */
+	static const char code[] = "\xa0\x00\x00\x40\xa2\x00\x00\xe6\x10\xeb\xf5";
+
+	if (p == MAP_FAILED) {
+		test("a page of 1 GiB # SKIP the host has none to give");
+		return;
+	}
+	test("a page of 1 GiB");
+	p[0] = 3;
+	p[GIB - 0x1000] = 5;
+	for (int logged = 0; logged < 3; logged++) {
+		r.flags = logged % 2;
+		IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+		CODE(&m, code, GIB);
+		IS(machine_out(&m, 0x10), 4 + logged);
+		CODE(&m, code, 2 * GIB - 0x1000);
+		IS(machine_out(&m, 0x10), 6 + logged);
+		IS(p[0], 4 + logged);
+		IS(p[GIB - 0x1000], 6 + logged);
+		if (r.flags)
+			IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), 0);
+	}
+	HOLDS(bits[0] == 1 && bits[1] == 0 && bits[GIB / 4096 / 64 - 1] == 1ull << 63);
+	munmap(p, GIB);
+	IS(machine_run(&m), -EFAULT);
+	r.memory_size = r.flags = 0;
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+}
+
 static uint64_t count(int fd)
 {
 	uint64_t n = 0;
@@ -272,6 +412,211 @@ static void interrupts(void)
 	irqfd.flags = KVM_IRQFD_FLAG_DEASSIGN;
 	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
 	close(fd);
+}
+
+static void level(void)
+{
+	struct {
+		struct kvm_irq_routing head;
+		struct kvm_irq_routing_entry entry;
+	} routes = { .head.nr = 1,
+		     .entry = { .gsi = 4,
+				.type = KVM_IRQ_ROUTING_MSI,
+				.u.msi = { .address_lo = 0xfee00000, .data = 0xc040 } } };
+	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = 4 };
+	const uint64_t one = 1;
+
+	test("the end of a level exits, for an I/O APIC in user space, and that of an edge does not");
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	m.low[0x101] = 0x18;
+	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
+	/* APIC on; out 10,al; sti; hlt; out 11,al; nop; out 12,al */
+	CODE(&m,
+	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
+	     "\xe6\x10\xfb\xf4\xe6\x11\x90\xe6\x12",
+	     DATA_GPA);
+	machine_out(&m, 0x10);
+	IS(write(fd, &one, sizeof(one)), sizeof(one));
+	IS(machine_out(&m, 0x20), 7);
+	HOLDS(machine_exits(&m, KVM_EXIT_IOAPIC_EOI) && m.run->eoi.vector == 0x40);
+	machine_out(&m, 0x11);
+	routes.entry.u.msi.data = 0x40;
+	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+	IS(write(fd, &one, sizeof(one)), sizeof(one));
+	IS(machine_out(&m, 0x20), 7);
+	machine_out(&m, 0x12);
+	close(fd);
+}
+
+static void vector(uint8_t *low, unsigned nr, unsigned offset)
+{
+	low[4 * nr] = (uint8_t)offset;
+	low[4 * nr + 1] = (uint8_t)(offset >> 8);
+}
+
+/* All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. */
+static void copy_state(struct machine *to, const struct machine *from)
+{
+	static const struct {
+		unsigned long get, set;
+	} calls[] = { { KVM_GET_SREGS, KVM_SET_SREGS }, { KVM_GET_REGS, KVM_SET_REGS },
+		      { KVM_GET_XSAVE, KVM_SET_XSAVE }, { KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS },
+		      { KVM_GET_LAPIC, KVM_SET_LAPIC }, { KVM_GET_MP_STATE, KVM_SET_MP_STATE } };
+	static uint64_t state[512];
+	struct {
+		struct kvm_msr_list head;
+		uint32_t index[1024];
+	} list = { .head.nmsrs = 0 };
+	struct kvm_xcrs xcrs;
+	struct kvm_vcpu_events events;
+
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		memset(state, 0, sizeof(state));
+		IS(call(from->cpu, calls[i].get, state), 0);
+		IS(call(to->cpu, calls[i].set, state), 0);
+	}
+	IS(call(from->cpu, KVM_GET_XCRS, &xcrs), 0);
+	if (xcrs.nr_xcrs)
+		IS(call(to->cpu, KVM_SET_XCRS, &xcrs), 0);
+	IS(call(from->cpu, KVM_GET_VCPU_EVENTS, &events), 0);
+	events.flags &= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+	IS(call(to->cpu, KVM_SET_VCPU_EVENTS, &events), 0);
+	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), -E2BIG);
+	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), 0);
+	for (uint32_t i = 0; i < list.head.nmsrs; i++) {
+		struct {
+			struct kvm_msrs head;
+			struct kvm_msr_entry entry;
+		} msr = { .head.nmsrs = 1, .entry.index = list.head.indices[i] };
+
+		if (call(from->cpu, KVM_GET_MSRS, &msr) == 1)
+			call(to->cpu, KVM_SET_MSRS, &msr);
+	}
+}
+
+static void snapshot(void)
+{
+	struct machine n;
+
+	test("a vCPU with the state of another one goes on where that one was");
+	machine_init(&n);
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	vector(m.low, 0x40, 0x1800);
+	/* fninit; fldpi; APIC on; IPI to itself, waiting; KERNEL_GS_BASE 34; SYSENTER_CS 56;
+	 * DR0 78; out 10,al; then each of them to a port, and interrupts on */
+	CODE(&m,
+	     "\xdb\xe3\xd9\xeb"
+	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
+	     "\x66\xb9\x3f\x08\x00\x00\x66\xb8\x40\x00\x00\x00\x0f\x30"
+	     "\x66\xb9\x02\x01\x00\xc0\x66\xb8\x34\x00\x00\x00\x0f\x30"
+	     "\x66\xb9\x74\x01\x00\x00\x66\xb8\x56\x00\x00\x00\x0f\x30"
+	     "\x66\xb8\x78\x00\x00\x00\x0f\x23\xc0\xe6\x10"
+	     "\x66\xb9\x02\x01\x00\xc0\x0f\x32\xe6\x11"
+	     "\x66\xb9\x74\x01\x00\x00\x0f\x32\xe6\x12"
+	     "\x0f\x21\xc0\xe6\x13"
+	     "\xdf\x1e\x00\x00\xa0\x00\x00\xe6\x14"
+	     "\xfb\xf4",
+	     DATA_GPA);
+	machine_out(&m, 0x10);
+	m.run->immediate_exit = 1; /* the write is done, and no more */
+	IS(machine_run(&m), -EINTR);
+	m.run->immediate_exit = 0;
+	memcpy(n.low, m.low, LOW_SIZE);
+	copy_state(&n, &m);
+	IS(machine_out(&n, 0x11), 0x34);
+	IS(machine_out(&n, 0x12), 0x56);
+	IS(machine_out(&n, 0x13), 0x78);
+	IS(machine_out(&n, 0x14), 3);
+	IS(machine_out(&n, 0x20), 7);
+	machine_fini(&n);
+}
+
+static void events(void)
+{
+	struct kvm_vcpu_events e;
+	struct kvm_mp_state state = { .mp_state = KVM_MP_STATE_HALTED };
+	const struct itimerval soon = { .it_value.tv_usec = 2000 };
+
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	vector(m.low, NMI, 0x1800);
+	vector(m.low, UD, 0x1800);
+	vector(m.low, 0x40, 0x1800);
+
+	test("an exception, an NMI and an interrupt that user space sets come to the guest");
+	IS(call(m.cpu, KVM_GET_VCPU_EVENTS, &e), 0);
+	e.flags &= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+	/* mov al,1; out 21,al; sti; nop; out 22,al; out 23,al */
+	CODE(&m, "\xb0\x01\xe6\x21\xfb\x90\xe6\x22\xe6\x23", DATA_GPA);
+	e.exception.injected = 1;
+	e.exception.nr = UD;
+	IS(call(m.cpu, KVM_SET_VCPU_EVENTS, &e), 0);
+	IS(machine_out(&m, 0x20), 7);
+	IS(machine_out(&m, 0x21), 1);
+	e.exception.injected = 0;
+	e.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING;
+	e.nmi.pending = 1;
+	IS(call(m.cpu, KVM_SET_VCPU_EVENTS, &e), 0);
+	IS(machine_out(&m, 0x20), 7);
+	IS(machine_out(&m, 0x22), 0); /* the handler leaves AL so */
+	e.nmi.pending = 0;
+	e.interrupt.injected = 1;
+	e.interrupt.nr = 0x40;
+	IS(call(m.cpu, KVM_SET_VCPU_EVENTS, &e), 0);
+	IS(machine_out(&m, 0x20), 7);
+	IS(machine_out(&m, 0x23), 0);
+
+	test("the halted state is set, and taken back");
+	CODE(&m, "\xe6\x10", DATA_GPA);
+	IS(call(m.cpu, KVM_SET_MP_STATE, &state), 0);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	IS(machine_run(&m), -EINTR);
+	state.mp_state = KVM_MP_STATE_RUNNABLE;
+	IS(call(m.cpu, KVM_SET_MP_STATE, &state), 0);
+	machine_out(&m, 0x10);
+}
+
+/* Vector 0x41: mov al,8; out 20,al; mov dword [b0],0; iret. DS is the APIC's page. */
+static const char page_handler[] = "\xb0\x08\xe6\x20\x66\xc7\x06\xb0\x00\x00\x00\x00\x00\xcf";
+
+static void xapic(void)
+{
+	struct kvm_lapic_state page;
+	struct kvm_sregs sregs;
+
+	IS(call(m.cpu, KVM_GET_SREGS, &sregs), 0);
+	sregs.apic_base &= ~0x400ull;
+	IS(call(m.cpu, KVM_SET_SREGS, &sregs), 0);
+	memcpy(m.low + 0x1a00, page_handler, sizeof(page_handler));
+	vector(m.low, 0x41, 0x1a00);
+
+	test("an xAPIC has its page, and takes an interrupt to its logical name");
+	/* mov eax,[30]; out 10,al; mov dword [80],20; mov dword [f0],1ff; mov dword [d0],2000000;
+	 * mov dword [310],2000000; mov dword [300],4841; sti; nop; nop; mov eax,[80]; out 11,al */
+	CODE(&m,
+	     "\x66\xa1\x30\x00\xe6\x10"
+	     "\x66\xc7\x06\x80\x00\x20\x00\x00\x00"
+	     "\x66\xc7\x06\xf0\x00\xff\x01\x00\x00"
+	     "\x66\xc7\x06\xd0\x00\x00\x00\x00\x02"
+	     "\x66\xc7\x06\x10\x03\x00\x00\x00\x02"
+	     "\x66\xc7\x06\x00\x03\x41\x48\x00\x00"
+	     "\xfb\x90\x90\x66\xa1\x80\x00\xe6\x11",
+	     0xfee00000);
+	IS(machine_out(&m, 0x10), 0x14);
+	IS(machine_out(&m, 0x20), 8);
+	IS(machine_out(&m, 0x11), 0x20);
+
+	test("what the page holds is what KVM_GET_LAPIC shows, and KVM_SET_LAPIC sets");
+	IS(call(m.cpu, KVM_GET_LAPIC, &page), 0);
+	IS(page.regs[0x80], 0x20);
+	IS(page.regs[0xd3], 2);
+	IS(page.regs[0x313], 2);
+	IS(page.regs[0xf1], 1);
+	page.regs[0x80] = 0x30;
+	IS(call(m.cpu, KVM_SET_LAPIC, &page), 0);
+	CODE(&m, "\x66\xa1\x80\x00\xe6\x11", 0xfee00000);
+	IS(machine_out(&m, 0x11), 0x30);
 }
 
 /* Vector 1: DR6 to port 31, breakpoints off, DR6 clear; iret. */
@@ -439,6 +784,9 @@ int main(int argc, char **argv)
 	memory_shared();
 	memory_under_load();
 	slots();
+	read_only();
+	dirty_pages();
+	huge_page();
 	kicks();
 	kicks_of_any_value();
 	interrupts();
@@ -449,6 +797,18 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	machine_init(&m);
 	signals();
+	machine_fini(&m);
+	machine_init(&m);
+	level();
+	machine_fini(&m);
+	machine_init(&m);
+	events();
+	machine_fini(&m);
+	machine_init(&m);
+	snapshot();
+	machine_fini(&m);
+	machine_init(&m);
+	xapic();
 	machine_fini(&m);
 	return tests_end();
 }

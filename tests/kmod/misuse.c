@@ -17,7 +17,6 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,12 +30,12 @@ static void numbers(void)
 	test("calls that are not in the subset are ENOTTY, on every descriptor");
 	const unsigned long others[] = { KVM_CREATE_IRQCHIP,
 					 KVM_SIGNAL_MSI,
-					 KVM_GET_LAPIC,
+					 KVM_GET_FPU,
 					 KVM_CREATE_PIT2,
-					 KVM_GET_DIRTY_LOG,
-					 KVM_SET_MP_STATE,
-					 KVM_GET_MSRS,
-					 KVM_SET_VCPU_EVENTS,
+					 KVM_CLEAR_DIRTY_LOG,
+					 KVM_NMI,
+					 KVM_SMI,
+					 KVM_GET_XSAVE2,
 					 KVM_GET_CLOCK,
 					 KVM_CREATE_DEVICE,
 					 TIOCGWINSZ,
@@ -60,7 +59,7 @@ static void numbers(void)
 
 	test("a capability that is not there is 0");
 	IS(call_number(m.sys, KVM_CHECK_EXTENSION, KVM_CAP_IRQCHIP), 0);
-	IS(call_number(m.sys, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM), 0);
+	IS(call_number(m.sys, KVM_CHECK_EXTENSION, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), 0);
 	IS(call_number(m.vm, KVM_CHECK_EXTENSION, ~0ul), 0);
 }
 
@@ -71,6 +70,7 @@ static void pointers(void)
 		unsigned long request;
 	} calls[] = {
 		{ false, KVM_SET_USER_MEMORY_REGION },
+		{ false, KVM_GET_DIRTY_LOG },
 		{ false, KVM_ENABLE_CAP },
 		{ false, KVM_IRQFD },
 		{ false, KVM_IOEVENTFD },
@@ -82,7 +82,18 @@ static void pointers(void)
 		{ true, KVM_SET_MSRS },
 		{ true, KVM_SET_CPUID2 },
 		{ true, KVM_GET_MP_STATE },
+		{ true, KVM_SET_MP_STATE },
 		{ true, KVM_GET_VCPU_EVENTS },
+		{ true, KVM_SET_VCPU_EVENTS },
+		{ true, KVM_GET_MSRS },
+		{ true, KVM_GET_LAPIC },
+		{ true, KVM_SET_LAPIC },
+		{ true, KVM_GET_XSAVE },
+		{ true, KVM_SET_XSAVE },
+		{ true, KVM_GET_XCRS },
+		{ true, KVM_SET_XCRS },
+		{ true, KVM_GET_DEBUGREGS },
+		{ true, KVM_SET_DEBUGREGS },
 	};
 	/* The end of a page, so that a structure that begins in it ends in none. */
 	uint8_t *edge =
@@ -99,6 +110,7 @@ static void pointers(void)
 		IS(call(fd, calls[i].request, edge + 4095), -EFAULT);
 	}
 	IS(call(m.sys, KVM_GET_SUPPORTED_CPUID, NOWHERE), -EFAULT);
+	IS(call(m.sys, KVM_GET_MSR_INDEX_LIST, NOWHERE), -EFAULT);
 	munmap(edge, 4096);
 }
 
@@ -116,10 +128,12 @@ static int region(uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size, ui
 static void regions(void)
 {
 	const uint64_t host = (uintptr_t)m.data, top = 1ull << 46;
+	uint64_t bits = 0;
+	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = &bits };
 
 	test("memory regions that overlap, overflow, or ask for more than there is are refused");
-	IS(region(5, KVM_MEM_READONLY, 1 << 20, 4096, host), -EINVAL);
-	IS(region(5, KVM_MEM_LOG_DIRTY_PAGES, 1 << 20, 4096, host), -EINVAL);
+	IS(region(5, 4, 1 << 20, 4096, host), -EINVAL);
+	IS(region(5, KVM_MEM_LOG_DIRTY_PAGES, 1 << 20, 1ull << 43, 4096), -EINVAL);
 	IS(region(5, ~0u, 1 << 20, 4096, host), -EINVAL);
 	IS(region(5, 0, (1 << 20) + 1, 4096, host), -EINVAL);
 	IS(region(5, 0, 1 << 20, 4095, host), -EINVAL);
@@ -130,12 +144,27 @@ static void regions(void)
 	IS(region(5, 0, ~4095ull, 8192, host), -EINVAL);
 	IS(region(5, 0, top, 4096, host), -EINVAL);
 	IS(region(5, 0, top - 4096, 8192, host), -EINVAL);
-	IS(region(5, 0, 1 << 20, 0, host), -EINVAL);	    /* there is no slot 5 to delete */
-	IS(region(5, 0, 0, 4096, host), -EEXIST);	    /* slot 0 is there */
-	IS(region(1, 0, DATA_GPA, 4096, host), -EINVAL);    /* no resizing */
-	IS(region(1, 0, 0x1000, DATA_SIZE, host), -EEXIST); /* onto slot 0 */
-	IS(region(1, 0, 16 << 20, DATA_SIZE, host), 0);	    /* moved */
-	IS(region(1, 0, DATA_GPA, DATA_SIZE, host), 0);	    /* and back */
+	IS(region(5, 0, 1 << 20, 0, host), -EINVAL);	 /* there is no slot 5 to delete */
+	IS(region(5, 0, 0, 4096, host), -EEXIST);	 /* slot 0 is there */
+	IS(region(1, 0, DATA_GPA, 4096, host), -EINVAL); /* no resizing */
+	IS(region(1, 0, DATA_GPA, DATA_SIZE, host + 4096), -EINVAL); /* no other memory */
+	IS(region(1, 0, 0x1000, DATA_SIZE, host), -EEXIST);	     /* onto slot 0 */
+	IS(region(1, 0, 16 << 20, DATA_SIZE, host), 0);		     /* moved */
+	IS(region(1, 0, DATA_GPA, DATA_SIZE, host), 0);		     /* and back */
+
+	test("a log that cannot be had or be shown keeps what is in it");
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), -ENOENT);
+	IS(region(1, KVM_MEM_LOG_DIRTY_PAGES, DATA_GPA, DATA_SIZE, host), 0);
+	machine_code(&m, "\xa2\x00\x10\xe6\x10", 5, DATA_GPA); /* mov [1000],al; out 10,al */
+	machine_out(&m, 0x10);
+	log.dirty_bitmap = NOWHERE;
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), -EFAULT);
+	log.dirty_bitmap = KERNEL;
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), -EFAULT);
+	log.dirty_bitmap = &bits;
+	IS(call(m.vm, KVM_GET_DIRTY_LOG, &log), 0);
+	IS(bits, 2);
+	IS(region(1, 0, DATA_GPA, DATA_SIZE, host), 0);
 
 	test("there are 64 slots");
 	for (uint32_t i = 2; i < 64; i++)
@@ -274,6 +303,29 @@ static void states(void)
 		struct kvm_msrs head;
 		struct kvm_msr_entry e[2];
 	} msrs = { .head.nmsrs = 2, .e = { { .index = 0x1a0 }, { .index = 0x12345678 } } };
+#define WRONG(name, type, member, value)                                \
+	{                                                               \
+		KVM_GET_##name, KVM_SET_##name, offsetof(type, member), \
+			sizeof(((type *)0)->member), value              \
+	}
+	static const struct {
+		unsigned long get, set;
+		size_t at, size;
+		uint8_t byte;
+	} wrong[] = {
+		WRONG(MP_STATE, struct kvm_mp_state, mp_state, 4),
+		WRONG(MP_STATE, struct kvm_mp_state, mp_state, 0xff),
+		WRONG(VCPU_EVENTS, struct kvm_vcpu_events, flags, 0xff),
+		WRONG(VCPU_EVENTS, struct kvm_vcpu_events, exception.pending, 1),
+		WRONG(VCPU_EVENTS, struct kvm_vcpu_events, interrupt.shadow, 0xff),
+		WRONG(DEBUGREGS, struct kvm_debugregs, flags, 1),
+		WRONG(DEBUGREGS, struct kvm_debugregs, dr6, 0xff),
+		WRONG(DEBUGREGS, struct kvm_debugregs, dr7, 0xff),
+		WRONG(XCRS, struct kvm_xcrs, flags, 1),
+		WRONG(XCRS, struct kvm_xcrs, nr_xcrs, 0xff),
+		WRONG(XSAVE, struct kvm_xsave, region[128], 0xff), /* XSTATE_BV */
+	};
+	uint8_t buffer[4096];
 	struct kvm_cpuid2 cpuid = { .nent = ~0u };
 	struct kvm_sregs s;
 
@@ -298,6 +350,25 @@ static void states(void)
 	IS(call(m.cpu, KVM_SET_CPUID2, &cpuid), -E2BIG);
 	cpuid.nent = 0;
 	IS(call(m.sys, KVM_GET_SUPPORTED_CPUID, &cpuid), -E2BIG);
+
+	test("an APIC that is off, or an x2APIC, has no page");
+	for (uint64_t mode = 0; mode <= 0xc00; mode += 0xc00) {
+		IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+		s.apic_base = (s.apic_base & ~0xc00ull) | mode;
+		IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
+		/* mov eax,[30]; out 10,al */
+		machine_code(&m, "\x66\xa1\x30\x00\xe6\x10", 6, 0xfee00000);
+		HOLDS(machine_exits(&m, KVM_EXIT_MMIO) && m.run->mmio.phys_addr == 0xfee00030);
+		machine_out(&m, 0x10);
+	}
+
+	test("other states that there are not are EINVAL");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		memset(buffer, 0, sizeof(buffer));
+		IS(call(m.cpu, wrong[i].get, buffer), 0);
+		memset(buffer + wrong[i].at, wrong[i].byte, wrong[i].size);
+		IS(call(m.cpu, wrong[i].set, buffer), -EINVAL);
+	}
 
 	test("a state that the CPU refuses is KVM_EXIT_FAIL_ENTRY");
 	machine_code(&m, "\xf4", 1, 0);
@@ -352,6 +423,7 @@ static const unsigned long requests[] = {
 	KVM_GET_SUPPORTED_CPUID,
 	KVM_SET_USER_MEMORY_REGION,
 	KVM_SET_USER_MEMORY_REGION,
+	KVM_GET_DIRTY_LOG,
 	KVM_ENABLE_CAP,
 	KVM_IRQFD,
 	KVM_IOEVENTFD,
@@ -364,7 +436,19 @@ static const unsigned long requests[] = {
 	KVM_SET_MSRS,
 	KVM_SET_CPUID2,
 	KVM_GET_MP_STATE,
+	KVM_SET_MP_STATE,
 	KVM_GET_VCPU_EVENTS,
+	KVM_SET_VCPU_EVENTS,
+	KVM_GET_MSRS,
+	KVM_GET_MSR_INDEX_LIST,
+	KVM_GET_LAPIC,
+	KVM_SET_LAPIC,
+	KVM_GET_XSAVE,
+	KVM_SET_XSAVE,
+	KVM_GET_XCRS,
+	KVM_SET_XCRS,
+	KVM_GET_DEBUGREGS,
+	KVM_SET_DEBUGREGS,
 	KVM_GET_TSC_KHZ,
 	KVM_RUN,
 	KVM_RUN,
@@ -375,6 +459,7 @@ static const unsigned long requests[] = {
 struct fuzzer {
 	uint64_t seed;
 	unsigned long calls;
+	_Atomic bool is_done;
 };
 
 static uint64_t random_number(struct fuzzer *f)
@@ -436,6 +521,7 @@ static void *fuzz_thread(void *arg)
 		if (request == KVM_CREATE_VCPU && made > 0)
 			close(made);
 	}
+	f->is_done = true;
 	return NULL;
 }
 
@@ -444,24 +530,32 @@ static void on_alarm(int signo)
 	(void)signo;
 }
 
+/*
+ * Each thread gets signals of its own: one for the process would go to whichever waits for the
+ * other's call, and leave that one waiting in a halted guest.
+ */
 static int fuzz(unsigned long calls, uint64_t seed)
 {
-	struct fuzzer f[2] = { { seed | 1, calls }, { seed * 3 | 1, calls } };
-	const struct itimerval often = { .it_interval.tv_usec = 3000, .it_value.tv_usec = 3000 };
+	struct fuzzer f[2] = { { seed | 1, calls, false }, { seed * 3 | 1, calls, false } };
 	const struct sigaction action = { .sa_handler = on_alarm };
-	pthread_t thread;
+	pthread_t threads[2];
 
 	test("random calls from two threads come back");
 	machine_init(&m);
 	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &often, NULL);
 	for (size_t i = 0; i < DATA_SIZE; i++)
 		m.data[i] = (uint8_t)random_number(&f[0]);
 	for (size_t i = CODE_GPA; i < 0x4000; i++)
 		m.low[i] = (uint8_t)random_number(&f[1]);
-	HOLDS(pthread_create(&thread, NULL, fuzz_thread, &f[1]) == 0);
-	fuzz_thread(&f[0]);
-	pthread_join(thread, NULL);
+	for (size_t i = 0; i < 2; i++)
+		HOLDS(pthread_create(&threads[i], NULL, fuzz_thread, &f[i]) == 0);
+	while (!f[0].is_done || !f[1].is_done) {
+		usleep(3000);
+		pthread_kill(threads[0], SIGALRM);
+		pthread_kill(threads[1], SIGALRM);
+	}
+	pthread_join(threads[0], NULL);
+	pthread_join(threads[1], NULL);
 	machine_fini(&m);
 	return tests_end();
 }
