@@ -268,7 +268,7 @@ void state_get_regs(struct vcpu *v, struct kvm_regs *r)
 	r->rflags = vmcs_read(GUEST_RFLAGS);
 }
 
-/* What was about to happen at the old place does not happen at the new one. */
+/* What was about to happen at the old place does not happen at another one. */
 void state_set_regs(struct vcpu *v, const struct kvm_regs *r)
 {
 	const u64 *const words = (const u64 *)r;
@@ -276,10 +276,11 @@ void state_set_regs(struct vcpu *v, const struct kvm_regs *r)
 
 	for (i = 0; i < 16; i++)
 		reg_write(v, i, words[kvm_place[i]]);
+	if (r->rip != vmcs_read(GUEST_RIP))
+		v->complete = NULL;
 	vmcs_write(GUEST_RIP, r->rip);
 	vmcs_write(GUEST_RFLAGS, (r->rflags & RFLAGS_VALID) | X86_EFLAGS_FIXED);
 	v->fault_info = 0;
-	v->complete = NULL;
 }
 
 static void get_segment(enum seg seg, struct kvm_segment *s)
