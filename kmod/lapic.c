@@ -48,7 +48,7 @@
 #define BROADCAST	0xffffffffu
 #define PERIOD_MIN	200000 /* ns: a guest does not keep a host CPU busy with its timer */
 
-enum mode { FIXED, LOWEST, SMI, RESERVED, NMI, INIT, STARTUP, EXTINT };
+enum delivery { FIXED, LOWEST, SMI, RESERVED, NMI, INIT, STARTUP, EXTINT };
 
 static int highest(const unsigned long *bits)
 {
@@ -100,7 +100,7 @@ static void eoi(struct vcpu *v)
 }
 
 /* One interrupt to one vCPU, from anywhere. */
-static void deliver(struct vcpu *v, enum mode mode, u8 vector)
+static void deliver(struct vcpu *v, enum delivery mode, u8 vector)
 {
 	switch (mode) {
 	case FIXED:
@@ -142,6 +142,7 @@ static void deliver_lowest(struct vm *vm, u32 dest, bool is_logical, u8 vector)
 	unsigned i;
 
 	for (i = 0; i < VCPUS_MAX; i++) {
+		/* vcpu_create() */
 		struct vcpu *v = smp_load_acquire(&vm->vcpus[(turn + i) % VCPUS_MAX]);
 
 		if (v && is_meant(v, dest, is_logical) &&
@@ -153,12 +154,12 @@ static void deliver_lowest(struct vm *vm, u32 dest, bool is_logical, u8 vector)
 }
 
 static void deliver_all(struct vm *vm, const struct vcpu *but, u32 dest, bool is_logical,
-			enum mode mode, u8 vector)
+			enum delivery mode, u8 vector)
 {
 	unsigned i;
 
 	for (i = 0; i < VCPUS_MAX; i++) {
-		struct vcpu *v = smp_load_acquire(&vm->vcpus[i]);
+		struct vcpu *v = smp_load_acquire(&vm->vcpus[i]); /* vcpu_create() */
 
 		if (v && v != but && is_meant(v, dest, is_logical))
 			deliver(v, mode, vector);
@@ -170,7 +171,7 @@ void lapic_deliver_msi(struct vm *vm, u32 address, u32 data)
 {
 	const u32 id = address >> 12 & 0xff, dest = id == 0xff ? BROADCAST : id;
 	const bool is_logical = address >> 2 & 1;
-	const enum mode mode = data >> 8 & 7;
+	const enum delivery mode = data >> 8 & 7;
 
 	if (mode == LOWEST)
 		deliver_lowest(vm, dest, is_logical, data & 0xff);
@@ -180,7 +181,7 @@ void lapic_deliver_msi(struct vm *vm, u32 address, u32 data)
 
 static void send(struct vcpu *v, u32 low, u32 dest)
 {
-	const enum mode mode = low >> 8 & 7;
+	const enum delivery mode = low >> 8 & 7;
 	const u8 vector = low & 0xff;
 	const unsigned shorthand = low >> 18 & 3;
 	const bool is_logical = low & ICR_LOGICAL;

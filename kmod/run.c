@@ -336,7 +336,7 @@ static int loop(struct vcpu *v)
 	int result = RESUME;
 
 	if (v->complete) {
-		int (*complete)(struct vcpu * v) = v->complete;
+		int (*complete)(struct vcpu *) = v->complete;
 
 		v->complete = NULL;
 		result = complete(v);
