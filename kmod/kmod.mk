@@ -18,6 +18,14 @@ kmod: ## build the kernel module build/kmod/mayfly.ko (KDIR=kernel headers)
 	@for f in $(KMOD_SOURCES); do ln -sfn "$$PWD/$$f" $(BUILD)/kmod/; done
 	@$(MAKE) --no-print-directory -s -C '$(KDIR)' M="$$PWD/$(BUILD)/kmod" $(NO_BTF) modules
 
-install-kmod: kmod ## install the module for the kernel of KDIR, as root
-	$(MAKE) --no-print-directory -C '$(KDIR)' M="$$PWD/$(BUILD)/kmod" $(NO_BTF) modules_install
-	depmod $$(cat '$(KDIR)/include/config/kernel.release')
+# With DESTDIR everything is put below it, and nothing of this machine changes. No modules_install: it
+# signs with a key that Debian's headers do not have.
+install-kmod: RELEASE = $(firstword $(shell modinfo -F vermagic $(BUILD)/kmod/mayfly.ko))
+install-kmod: kmod ## install the module for the kernel of KDIR, its udev rule and group, its sources for DKMS (DESTDIR)
+	install -D -m 644 $(BUILD)/kmod/mayfly.ko '$(DESTDIR)/lib/modules/$(RELEASE)/updates/mayfly.ko'
+	install -D -m 644 kmod/60-mayfly.rules '$(DESTDIR)/usr/lib/udev/rules.d/60-mayfly.rules'
+	install -D -m 644 kmod/mayfly.sysusers '$(DESTDIR)/usr/lib/sysusers.d/mayfly.conf'
+	install -D -m 644 -t '$(DESTDIR)/usr/src/mayfly-$(VERSION)' $(KMOD_SOURCES) kmod/dkms.conf
+	@[ -n '$(DESTDIR)' ] || { depmod '$(RELEASE)' && \
+		{ getent group mayfly > /dev/null || groupadd --system mayfly; } && \
+		{ ! command -v udevadm > /dev/null || udevadm control --reload; }; }

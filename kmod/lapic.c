@@ -154,6 +154,7 @@ static void deliver_to(struct vm *vm, const struct vcpu *but, u32 dest, bool is_
 	unsigned i;
 
 	for (i = 0; i < VCPUS_MAX; i++) {
+		/* vcpu_create() */
 		struct vcpu *v = smp_load_acquire(&vm->vcpus[(turn + i) % VCPUS_MAX]);
 
 		if (v && v != but && is_meant(v, dest, is_logical) && deliver(v, icr) && is_lowest)

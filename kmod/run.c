@@ -326,15 +326,21 @@ static bool can_go_on(struct vcpu *v)
 	return test_bit(EVENT_NMI, &v->events) || (v->halted_if && lapic_pending(v) >= 0);
 }
 
-/* Halted, or not started yet. 0, or -EINTR for a signal. */
+static int interrupted(struct vcpu *v)
+{
+	v->run->exit_reason = KVM_EXIT_INTR;
+	return -EINTR;
+}
+
+/* Halted, or not started yet. RESUME, or -EINTR for a signal. */
 static int wait_for_event(struct vcpu *v)
 {
 	v->halted_if = vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF;
 	if (wait_event_interruptible(v->wait, can_go_on(v)))
-		return -EINTR;
+		return interrupted(v);
 	if (v->mp_state == KVM_MP_STATE_HALTED)
 		v->mp_state = KVM_MP_STATE_RUNNABLE;
-	return 0;
+	return RESUME;
 }
 
 static int loop(struct vcpu *v)
@@ -342,19 +348,20 @@ static int loop(struct vcpu *v)
 	int result = RESUME;
 
 	if (v->complete) {
-		int (*complete)(struct vcpu * v) = v->complete;
+		int (*complete)(struct vcpu *) = v->complete;
 
 		v->complete = NULL;
 		result = complete(v);
 	}
+	/* As KVM: only a signal is an exit of its own, this one leaves the reason as it was. */
 	if (result == RESUME && run_wants_exit(v->run))
 		return -EINTR;
 	while (result == RESUME) {
 		if (signal_pending(current))
-			return -EINTR;
+			return interrupted(v);
 		take_events(v);
 		if (v->mp_state != KVM_MP_STATE_RUNNABLE)
-			result = wait_for_event(v) ?: RESUME;
+			result = wait_for_event(v);
 		else
 			result = turn(v);
 		cond_resched();
@@ -363,12 +370,10 @@ static int loop(struct vcpu *v)
 }
 
 /* What KVM shows in the run page after each exit. */
-static void show(struct vcpu *v, int result)
+static void show(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 
-	if (result == -EINTR)
-		run->exit_reason = KVM_EXIT_INTR;
 	run->if_flag = !!(vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF);
 	run->ready_for_interrupt_injection = 1;
 	run->cr8 = v->lapic.reg[REG_TPR] >> 4;
@@ -382,7 +387,7 @@ int run_vcpu(struct vcpu *v)
 	vmcs_load(v);
 	fpu_swap_kvm_fpstate(&v->fpu, true);
 	result = v->is_loaded ? loop(v) : -EIO;
-	show(v, result);
+	show(v);
 	fpu_swap_kvm_fpstate(&v->fpu, false);
 	vmcs_put(v);
 	return result;

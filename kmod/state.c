@@ -262,7 +262,7 @@ int state_get_regs(struct vcpu *v, void *arg)
 	return 0;
 }
 
-/* What was about to happen at the old place does not happen at the new one. */
+/* What was about to happen at the old place does not happen at another one. */
 int state_set_regs(struct vcpu *v, void *arg)
 {
 	const struct kvm_regs *r = arg;
@@ -271,10 +271,11 @@ int state_set_regs(struct vcpu *v, void *arg)
 
 	for (i = 0; i < 16; i++)
 		reg_write(v, i, words[kvm_place[i]]);
+	if (r->rip != vmcs_read(GUEST_RIP))
+		v->complete = NULL;
 	vmcs_write(GUEST_RIP, r->rip);
 	vmcs_write(GUEST_RFLAGS, (r->rflags & RFLAGS_VALID) | X86_EFLAGS_FIXED);
 	v->fault_info = 0;
-	v->complete = NULL;
 	return 0;
 }
 

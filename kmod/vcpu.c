@@ -128,6 +128,6 @@ int vcpu_create(struct vm *vm, u32 id)
 		vm_put(vm); /* never the last one: the caller has the VM's descriptor */
 		return fd;
 	}
-	smp_store_release(&vm->vcpus[id], v);
+	smp_store_release(&vm->vcpus[id], v); /* whole before others find it: smp_load_acquire() */
 	return fd;
 }

@@ -182,7 +182,7 @@ static void leave_cpu(void *arg)
 /* Not loaded, nor meanwhile. A home that is offline has cleared the VMCS before it went. */
 static void leave_home(struct vcpu *v)
 {
-	const int home = smp_load_acquire(&v->home);
+	const int home = smp_load_acquire(&v->home); /* vmcs_leave_cpu() */
 
 	if (home >= 0)
 		smp_call_function_single(home, leave_cpu, v, true);

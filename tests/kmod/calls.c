@@ -27,6 +27,11 @@
 static struct machine m;
 static pthread_t main_thread;
 
+static uint8_t *io_data(void)
+{
+	return (uint8_t *)m.run + m.run->io.data_offset;
+}
+
 static void ports(void)
 {
 	struct kvm_regs regs;
@@ -38,11 +43,49 @@ static void ports(void)
 	memcpy(m.data, "abcde", 5);
 	IS(machine_out(&m, 0x10), 0x42);
 	HOLDS(machine_exits(&m, KVM_EXIT_IO) && m.run->io.direction == KVM_EXIT_IO_IN);
-	((uint8_t *)m.run)[m.run->io.data_offset] = 0x77;
+	*io_data() = 0x77;
 	IS(machine_out(&m, 0x12), 0x77);
 	IS(machine_out(&m, 0x20), 'a');
 	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
-	HOLDS(!memcmp((uint8_t *)m.run + m.run->io.data_offset, "abcde", m.run->io.count));
+	HOLDS(!memcmp(io_data(), "abcde", m.run->io.count));
+}
+
+static void answers(void)
+{
+	struct kvm_regs regs;
+
+	test("immediate_exit finishes what was answered, and leaves the exit's reason");
+	/* in al,11; out 10,al */
+	CODE(&m, "\xe4\x11\xe6\x10", DATA_GPA);
+	HOLDS(machine_exits(&m, KVM_EXIT_IO));
+	*io_data() = 0x33;
+	m.run->immediate_exit = 1;
+	IS(machine_run(&m), -EINTR);
+	m.run->immediate_exit = 0;
+	IS(m.run->exit_reason, KVM_EXIT_IO);
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	IS(regs.rax & 0xff, 0x33);
+	IS(regs.rip, CODE_GPA + 2);
+	IS(machine_out(&m, 0x10), 0x33);
+
+	test("registers set at an exit are there when it is finished");
+	/* nop; in al,11; add al,bl; out 10,al; in al,11 */
+	CODE(&m, "\x90\xe4\x11\x00\xd8\xe6\x10\xe4\x11", DATA_GPA);
+	HOLDS(machine_exits(&m, KVM_EXIT_IO));
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	regs.rbx = 5;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+	*io_data() = 0x44;
+	IS(machine_out(&m, 0x10), 0x49);
+
+	test("an exit is not finished where RIP has been set to another place");
+	HOLDS(machine_exits(&m, KVM_EXIT_IO));
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	regs.rip = CODE_GPA + 3;
+	regs.rax = 0x10;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+	*io_data() = 0x55;
+	IS(machine_out(&m, 0x10), 0x15);
 }
 
 static void memory_exits(void)
@@ -779,6 +822,7 @@ int main(int argc, char **argv)
 	device = argv[1];
 	machine_init(&m);
 	ports();
+	answers();
 	memory_exits();
 	memory_changes();
 	memory_shared();

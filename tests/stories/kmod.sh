@@ -123,14 +123,10 @@ while [ "$(references)" -ne 0 ] && [ $i -lt 100 ]; do
 done
 holds [ "$(references)" -eq 0 ]
 
-for cpus in 1 2; do
-	story "the tuned kernel runs a job on $cpus CPUs, and knows the year"
-	on_mayfly --cpus $cpus --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" -- \
-		sh -c 'nproc; date +%Y; exit 7'
-	ends_with 7
-	prints "$cpus
-$(date +%Y)"
-done
+story "the tuned kernel runs a job on 2 CPUs of a host that has 2"
+on_mayfly --cpus 2 --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" -- sh -c 'nproc; exit 7'
+ends_with 7
+prints 2
 
 story "after all that the kernel has no complaint, and the module goes"
 dmesg > "$T/out"
