@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `activate SOCKET COMMAND ARG...`: runs COMMAND as systemd does for a service with a socket unit: a
- * Unix socket that listens is descriptor 3, and the environment says so (sd_listen_fds(3)).
+ * `activate SOCKET COMMAND ARG...`: runs COMMAND as systemd does for a service with a socket unit:
+ * a Unix socket that listens is descriptor 3, and the environment says so (sd_listen_fds(3)).
  */
 #include <stdio.h>
 #include <stdlib.h>
