@@ -156,13 +156,11 @@ static u64 read_switched(struct vcpu *v, unsigned i)
 	return v->guest_msr[i];
 }
 
-bool msr_read(struct vcpu *v, u32 index, u64 *value)
+static bool read_any(struct vcpu *v, u32 index, u64 *value)
 {
 	const struct row *m = find(index);
 	const unsigned i = switched(index);
 
-	if (is_x2apic(index))
-		return lapic_read(v, index, value);
 	if (!m && i == SW_MSRS)
 		return false;
 	if (!m)
@@ -176,13 +174,17 @@ bool msr_read(struct vcpu *v, u32 index, u64 *value)
 	return true;
 }
 
-bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
+/* The APIC's are written at each interrupt: nothing is searched for them. */
+bool msr_read(struct vcpu *v, u32 index, u64 *value)
+{
+	return is_x2apic(index) ? lapic_read(v, index, value) : read_any(v, index, value);
+}
+
+static bool write_any(struct vcpu *v, u32 index, u64 value, bool by_host)
 {
 	const struct row *m = find(index);
 	const unsigned i = switched(index);
 
-	if (is_x2apic(index))
-		return lapic_write(v, index, value);
 	switch (index) {
 	case MSR_IA32_APICBASE:
 		return lapic_set_base(v, value, by_host);
@@ -209,6 +211,12 @@ bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 	else if (m->where == KEPT)
 		*kept(v, m) = value;
 	return true;
+}
+
+bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
+{
+	return is_x2apic(index) ? lapic_write(v, index, value)
+				: write_any(v, index, value, by_host);
 }
 
 /* Those that a snapshot has to keep. As in KVM, E2BIG comes with how many there are. */
