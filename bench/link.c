@@ -47,7 +47,7 @@ static struct net net;
 static struct mem mem;
 static struct loop loop;
 static struct net_config config = { .id = "net0", .kind = NET_PEER };
-static int irq_fd, kick_fds[2];
+static int irq_fd, wake_fd;
 static unsigned size = 64, window_ms = 1000;
 static struct station *own;
 
@@ -99,7 +99,7 @@ static void notify(unsigned q)
 {
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!(device_area(q)[0] & 1))
-		loop_signal(kick_fds[q]);
+		loop_signal(wake_fd);
 }
 
 /* Headers that a host's kernel passes on; the checksum in the last is for others to make. */
@@ -209,17 +209,15 @@ static void *drive(void *queue)
 static _Noreturn void be(unsigned q)
 {
 	pthread_t thread;
-	const int wake_fd = eventfd(0, 0);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	own = &stations[q];
 	irq_fd = eventfd(0, 0);
-	for (unsigned i = 0; i < 2; i++)
-		kick_fds[i] = eventfd(0, 0);
+	wake_fd = eventfd(0, 0);
 	mem.nr_regions = 1;
 	mem.regions[0] = (struct mem_region){ .size = MEM_SIZE, .host = calloc(1, MEM_SIZE) };
 	if (net_open(&net, &config, 1) || net_init(&net, &mem) || loop_init(&loop, true) ||
-	    net_attach(&net, &loop) || virtio_open(&net.dev, &loop, irq_fd, wake_fd, kick_fds))
+	    net_attach(&net, &loop) || virtio_open(&net.dev, &loop, irq_fd, wake_fd))
 		exit(1);
 	net_listen(&net);
 	if (pthread_create(&thread, NULL, drive, &q))

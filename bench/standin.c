@@ -164,9 +164,9 @@ int hv_irqfd(const struct hv *hv, int fd, unsigned gsi)
 	return 0;
 }
 
-int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa, unsigned len, uint32_t datamatch)
+int hv_ioeventfd(const struct hv *hv, int fd, uint64_t gpa)
 {
-	(void)hv, (void)fd, (void)gpa, (void)len, (void)datamatch;
+	(void)hv, (void)fd, (void)gpa;
 	return 0;
 }
 
