@@ -118,6 +118,7 @@ static void fill(struct kvm_cpuid_entry2 *e, unsigned leaf, u32 index)
 	case 0x7:
 		e->ebx &= vmx.cpu2 & SECONDARY_EXEC_ENABLE_INVPCID ? ALL : ~F(INVPCID);
 		e->ecx &= vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP ? ALL : ~F(RDPID);
+		e->edx |= F(ARCH_CAPABILITIES); /* msr.c */
 		break;
 	case 0xd:
 		xsave_leaf(e);

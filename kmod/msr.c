@@ -57,6 +57,7 @@ static const struct row {
 	{ MSR_MTRRcap, BY_EXIT, FIXED, 0 },	 /* neither fixed nor variable ranges */
 	{ MSR_IA32_MCG_CAP, BY_EXIT, FIXED, 0 }, /* no banks of machine checks */
 	{ MSR_IA32_PERF_STATUS, BY_EXIT, FIXED, 0 },
+	{ MSR_IA32_ARCH_CAPABILITIES, BY_EXIT, FIXED, 0 }, /* arch_capabilities() */
 	{ MSR_IA32_DEBUGCTLMSR, BY_EXIT, DROPPED, 0 },
 };
 
@@ -68,6 +69,30 @@ static const struct row *find(u32 index)
 		if (msrs[i].index == index)
 			return &msrs[i];
 	return NULL;
+}
+
+/* Bugs that Linux has looked for and this CPU has not: a guest need not guard against them either.
+ */
+static u64 arch_capabilities(void)
+{
+	static const struct {
+		unsigned bug;
+		u64 absent;
+	} bugs[] = {
+		{ X86_BUG_CPU_MELTDOWN, ARCH_CAP_RDCL_NO },
+		{ X86_BUG_SPEC_STORE_BYPASS, ARCH_CAP_SSB_NO },
+		{ X86_BUG_MDS, ARCH_CAP_MDS_NO },
+		{ X86_BUG_RFDS, ARCH_CAP_RFDS_NO },
+		{ X86_BUG_GDS, ARCH_CAP_GDS_NO },
+		{ X86_BUG_ITS, ARCH_CAP_ITS_NO },
+	};
+	u64 value = 0;
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(bugs); i++)
+		if (!boot_cpu_has_bug(bugs[i].bug))
+			value |= bugs[i].absent;
+	return value;
 }
 
 static bool is_canonical(u64 address)
@@ -167,6 +192,8 @@ static bool read_any(struct vcpu *v, u32 index, u64 *value)
 		*value = read_switched(v, i);
 	else if (index == MSR_IA32_TSC)
 		*value = rdtsc_ordered() + v->tsc_offset;
+	else if (index == MSR_IA32_ARCH_CAPABILITIES)
+		*value = arch_capabilities();
 	else if (m->where == FIELD)
 		*value = vmcs_read(m->value);
 	else

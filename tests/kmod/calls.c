@@ -576,6 +576,46 @@ static void snapshot(void)
 	machine_fini(&n);
 }
 
+static bool is_not_affected(const char *bug)
+{
+	char path[96], text[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/vulnerabilities/%s", bug);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (!fgets(text, sizeof(text), file))
+		text[0] = '\0';
+	fclose(file);
+	return !strcmp(text, "Not affected\n");
+}
+
+static void bugs(void)
+{
+	static const struct {
+		const char *name;
+		unsigned absent; /* the bit that says so */
+	} known[] = { { "meltdown", 0 },
+		      { "spec_store_bypass", 4 },
+		      { "mds", 5 },
+		      { "gather_data_sampling", 26 },
+		      { "reg_file_data_sampling", 27 },
+		      { "indirect_target_selection", 62 } };
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msr = { .head.nmsrs = 1, .entry.index = 0x10a };
+
+	test("a guest need not guard itself against what the host's CPU has not");
+	IS(call(m.cpu, KVM_GET_MSRS, &msr), 1);
+	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (is_not_affected(known[i].name))
+			saw(msr.entry.data >> known[i].absent & 1,
+			    "%s: IA32_ARCH_CAPABILITIES is %llx", known[i].name,
+			    (unsigned long long)msr.entry.data);
+}
+
 static void events(void)
 {
 	struct kvm_vcpu_events e;
@@ -823,6 +863,7 @@ int main(int argc, char **argv)
 	machine_init(&m);
 	ports();
 	answers();
+	bugs();
 	memory_exits();
 	memory_changes();
 	memory_shared();
