@@ -81,14 +81,17 @@ same "$T/fields" "$T/named" "api/bodies.c and api/openapi.yaml"
 
 calls() { grep -oE 'KVM_(GET|SET|CREATE|CHECK|ENABLE|RUN|IRQFD|IOEVENTFD)[A-Z0-9_]*' "$@" | grep -v _FLAG_ | sort -u; }
 
-story "kmod/README.md promises the calls that vmm/hv.c makes, no more, and the module has them"
+story "kmod/README.md promises all calls that the module has, no others, and those that vmm/hv.c makes are among them"
 calls vmm/hv.c > "$T/used"
 sed -n '/^| call/,/^$/p' kmod/README.md | cut -d'|' -f2 > "$T/column"
 calls "$T/column" > "$T/out"
-sed -n 's/^[[:space:]]*case \(KVM_[A-Z0-9_]*\):.*/\1/p' kmod/main.c kmod/vm.c kmod/vcpu.c | sort -u > "$T/have"
+{
+	sed -n 's/^[[:space:]]*case \(KVM_[A-Z0-9_]*\):.*/\1/p' kmod/main.c kmod/vm.c kmod/vcpu.c
+	calls kmod/calls.c # has them in a table
+} | sort -u > "$T/have"
 holds [ "$(wc -l < "$T/used")" -gt 15 ]
-holds cmp -s "$T/used" "$T/out"
-holds cmp -s "$T/used" "$T/have"
+holds cmp -s "$T/have" "$T/out"
+holds [ -z "$(comm -23 "$T/used" "$T/have")" ]
 
 story "no file names a path of one machine"
 git grep -nIE '(^|[^a-zA-Z])/(root|home)/' -- . ':!tests/stories/docs.sh' ':!rootfs/initrd' > "$T/out"
