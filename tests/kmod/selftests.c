@@ -29,19 +29,6 @@ static int create_vcpu(int vm, void *id)
 	return __real_ioctl(vm, KVM_CREATE_VCPU, id);
 }
 
-/* The state that a first vCPU begins with; any other cannot be set. */
-static int set_mp_state(int cpu, const struct kvm_mp_state *wanted)
-{
-	struct kvm_mp_state state;
-
-	if (__real_ioctl(cpu, KVM_GET_MP_STATE, &state))
-		return -1;
-	if (state.mp_state == wanted->mp_state)
-		return 0;
-	errno = EINVAL;
-	return -1;
-}
-
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	va_list args;
@@ -55,8 +42,6 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 		return split_irqchip(fd);
 	case KVM_CREATE_VCPU:
 		return create_vcpu(fd, arg);
-	case KVM_SET_MP_STATE:
-		return set_mp_state(fd, arg);
 	case KVM_GET_CPUID2: /* into the very buffer that was set; the module changes nothing in it
 			      */
 	case KVM_SET_NR_MMU_PAGES: /* a bound on shadow pages, of which there are none */
