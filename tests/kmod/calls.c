@@ -417,7 +417,14 @@ static const char handler[] = "\xb0\x07\xe6\x20"
 static const char waiter[] = "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
 			     "\xfb\xf4\xeb\xfd";
 
-static void interrupts(void)
+static void vector(uint8_t *low, unsigned nr, unsigned offset)
+{
+	low[4 * nr] = (uint8_t)offset;
+	low[4 * nr + 1] = (uint8_t)(offset >> 8);
+}
+
+/* GSI 4 is an MSI of these data, whose handler is in its place. */
+static void route(uint32_t data)
 {
 	struct {
 		struct kvm_irq_routing head;
@@ -425,17 +432,22 @@ static void interrupts(void)
 	} routes = { .head.nr = 1,
 		     .entry = { .gsi = 4,
 				.type = KVM_IRQ_ROUTING_MSI,
-				.u.msi = { .address_lo = 0xfee00000, .data = 0x40 } } };
+				.u.msi = { .address_lo = 0xfee00000, .data = data } } };
+
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	vector(m.low, 0x40, 0x1800);
+	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+}
+
+static void interrupts(void)
+{
 	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = 4 };
 	const uint64_t one = 1;
 
 	test("an eventfd interrupts the guest, also one that was written before it was known");
-	memcpy(m.low + 0x1800, handler, sizeof(handler));
-	m.low[0x100] = 0x00; /* the vector's offset; its segment is 0 */
-	m.low[0x101] = 0x18;
 	IS(write(fd, &one, sizeof(one)), sizeof(one));
-	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+	route(0x40);
 	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
 	CODE(&m, waiter, DATA_GPA);
 	/* An APIC that software has not enabled yet takes nothing: so this one may be lost. */
@@ -459,21 +471,12 @@ static void interrupts(void)
 
 static void level(void)
 {
-	struct {
-		struct kvm_irq_routing head;
-		struct kvm_irq_routing_entry entry;
-	} routes = { .head.nr = 1,
-		     .entry = { .gsi = 4,
-				.type = KVM_IRQ_ROUTING_MSI,
-				.u.msi = { .address_lo = 0xfee00000, .data = 0xc040 } } };
 	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = 4 };
 	const uint64_t one = 1;
 
 	test("the end of a level exits, for an I/O APIC in user space, and that of an edge does not");
-	memcpy(m.low + 0x1800, handler, sizeof(handler));
-	m.low[0x101] = 0x18;
-	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+	route(0xc040);
 	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
 	/* APIC on; out 10,al; sti; hlt; out 11,al; nop; out 12,al */
 	CODE(&m,
@@ -485,18 +488,11 @@ static void level(void)
 	IS(machine_out(&m, 0x20), 7);
 	HOLDS(machine_exits(&m, KVM_EXIT_IOAPIC_EOI) && m.run->eoi.vector == 0x40);
 	machine_out(&m, 0x11);
-	routes.entry.u.msi.data = 0x40;
-	IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+	route(0x40);
 	IS(write(fd, &one, sizeof(one)), sizeof(one));
 	IS(machine_out(&m, 0x20), 7);
 	machine_out(&m, 0x12);
 	close(fd);
-}
-
-static void vector(uint8_t *low, unsigned nr, unsigned offset)
-{
-	low[4 * nr] = (uint8_t)offset;
-	low[4 * nr + 1] = (uint8_t)(offset >> 8);
 }
 
 /* All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. */
