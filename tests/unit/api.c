@@ -756,6 +756,33 @@ static void taps_by_descriptor(void **state)
 	assert_false(is_open(a) || is_open(b));
 }
 
+/* The next descriptor to be opened. */
+static int next_fd(void)
+{
+	const int fd = dup(STDIN_FILENO);
+
+	close(fd);
+	return fd;
+}
+
+static void refused_files(void **state)
+{
+	const int next = next_fd();
+
+	(void)state;
+	refused("PUT /boot-source {\"kernel_image_path\":\"kernel\",\"initrd_path\":\"nowhere\"}",
+		"Boot source error: The initrd file cannot be opened due to invalid path or invalid "
+		"permissions. No such file or directory (os error 2)");
+	assert_int_equal(next_fd(), next);
+	refused("PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"a\\nb\"}",
+		"Boot source error: The kernel command line is invalid: it holds more than printable "
+		"ASCII.");
+	assert_int_equal(next_fd(), next);
+	refused(DRIVE("d", "false", ",\"path_on_host\":\"/dev/null\""),
+		"Drive config error: /dev/null: neither a file nor a block device");
+	assert_int_equal(next_fd(), next);
+}
+
 /* What a request names is opened with it: by name, or as a descriptor that came. */
 static void files_at_their_request(void **state)
 {
@@ -1334,6 +1361,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("network interfaces: fields, MAC addresses, taps", networks),
 	TEST("a tap is opened by its PUT, and closed when it is replaced or started", taps_by_name),
 	TEST("a tap can come as a descriptor", taps_by_descriptor),
+	TEST("a request that is refused leaves no file open", refused_files),
 	TEST("what a request names is opened with it, and by the name no more",
 	     files_at_their_request),
 	TEST("files can come as descriptors, and stay open no longer than they must",
