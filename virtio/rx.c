@@ -170,12 +170,12 @@ void rx_run(struct net_pair *p)
 		n->link->ops->receive(n->link, p->index, &p->in[i].link, i == 0);
 }
 
-/* How many of its buffers `len` bytes take. */
+/* How many of its buffers `len` bytes take. One may have 4 GiB less a byte: their sum is wider. */
 static unsigned count_buffers(const struct net_pair *p, const struct net_in *in, uint32_t len)
 {
 	unsigned nr = 0;
 
-	for (uint32_t room = 0; room < len; nr++)
+	for (uint64_t room = 0; room < len; nr++)
 		room += p->buffers[in->heads[nr]].len;
 	return nr;
 }

@@ -507,6 +507,42 @@ static void crumbs(void **state)
 	alarm(0);
 }
 
+/*
+ * A buffer of as many bytes as used.len can say, the same memory over and over, behind a small one:
+ * together they have more than 32 bits hold.
+ */
+static void huge_buffer(void **state)
+{
+	const uint32_t large = 16u << 20, table = 0x40000;
+	struct desc *d;
+	uint32_t id, len;
+
+	(void)state;
+	free(mem.regions[0].host);
+	mem.regions[0].size = BUFS_GPA + large;
+	mem.regions[0].host = calloc(1, mem.regions[0].size);
+	assert_non_null(mem.regions[0].host);
+	open_device(MERGE | (uint32_t)VIRTIO_F_INDIRECT_DESC);
+	d = mem_at(&mem, table, QUEUE_MAX * sizeof(*d));
+	for (uint16_t i = 0; i < QUEUE_MAX; i++)
+		d[i] = (struct desc){ BUFS_GPA, large, D_WRITE | D_NEXT, (uint16_t)(i + 1) };
+	d[QUEUE_MAX - 1] = (struct desc){ BUFS_GPA, large - 1, D_WRITE, 0 };
+	descs(RX)[0] = (struct desc){ OUT_GPA, 50, D_WRITE, 0 };
+	descs(RX)[1] = (struct desc){ table, QUEUE_MAX * sizeof(*d), D_INDIRECT, 0 };
+	offer(RX, 0);
+	offer(RX, 1);
+	kick(RX);
+	make_frame(100);
+	datagram((struct frame_header){ 0 }, 100);
+	assert_true(used(RX, &id, &len));
+	assert_int_equal(id, 0);
+	assert_int_equal(len, 50);
+	assert_true(used(RX, &id, &len));
+	assert_int_equal(id, 1);
+	assert_int_equal(len, 12 + 100 - 50);
+	assert_false(used(RX, &id, &len));
+}
+
 /* A frame that waits for the limit holds buffers, which are not the device's any more after a
  * reset. */
 static void receive_limit_reset(void **state)
@@ -1163,6 +1199,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: a frame that is stuck is given up", stuck),
 	STREAM("a rate limit on what comes", receive_limit),
 	STREAM("stream: more buffers than one call takes", crumbs),
+	PEERS("a buffer of 4 GiB less a byte behind another", huge_buffer),
 	STREAM("a reset while a frame waits for the limit", receive_limit_reset),
 	STREAM("a rate limit on what goes", send_limit),
 	STREAM("resets with all in flight, in the middle of a frame", reset_with_all_in_flight),

@@ -23,7 +23,7 @@
 #define BUFS_GPA 0x100000u
 #define OUT_GPA	 0x80000u
 enum { RX, TX };
-enum { D_NEXT = 1, D_WRITE = 2 };
+enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 };
 
 /* The ring: what was submitted and has not completed. */
 struct slot {
