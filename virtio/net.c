@@ -76,13 +76,14 @@ static void run_control(struct net *n, unsigned queue)
 
 	while (budget-- > 0 && virtio_pop(&n->dev, queue, c)) {
 		const uint16_t head = c->head;
-		const struct iovec answer = c->iov[c->nr_readable];
+		struct iovec answer;
 		uint8_t ack;
 
 		if (c->nr_writable == 0) {
 			virtio_break(&n->dev, "a command without room for its answer");
 			return;
 		}
+		answer = c->iov[c->nr_readable];
 		ack = (uint8_t)obey(n, c); /* may pop others into the same chain */
 		frame_put(&answer, 1, &ack, 1);
 		virtio_push(&n->dev, queue, head, 1);

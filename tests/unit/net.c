@@ -1149,6 +1149,107 @@ static void spoofed(void **state)
 		expect_sent(i);
 }
 
+/* What stands for a tap of two pairs of queues, where nothing comes and nothing goes. */
+static unsigned nr_set;
+
+static void receive_nothing(struct link *link, unsigned queue, struct link_in *in, bool is_waiting)
+{
+	(void)link;
+	(void)queue;
+	(void)is_waiting;
+	in->op.done = NULL;
+}
+
+static int set_queues(struct link *link, unsigned nr)
+{
+	(void)link;
+	nr_set = nr;
+	return 0;
+}
+
+static void close_nothing(struct link *link)
+{
+	(void)link;
+}
+
+static void open_pairs(uint64_t features)
+{
+	static const struct link_ops none = { .receive = receive_nothing,
+					      .set_queues = set_queues,
+					      .close = close_nothing };
+
+	config.kind = NET_TAP;
+	net.config = &config;
+	net.link = &net.tap.link;
+	net.tap.link = (struct link){ .ops = &none,
+				      .nr_queues = 2,
+				      .burst_max = 1,
+				      .frame_max = FRAME_MAX,
+				      .has_header = true,
+				      .is_up = true };
+	make_device();
+	start_driver(features);
+}
+
+/* A command of these bytes; its answer, or -1 where none came. */
+static int command(const uint8_t *bytes, uint32_t len)
+{
+	static uint16_t head;
+	uint8_t *at = mem_at(&mem, OUT_GPA, 64);
+	struct desc *d = descs(CONTROL);
+	uint32_t id, written;
+
+	memcpy(at, bytes, len);
+	at[63] = 0xff;
+	d[0] = (struct desc){ OUT_GPA, len, D_NEXT, 1 };
+	d[1] = (struct desc){ OUT_GPA + 63, 1, D_WRITE, 0 };
+	offer(CONTROL, head);
+	kick(CONTROL);
+	if (!used(CONTROL, &id, &written))
+		return -1;
+	assert_int_equal(written, 1);
+	return at[63];
+}
+
+#define PAIRS(class, command, low, high) ((const uint8_t[]){ class, command, low, high }), 4
+
+static void number_of_pairs(void **state)
+{
+	(void)state;
+	open_pairs(NET_F_CTRL_VQ | NET_F_MQ);
+	assert_int_equal(command(PAIRS(4, 0, 2, 0)), 0);
+	assert_int_equal(nr_set, 2);
+	assert_int_equal(command(PAIRS(4, 0, 1, 0)), 0);
+	assert_int_equal(nr_set, 1);
+	assert_int_equal(command(PAIRS(4, 0, 0, 0)), 1);
+	assert_int_equal(command(PAIRS(4, 0, 3, 0)), 1);
+	assert_int_equal(command(PAIRS(4, 0, 2, 1)), 1);
+	assert_int_equal(command(PAIRS(4, 1, 2, 0)), 1);
+	assert_int_equal(command(PAIRS(3, 0, 2, 0)), 1);
+	assert_int_equal(command((const uint8_t[]){ 4, 0, 2 }, 3), 1);
+	assert_int_equal(command((const uint8_t[]){ 4, 0, 2, 0, 0 }, 5), 1);
+	assert_int_equal(nr_set, 1);
+	assert_int_equal(status(), 15);
+}
+
+/* As many segments as a chain may have, and none of them for the answer. */
+static void command_without_room(void **state)
+{
+	const uint32_t table = 0x40000;
+	struct desc *d;
+
+	(void)state;
+	open_pairs(NET_F_CTRL_VQ | NET_F_MQ | VIRTIO_F_INDIRECT_DESC);
+	d = mem_at(&mem, table, QUEUE_MAX * sizeof(*d));
+	for (uint16_t i = 0; i < QUEUE_MAX; i++)
+		d[i] = (struct desc){ OUT_GPA, 1, i < QUEUE_MAX - 1 ? D_NEXT : 0,
+				      (uint16_t)(i + 1) };
+	descs(CONTROL)[0] = (struct desc){ table, QUEUE_MAX * sizeof(*d), D_INDIRECT, 0 };
+	offer(CONTROL, 0);
+	kick(CONTROL);
+	assert_int_equal(status(), 15 | 0x40); /* needs a reset */
+}
+
 /* One waits; as many look beside it as have found something. */
 static void bursts(void **state)
 {
@@ -1186,6 +1287,8 @@ static char peers = 1;
 		name, function, make, drop, &peers \
 	}
 
+#define TAP PEERS /* opened by the test */
+
 static const struct CMUnitTest tests[] = {
 	STREAM("stream: frames into one buffer each", one_buffer),
 	STREAM("stream: frames laid over merged buffers of any size", merged),
@@ -1221,6 +1324,8 @@ static const struct CMUnitTest tests[] = {
 	PEERS("a read that fails", failing_read),
 	PEERS("frames from another MAC", spoofed),
 	PEERS("bursts grow with what they find", bursts),
+	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
+	TAP("a command of the most segments without room for its answer", command_without_room),
 };
 
 static int make_folder(void **state)

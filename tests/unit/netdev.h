@@ -22,7 +22,8 @@
 #define RING	 64u /* entries of each queue */
 #define BUFS_GPA 0x100000u
 #define OUT_GPA	 0x80000u
-enum { RX, TX };
+#define QUEUES	 5u /* two pairs, and one for control, at most */
+enum { RX, TX, CONTROL = QUEUES - 1 };
 enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 };
 
 /* The ring: what was submitted and has not completed. */
@@ -231,7 +232,7 @@ struct desc {
 static struct net net;
 static struct mem mem;
 static struct loop loop;
-static uint16_t seen[2]; /* used elements */
+static uint16_t seen[QUEUES]; /* used elements */
 
 static inline void out(uint64_t reg, uint32_t value)
 {
@@ -293,7 +294,7 @@ static inline void start_driver(uint64_t features)
 	out(0x24, 1);
 	out(0x20, 1 | (uint32_t)(features >> 32)); /* VERSION_1 */
 	out(0x70, 11);
-	for (unsigned q = RX; q <= TX; q++) {
+	for (unsigned q = RX; q < net.dev.nr_queues; q++) {
 		memset(mem_at(&mem, QUEUE_GPA(q), 0x4000), 0, 0x4000);
 		out(0x30, q);
 		out(0x38, RING);
