@@ -795,7 +795,6 @@ static void shrunk(void **state)
 	close_disk();
 }
 
-/* A reset: what waits ends at once, what is under way when it comes back, nothing goes on. */
 /* What the API does: the new image is read, the old one another's to lock, and a bad one changes
  * nothing. */
 static void replaced(void **state)
@@ -834,6 +833,29 @@ static void replaced(void **state)
 	close_disk();
 }
 
+static void __attribute__((noinline)) litter_stack(void)
+{
+	volatile uint8_t litter[1 << 16];
+
+	for (size_t i = 0; i < sizeof(litter); i++)
+		litter[i] = 0xa5;
+}
+
+/* The guest sees all 20 bytes of it: behind a short one there is nothing of ours. */
+static void serial(void **state)
+{
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	litter_stack();
+	assert_int_equal(open_disk(), 0);
+	assert_in_range(strlen(disk.serial), 3, 20);
+	for (size_t i = strlen(disk.serial); i < sizeof(disk.serial); i++)
+		assert_int_equal(disk.serial[i], 0);
+	close_disk();
+}
+
+/* A reset: what waits ends at once, what is under way when it comes back, nothing goes on. */
 static void stopped(void **state)
 {
 	(void)state;
@@ -983,6 +1005,7 @@ int main(void)
 		{ "a flush that failed is made up for", failed_flush, NULL, NULL, NULL },
 		{ "an image that shrinks is an error and a new size", shrunk, NULL, NULL, NULL },
 		{ "another image in the place of the first", replaced, NULL, NULL, NULL },
+		{ "its name for the guest is followed by zeros", serial, NULL, NULL, NULL },
 		{ "stopping ends every request", stopped, NULL, NULL, NULL },
 		{ "a damaged header is refused", hostile_headers, NULL, NULL, NULL },
 		{ "any bitmap is legal", hostile_bitmap, NULL, NULL, NULL },
