@@ -315,6 +315,7 @@ int disk_replace(struct disk *d, const char *path, int open_fd)
 	}
 	d->base.fd = file.fd;
 	d->base.direct_fd = file.direct_fd;
+	d->nr_replaced++;
 	d->size = size.size & ~(uint64_t)(DISK_SECTOR - 1);
 	name_serial(d);
 	release(&old);

@@ -26,7 +26,8 @@ struct disk {
 	const struct disk_config *config;
 	struct loop *loop;
 	struct disk_file base, layer;
-	uint64_t size; /* bytes, a multiple of DISK_SECTOR */
+	uint64_t size;	      /* bytes, a multiple of DISK_SECTOR */
+	unsigned nr_replaced; /* images before the present one */
 	bool has_layer;
 	bool is_volatile; /* the layer goes with the process: nothing in it is ever flushed */
 	bool is_stopping; /* requests end as soon as they can */
@@ -69,7 +70,7 @@ bool disk_resize(struct disk *disk);
 /*
  * Another image in the place of the present one, under the same rules; the same one, grown or not,
  * is looked at again. open_fd: see config_open(). Not with a layer. What is in flight ends where it
- * began. 0 or -errno, logged; then nothing has changed.
+ * began, or, where steps of it are left, with -EIO. 0 or -errno, logged; then nothing has changed.
  */
 int disk_replace(struct disk *disk, const char *path, int open_fd);
 

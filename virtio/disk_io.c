@@ -250,12 +250,23 @@ static void shrink_to_clusters(struct disk_io *io)
 	io->left = end > io->offset ? end - io->offset : 0;
 }
 
+/* Whether the image is another one meanwhile, or shorter than when the range was checked. */
+static bool is_image_gone(const struct disk_io *io)
+{
+	const struct disk *d = io->disk;
+
+	return io->image != d->nr_replaced || io->offset > d->size ||
+	       io->left > d->size - io->offset;
+}
+
 static void step(struct disk_io *io)
 {
 	if (io->disk->is_stopping)
 		finish(io, -ECANCELED);
 	else if (io->left == 0)
 		finish(io, 0);
+	else if (is_image_gone(io))
+		finish(io, -EIO);
 	else if (io->what == DISK_READ || io->what == DISK_WRITE)
 		transfer(io);
 	else
@@ -391,6 +402,7 @@ static void flush(struct disk *d, struct disk_io *io)
 void disk_io_submit(struct disk *d, struct disk_io *io)
 {
 	io->disk = d;
+	io->image = d->nr_replaced;
 	io->op.done = on_step;
 	if (d->has_layer && io->what == DISK_DISCARD)
 		shrink_to_clusters(io);

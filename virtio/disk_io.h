@@ -37,6 +37,7 @@ struct disk_io {
 
 	struct disk *disk;
 	struct op op;
+	unsigned image;	     /* disk.nr_replaced when it began: it is for no other image */
 	uint64_t start, len; /* the whole of it */
 	bool writes_zeros;   /* the file system cannot make them, so they are written */
 	struct iovec zeros;

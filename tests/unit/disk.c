@@ -833,6 +833,41 @@ static void replaced(void **state)
 	close_disk();
 }
 
+/* What is left of a request that has begun is the old image's, and an image does not grow by one
+ * that was checked against the old size. */
+static void replaced_meanwhile(void **state)
+{
+	char other[160];
+	struct stat st;
+	int fd;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	has_fallocate = false;
+	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(pwrite(fd, "precious", 8, 0), 8);
+	assert_int_equal(ftruncate(fd, 50 * DISK_SECTOR), 0);
+	close(fd);
+	fails_are_fine = true;
+	submit(&ios[0], DISK_ZERO, 0, MOST);
+	assert_int_equal(nr_pending, 1); /* fallocate(), in the place of which comes a write */
+	assert_int_equal(disk_replace(&disk, other, 0), 0);
+	while (ios[0].is_out)
+		pick();
+	assert_int_equal(nr_failed, 1);
+	assert_int_equal(once(DISK_WRITE, 49, 2), -EIO);
+	assert_int_equal(once(DISK_WRITE, 60, 4), -EIO);
+	assert_int_equal(stat(other, &st), 0);
+	assert_int_equal(st.st_size, 50 * DISK_SECTOR);
+	fd = open(other, O_RDONLY);
+	assert_int_equal(pread(fd, &st, 8, 0), 8);
+	assert_memory_equal(&st, "precious", 8);
+	close(fd);
+	close_disk();
+	unlink(other);
+}
+
 static void __attribute__((noinline)) litter_stack(void)
 {
 	volatile uint8_t litter[1 << 16];
@@ -1005,6 +1040,7 @@ int main(void)
 		{ "a flush that failed is made up for", failed_flush, NULL, NULL, NULL },
 		{ "an image that shrinks is an error and a new size", shrunk, NULL, NULL, NULL },
 		{ "another image in the place of the first", replaced, NULL, NULL, NULL },
+		{ "...while a request is under way", replaced_meanwhile, NULL, NULL, NULL },
 		{ "its name for the guest is followed by zeros", serial, NULL, NULL, NULL },
 		{ "stopping ends every request", stopped, NULL, NULL, NULL },
 		{ "a damaged header is refused", hostile_headers, NULL, NULL, NULL },
