@@ -534,13 +534,13 @@ int blk_update(struct blk *b, const struct disk_update *u)
 	return 0;
 }
 
-/* What is in flight still uses all of it: then it goes with the process. */
 void blk_count(const struct blk *b, struct device_counters *to)
 {
 	*to = b->counters;
-	to->queue_depth = b->nr_in_flight + (b->held ? 1 : 0);
+	to->queue_depth = b->nr_in_flight; /* the held one is among them */
 }
 
+/* What is in flight still uses all of it: then it goes with the process. */
 void blk_close(struct blk *b)
 {
 	const bool is_idle = b->nr_in_flight == 0;

@@ -373,6 +373,19 @@ static void step(const struct head *h, unsigned i)
 	}
 }
 
+/* What the metrics say is under way is what the guest waits for. */
+static void check_depth(void)
+{
+	struct device_counters counters;
+	unsigned nr = 0;
+
+	blk_count(b, &counters);
+	for (unsigned i = 0; i < NR_QUEUES * QUEUE_MAX; i++) /* looks at no page in vain */
+		nr += b->dev.queues[i / QUEUE_MAX].in_flight[i % QUEUE_MAX / 64] >> i % 64 & 1 &&
+		      b->requests[i].is_in_flight;
+	promise(counters.queue_depth == nr);
+}
+
 static void open_disks(void)
 {
 	static struct disk_config configs[2];
@@ -387,7 +400,7 @@ static void open_disks(void)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", memfd_create("other", 0));
 	promise(truncate(path, DISK_SIZE) == 0);
 	configs[1] = (struct disk_config){ .id = "b", .path = path };
-	configs[1].limit.ops = (struct token_bucket){ 100000, 0, 1 };
+	configs[1].limit.ops = (struct token_bucket){ 4, 2, 1 }; /* so that some wait */
 	promise(blk_open(&disks[1], &configs[1]) == 0);
 	promise(blk_attach(&disks[1], &loop) == 0);
 }
@@ -427,8 +440,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	virtio_listen(&b->dev);
 	resize(DISK_SIZE);
 	start(&h);
-	for (unsigned i = 0; i < STEPS; i++)
+	for (unsigned i = 0; i < STEPS; i++) {
 		step(&h, i);
+		check_depth();
+	}
 	out(0x070, 0);
 	settle();
 	promise(b->dev.status == 0 && b->nr_in_flight == 0 && !b->held && !b->disk.copying);
