@@ -186,6 +186,12 @@ static void *reserve(size_t size)
 	return at == MAP_FAILED ? NULL : at;
 }
 
+/* Of a pair's memory; see struct net_pair. */
+#define IN_SIZE	     (LINK_BURST * sizeof(struct net_in))
+#define OUT_SIZE     (LINK_BURST * sizeof(struct net_out))
+#define BUFFERS_SIZE (QUEUE_MAX * sizeof(struct net_buffer))
+#define MANY_SIZE    (QUEUE_MAX * QUEUE_MAX * sizeof(struct iovec))
+
 static bool init_pair(struct net *n, unsigned index)
 {
 	struct net_pair *p = &n->pairs[index];
@@ -194,10 +200,10 @@ static bool init_pair(struct net *n, unsigned index)
 		.net = n,
 		.index = index,
 		.burst = 1,
-		.in = reserve(LINK_BURST * sizeof(*p->in)),
-		.out = reserve(LINK_BURST * sizeof(*p->out)),
-		.buffers = reserve(QUEUE_MAX * sizeof(*p->buffers)),
-		.many = reserve(sizeof(struct iovec) * QUEUE_MAX * QUEUE_MAX),
+		.in = reserve(IN_SIZE),
+		.out = reserve(OUT_SIZE),
+		.buffers = reserve(BUFFERS_SIZE),
+		.many = reserve(MANY_SIZE),
 	};
 	if (n->link->tail) {
 		p->tails = reserve(LINK_BURST * n->link->tail);
@@ -325,9 +331,35 @@ void net_count(const struct net *n, struct device_counters *to)
 	to->latency[NET_TAP_WRITE] = c->tap_write;
 }
 
+static void give_back(void *at, size_t size)
+{
+	if (at)
+		munmap(at, size);
+}
+
+static void fini_pairs(struct net *n)
+{
+	for (unsigned i = 0; i < n->link->nr_queues; i++) {
+		struct net_pair *p = &n->pairs[i];
+
+		give_back(p->in, IN_SIZE);
+		give_back(p->out, OUT_SIZE);
+		give_back(p->buffers, BUFFERS_SIZE);
+		give_back(p->many, MANY_SIZE);
+		give_back(p->tails, LINK_BURST * n->link->tail);
+		give_back(p->parcel, sizeof(*p->parcel));
+	}
+	give_back(n->pairs, n->link->nr_queues * sizeof(*n->pairs));
+	n->pairs = NULL;
+}
+
+/* What is in flight still uses all of it: then it goes with the process. */
 void net_close(struct net *n)
 {
-	if (n->link)
-		n->link->ops->close(n->link);
+	if (!n->link)
+		return;
+	if (n->pairs && n->nr_in_flight == 0)
+		fini_pairs(n);
+	n->link->ops->close(n->link);
 	n->link = NULL;
 }

@@ -11,7 +11,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/mman.h>
 #include <sys/un.h>
 
 #include "../../seccomp/sealed.h"
@@ -402,20 +401,8 @@ static void open_device(const struct head *head)
 	restart(head);
 }
 
-/* What a process gives back by ending. */
 static void close_device(void)
 {
-	struct net_pair *p = net.pairs;
-
-	munmap(p->in, LINK_BURST * sizeof(*p->in));
-	munmap(p->out, LINK_BURST * sizeof(*p->out));
-	munmap(p->buffers, QUEUE_MAX * sizeof(*p->buffers));
-	if (p->tails) {
-		munmap(p->tails, LINK_BURST * PARCEL_MAX);
-		munmap(p->parcel, sizeof(*p->parcel));
-	}
-	munmap(p->many, sizeof(struct iovec) * QUEUE_MAX * QUEUE_MAX);
-	munmap(p, sizeof(*p));
 	net_close(&net);
 	close(net.dev.irq_fd);
 	close(net.dev.wake_fd);

@@ -272,13 +272,94 @@ static void seed_net(void)
 	seed("segments", segments, sizeof(segments));
 }
 
+/* A driver as it should be, on each kind of link, and one whose buffers are the largest there are
+ * behind small ones; see struct head in tests/fuzz/netbad.c. */
+static void seed_netbad(void)
+{
+	static struct {
+		uint8_t kind, shift;
+		uint16_t limits;
+		uint32_t features;
+		uint16_t places[5][3], unused;
+		uint8_t steps[64][4];
+		struct {
+			struct {
+				uint64_t addr;
+				uint32_t len;
+				uint16_t flags, next;
+			} ring[16];
+			uint16_t driver_area[128];
+			uint8_t device_area[512];
+		} queue[5];
+		uint8_t buffers[3072], order[8];
+		struct {
+			uint64_t addr;
+			uint32_t len;
+			uint16_t flags, next;
+		} table[256];
+	} d = {
+		.shift = 4,
+		.features = 0x30408883, /* indirect, event indexes, MRG_RXBUF, TSO4, CSUM, MQ */
+		.steps = { { 3, 0, 0, 20 },
+			   { 3, 0, 8, 3 },
+			   { 3, 0, 2, 9 },
+			   { 3, 0, 4, 5 },
+			   { 6, 0, 0 },
+			   { 6, 0, 210 },
+			   { 9, 0, 2 },
+			   { 3, 0, 1, 30 },
+			   { 7 },
+			   { 8 },
+			   { 9, 1, 2 },
+			   { 9, 4, 1 },
+			   { 6 },
+			   { 0 },
+			   { 3, 0, 9, 9 } },
+		.order = { 4, 0, 2, 0 },
+	};
+	const char *const names[] = { "peer", "stream", "pairs" };
+	const size_t memory = offsetof(__typeof__(d), queue);
+
+	for (unsigned q = 0; q < 5; q++) {
+		const uint16_t at = (uint16_t)(q * sizeof(d.queue[0]));
+
+		memcpy(d.places[q], (uint16_t[]){ at, at + 256, at + 512 }, 6);
+		d.queue[q].driver_area[1] = 8;
+		for (uint16_t i = 0; i < 8; i++) {
+			d.queue[q].driver_area[2 + i] = i;
+			d.queue[q].ring[i].addr = 5120 + 384 * i;
+			d.queue[q].ring[i].len = q % 2 ? 74 : 384;
+			d.queue[q].ring[i].flags = q % 2 ? 0 : 2;
+		}
+	}
+	d.queue[4].ring[0].addr = offsetof(__typeof__(d), order) - memory;
+	d.queue[4].ring[0].len = 4;
+	d.queue[4].ring[0].flags = d.queue[4].ring[0].next = 1;
+	d.queue[4].driver_area[1] = 1;
+	for (uint8_t i = 0; i < 3; i++) {
+		d.kind = i;
+		seed(names[i], &d, sizeof(d));
+	}
+	for (unsigned i = 0; i < 256; i++) {
+		d.table[i].len = (16u << 20) - (i == 255);
+		d.table[i].flags = i == 255 ? 2 : 3;
+		d.table[i].next = (uint16_t)(i + 1);
+	}
+	d.queue[0].ring[0].len = 50;
+	d.queue[0].ring[1].addr = offsetof(__typeof__(d), table) - memory;
+	d.queue[0].ring[1].len = sizeof(d.table);
+	d.queue[0].ring[1].flags = 4;
+	d.queue[0].driver_area[1] = 2;
+	seed("huge", &d, sizeof(d));
+}
+
 static const struct {
 	const char *name;
 	void (*write)(void);
 } fuzzers[] = {
 	{ "image", seed_image }, { "serial", seed_serial }, { "queue", seed_queue },
 	{ "blk", seed_blk },	 { "http", seed_http },	    { "api", seed_api },
-	{ "net", seed_net },
+	{ "net", seed_net },	 { "netbad", seed_netbad },
 };
 
 int main(int argc, char **argv)

@@ -1149,6 +1149,39 @@ static void spoofed(void **state)
 		expect_sent(i);
 }
 
+/* Pages of this process's address space. */
+static unsigned long address_space(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu", &pages), 1);
+	fclose(f);
+	return pages;
+}
+
+/* A start that is refused can be tried again, for as long as the process lives. */
+static void closed_before_it_ran(void **state)
+{
+	unsigned long before = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(net_open(&net, &config, 1), 0);
+		make_device();
+		net_close(&net);
+		close(net.dev.irq_fd);
+		close(net.dev.wake_fd);
+		memset(slots, 0, sizeof(slots));
+		if (i == 0)
+			before = address_space();
+	}
+	assert_true(address_space() < before + 100);
+	assert_int_equal(net_open(&net, &config, 1), 0); /* for drop() */
+	make_device();
+}
+
 /* What stands for a tap of two pairs of queues, where nothing comes and nothing goes. */
 static unsigned nr_set;
 
@@ -1324,6 +1357,8 @@ static const struct CMUnitTest tests[] = {
 	PEERS("a read that fails", failing_read),
 	PEERS("frames from another MAC", spoofed),
 	PEERS("bursts grow with what they find", bursts),
+	STREAM("closed before it ran it leaves nothing", closed_before_it_ran),
+	PEERS("the same of a link with parcels", closed_before_it_ran),
 	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
 	TAP("a command of the most segments without room for its answer", command_without_room),
 };

@@ -75,6 +75,7 @@ $(eval $(call unit,tick,api/server.c seccomp/sealed.c $(API_SOURCES),$(BUILD)/cj
 $(eval $(call fuzz,image,vmm/image.c))
 $(eval $(call fuzz,serial,vmm/serial.c vmm/log.c))
 $(eval $(call fuzz,net,$(filter-out seccomp/%,$(NET_SOURCES))))
+$(eval $(call fuzz,netbad,$(filter-out seccomp/%,$(NET_SOURCES))))
 $(eval $(call fuzz,queue,virtio/queue.c vmm/mem.c vmm/log.c))
 $(eval $(call fuzz,blk,$(BLK_SOURCES)))
 $(eval $(call fuzz,http,api/http.c api/utf8.c vmm/log.c))
