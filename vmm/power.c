@@ -43,7 +43,7 @@ void power_control_access(void *device, uint64_t offset, uint8_t *data, unsigned
 	memcpy(&value, data, len < sizeof(value) ? len : sizeof(value));
 	if (offset == CONTROL_BOOT_TIMER && value == BOOT_TIMER_VALUE) {
 		timeline_mark(PHASE_INIT);
-		if (p->says_boot_time)
+		if (atomic_exchange(&p->says_boot_time, false))
 			say_boot_time(p);
 	} else if (offset == CONTROL_STATUS) {
 		p->end->job_status = value & 0xff;

@@ -10,10 +10,13 @@
 #include "end.h"
 #include "mem.h"
 
+#include <stdatomic.h>
+
 struct power {
 	struct end *end;
 	const struct mem *mem;
-	bool says_boot_time;	  /* logs when init runs, as Firecracker does with --boot-timer */
+	/* Logs, once, when init runs, as Firecracker does with --boot-timer. */
+	atomic_bool says_boot_time;
 	uint64_t wall_ns, cpu_ns; /* counted from here */
 	uint64_t i8042_resets;
 };

@@ -49,6 +49,7 @@ $(eval $(call unit,args,vmm/args.c vmm/args_disk.c vmm/args_net.c vmm/args_jail.
 $(eval $(call unit,ioapic,vmm/ioapic.c vmm/log.c))
 $(eval $(call unit,cpu,vmm/cpu.c vmm/mem.c vmm/log.c))
 $(eval $(call unit,end,vmm/end.c vmm/log.c))
+$(eval $(call unit,power,vmm/power.c vmm/end.c vmm/mem.c vmm/timeline.c))
 $(eval $(call unit,log,vmm/log.c))
 $(eval $(call unit,loop,vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
 $(eval $(call unit,filters,seccomp/filters.c seccomp/sealed.c seccomp/policy.c vmm/log.c $(BUILD)/programs.o))
