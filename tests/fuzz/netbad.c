@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "../../seccomp/sealed.h"
@@ -38,8 +39,8 @@ struct head {
 };
 
 static char folder[] = "/tmp/mayfly-fuzz.XXXXXX";
-static char socket_path[64], peers_path[64];
-static int listener = -1;
+static char socket_path[64], peers_path[64], peer_path[72];
+static int listener = -1, peer = -1; /* which nobody reads */
 static struct net_config config;
 static uint8_t *guest;
 
@@ -82,23 +83,33 @@ const struct sockaddr_un *sealed_address(const char *path)
 static void clean_up(void)
 {
 	unlink(socket_path);
+	unlink(peer_path);
 	unlink(strcat(peers_path, "/lock"));
 	*strrchr(peers_path, '/') = '\0';
 	rmdir(peers_path);
 	rmdir(folder);
 }
 
-static void set_up(void)
+static int bind_at(const char *path, int type)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const int fd = socket(AF_UNIX, type | SOCK_NONBLOCK, 0);
 
+	strcpy(address.sun_path, path);
+	promise(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+	return fd;
+}
+
+static void set_up(void)
+{
 	promise(mkdtemp(folder));
 	snprintf(socket_path, sizeof(socket_path), "%s/socket", folder);
 	snprintf(peers_path, sizeof(peers_path), "%s/peers", folder);
+	snprintf(peer_path, sizeof(peer_path), "%s/7", peers_path);
 	atexit(clean_up);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	strcpy(address.sun_path, socket_path);
-	promise(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0);
+	promise(mkdir(peers_path, 0700) == 0);
+	peer = bind_at(peer_path, SOCK_DGRAM);
+	listener = bind_at(socket_path, SOCK_STREAM);
 	promise(listen(listener, 50) == 0);
 	guest = mmap(NULL, GUEST_SIZE + 4096, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -450,9 +461,9 @@ static void open_device(const struct head *h)
 		close(fd);
 	config = (struct net_config){ .id = "fuzzed" };
 	if (h->limits & 1)
-		config.rx.ops = (struct token_bucket){ .size = 3, .refill_ms = 1 };
+		config.rx.ops = (struct token_bucket){ .size = 1, .refill_ms = 1 };
 	if (h->limits & 2)
-		config.tx.bytes = (struct token_bucket){ .size = 3000, .refill_ms = 1 };
+		config.tx.bytes = (struct token_bucket){ .size = 100, .refill_ms = 1 };
 	memset(slots, 0, sizeof(slots));
 	memset(&net, 0, sizeof(net));
 	turns = NULL;

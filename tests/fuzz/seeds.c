@@ -318,6 +318,7 @@ static void seed_netbad(void)
 		.order = { 4, 0, 2, 0 },
 	};
 	const char *const names[] = { "peer", "stream", "pairs" };
+	const char *const limited[] = { "peer-limited", "stream-limited", "pairs-limited" };
 	const size_t memory = offsetof(__typeof__(d), queue);
 
 	for (unsigned q = 0; q < 5; q++) {
@@ -338,8 +339,16 @@ static void seed_netbad(void)
 	d.queue[4].driver_area[1] = 1;
 	for (uint8_t i = 0; i < 3; i++) {
 		d.kind = i;
+		d.limits = 0;
 		seed(names[i], &d, sizeof(d));
+		d.limits = 3;
+		seed(limited[i], &d, sizeof(d));
 	}
+	d.kind = 0;
+	d.features &= ~0x8083u; /* one buffer each; segments are cut for it, and checksums made */
+	seed("simple", &d, sizeof(d));
+	d.limits = 0;
+	d.features |= 0x8083u;
 	for (unsigned i = 0; i < 256; i++) {
 		d.table[i].len = (16u << 20) - (i == 255);
 		d.table[i].flags = i == 255 ? 2 : 3;
