@@ -45,7 +45,8 @@ static int merge(const struct overlay *o, int layer_fd, int base_fd)
 			err = copy_part(base_fd, at, layer_fd, overlay_at(o, at), run);
 		at += run;
 	}
-	if (!err && fdatasync(base_fd))
+	/* With its time of change, by which the layer will know it: fdatasync(2) may leave that. */
+	if (!err && fsync(base_fd))
 		err = -errno;
 	return err;
 }
