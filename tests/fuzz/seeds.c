@@ -151,8 +151,8 @@ static void seed_queue(void)
 	seed("rings", &rings, sizeof(rings));
 }
 
-/* One read and one write on a disk, with and without a layer; see struct head in tests/fuzz/blk.c.
- */
+/* On a disk, with and without a layer: one read and one write; zeros and a discard. See struct head
+ * in tests/fuzz/blk.c. */
 static void seed_blk(void)
 {
 	struct {
@@ -169,13 +169,30 @@ static void seed_blk(void)
 			uint32_t type, reserved;
 			uint64_t sector;
 		} headers[2];
+		struct {
+			uint64_t sector;
+			uint32_t nr, flags;
+		} ranges[2];
 	} d = {
 		.features = 0x30,
 		.shift = 3,
 		.driver = 128,
 		.device = 1024,
 		.more = { 2048, 2304, 2560 },
-		.steps = { { 1 }, { 3, 1 }, { 5 }, { 3, 2 }, { 5 }, { 7, 8 } },
+		/* A write to a layer has three: the copy's read and write, and its own. */
+		.steps = { { 1 },
+			   { 3, 1 },
+			   { 5 },
+			   { 3, 2 },
+			   { 5 },
+			   { 3, 1 },
+			   { 3, 1 },
+			   { 5 },
+			   { 3, 1 },
+			   { 3, 1 },
+			   { 3, 1 },
+			   { 5 },
+			   { 7, 8 } },
 		.ring = { { 192, 16, 1, 1 },
 			  { 4096, 512, 3, 2 },
 			  { 700, 1, 2, 0 },
@@ -184,11 +201,22 @@ static void seed_blk(void)
 			  { 701, 1, 2, 0 } },
 		.driver_area = { 0, 2, 0, 3 },
 		.headers = { { 0, 0, 5 }, { 1, 0, 9 } },
+		.ranges = { { 3, 20, 1 }, { 8, 16, 0 } },
 	};
 
 	seed("plain", &d, sizeof(d));
 	d.has_layer = 1;
 	seed("layer", &d, sizeof(d));
+	d.headers[0].type = 13;
+	d.headers[1].type = 11;
+	for (unsigned i = 0; i < 2; i++) {
+		d.ring[3 * i + 1].addr = 224 + 16 * i;
+		d.ring[3 * i + 1].len = 16;
+		d.ring[3 * i + 1].flags = 1;
+	}
+	seed("layer-ranges", &d, sizeof(d));
+	d.has_layer = 0;
+	seed("plain-ranges", &d, sizeof(d));
 }
 
 /* The first byte cuts: see tests/fuzz/http.c. */
