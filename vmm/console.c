@@ -240,9 +240,11 @@ static void on_written(struct op *op, int res)
 	if (res >= 0) {
 		c->written += (uint64_t)res;
 		serial_tx_done(c->serial, (size_t)res);
-	} else if (c->config->kind == SERIAL_UNIX) {
+	}
+	/* Where the next one waits for this to end, that it ended well is no reason to go on. */
+	if (c->config->kind == SERIAL_UNIX && (res < 0 || c->next_fd >= 0)) {
 		client_gone(c);
-	} else if (res != -EINTR) {
+	} else if (res < 0 && res != -EINTR) {
 		if (res != -EPIPE)
 			fail(res, "serial output; it is dropped from here on");
 		serial_tx_discard(c->serial, true);

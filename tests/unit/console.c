@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The outside of the serial port on a ring of the test's own, so that each operation ends when the
+ * test says so and as it says: output that goes out in pieces, a reader that is gone, clients that
+ * come one after the other. The UART is the real one.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../seccomp/sealed.h"
+#include "../../vmm/console.h"
+#include "scratch.h"
+
+#define SLOTS 32u
+enum { THR = 0, MCR = 4 };
+enum { RTS = 2, OUT1 = 4 };
+
+static struct slot {
+	struct io_uring_sqe sqe;
+	struct op *op;
+	bool is_taken;
+} slots[SLOTS];
+static unsigned nr_files;
+static uint64_t clock_ns;
+
+struct io_uring_sqe *loop_sqe(struct loop *loop)
+{
+	(void)loop;
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (!slots[i].is_taken) {
+			slots[i] = (struct slot){ .is_taken = true };
+			return &slots[i].sqe;
+		}
+	abort();
+}
+
+/* Without an op nobody waits for its end. */
+void loop_prepared(struct io_uring_sqe *sqe, struct op *op)
+{
+	struct slot *s = container_of(sqe, struct slot, sqe);
+
+	s->op = op;
+	s->is_taken = op;
+}
+
+void loop_read(struct loop *loop, struct op *op, int file, void *buf, unsigned len)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_read(sqe, file, buf, len, 0);
+	loop_prepared(sqe, op);
+}
+
+void loop_yield(struct loop *loop, struct op *op)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_nop(sqe);
+	loop_prepared(sqe, op);
+}
+
+int loop_wait_ready(struct loop *loop, struct op *op, int fd, uint32_t events)
+{
+	(void)fd;
+	(void)events;
+	loop_yield(loop, op);
+	return 0;
+}
+
+void loop_cancel(struct loop *loop, struct op *op)
+{
+	(void)loop;
+	(void)op;
+}
+
+int loop_file(struct loop *loop, int fd)
+{
+	(void)loop;
+	(void)fd;
+	return (int)nr_files++;
+}
+
+int loop_file_replace(struct loop *loop, int file, int fd)
+{
+	(void)loop;
+	(void)file;
+	(void)fd;
+	return 0;
+}
+
+/* No two writes are close enough to go together. */
+uint64_t loop_now_ns(clockid_t clock)
+{
+	(void)clock;
+	return clock_ns += 10000000;
+}
+
+void loop_signal(int fd)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+const struct sockaddr_un *sealed_address(const char *path)
+{
+	static struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	strcpy(address.sun_path, path);
+	return &address;
+}
+
+static struct console console;
+static struct serial serial;
+static struct serial_config config;
+static char path[160];
+static unsigned nr_drained;
+
+static struct slot *find(const struct op *op)
+{
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (slots[i].is_taken && slots[i].op == op)
+			return &slots[i];
+	return NULL;
+}
+
+static void complete(struct op *op, int res)
+{
+	struct slot *s = find(op);
+
+	assert_non_null(s);
+	s->is_taken = false;
+	op->done(op, res);
+}
+
+static void guest_writes(unsigned reg, const void *bytes, unsigned len)
+{
+	for (unsigned i = 0; i < len; i++) {
+		uint8_t byte = ((const uint8_t *)bytes)[i];
+
+		serial_access(&serial, reg, &byte, 1, true);
+	}
+	complete(&console.wake_op, 8);
+}
+
+/* What the console writes, and as much of it as the reader takes. */
+static void reader_takes(const char *bytes, int res)
+{
+	const struct slot *s = find(&console.write_op);
+
+	assert_non_null(s);
+	assert_int_equal(s->sqe.len, strlen(bytes));
+	assert_memory_equal((void *)(uintptr_t)s->sqe.addr, bytes, strlen(bytes));
+	complete(&console.write_op, res);
+}
+
+static void open_console(enum serial_kind kind)
+{
+	const uint8_t mcr = RTS | OUT1;
+
+	memset(slots, 0, sizeof(slots));
+	nr_drained = 0;
+	snprintf(path, sizeof(path), "%s/console", dir);
+	unlink(path);
+	config = (struct serial_config){ .kind = kind, .path = path };
+	serial_init(&serial, eventfd(0, 0), eventfd(0, 0), false);
+	assert_int_equal(console_open(&console, NULL, &serial, &config, false), 0);
+	guest_writes(MCR, &mcr, 1);
+}
+
+static void close_console(void)
+{
+	console_close(&console);
+	close(serial.irq_fd);
+	close(serial.wake_fd);
+}
+
+static void on_drained(void *arg)
+{
+	(void)arg;
+	nr_drained++;
+}
+
+/* The last output: in pieces, interrupted, and the end is said after all of it and once. */
+static void drained(void **state)
+{
+	(void)state;
+	open_console(SERIAL_FILE);
+	guest_writes(THR, "hello world", 11);
+	console_drain(&console, on_drained, NULL);
+	reader_takes("hello world", 5);
+	reader_takes(" world", -EINTR);
+	assert_int_equal(nr_drained, 0);
+	reader_takes(" world", 6);
+	assert_int_equal(nr_drained, 1);
+	assert_int_equal(serial.tx_dropped, 0);
+	close_console();
+}
+
+/* A disk that is full costs the output, not the end. */
+static void full(void **state)
+{
+	(void)state;
+	open_console(SERIAL_FILE);
+	guest_writes(THR, "hello", 5);
+	console_drain(&console, on_drained, NULL);
+	reader_takes("hello", 2);
+	reader_takes("llo", -ENOSPC);
+	assert_int_equal(nr_drained, 1);
+	assert_int_equal(serial.tx_dropped, 3);
+	close_console();
+}
+
+static void capped(void **state)
+{
+	(void)state;
+	open_console(SERIAL_FILE);
+	config.max_size = 7;
+	guest_writes(THR, "hello", 5);
+	reader_takes("hello", 5);
+	guest_writes(THR, "hello", 5);
+	reader_takes("he", 2);
+	assert_null(find(&console.write_op));
+	guest_writes(THR, "more", 4);
+	assert_null(find(&console.write_op));
+	assert_int_equal(serial.tx_dropped, 3 + 4);
+	close_console();
+}
+
+/*
+ * A client that has nothing more to say listens on until another comes, also where what it is sent
+ * just then has arrived: the other has its turn at once, not with the guest's next word.
+ */
+static void next_client(void **state)
+{
+	int first[2], second[2];
+
+	(void)state;
+	open_console(SERIAL_UNIX);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, first), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, second), 0);
+	complete(&console.accept_op, first[0]);
+	complete(&console.read_op, 0);
+	guest_writes(THR, "bye", 3);
+	complete(&console.accept_op, second[0]);
+	reader_takes("bye", 3);
+	assert_int_equal(console.client_fd, second[0]);
+	assert_non_null(find(&console.read_op));
+	guest_writes(THR, "hi", 2);
+	reader_takes("hi", 2);
+	assert_int_equal(serial.tx_dropped, 0);
+	complete(&console.read_op, -ECONNRESET);
+	assert_int_equal(console.client_fd, -1);
+	assert_non_null(find(&console.accept_op));
+	close(first[1]);
+	close(second[1]);
+	close_console();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		{ "all that was written goes out before the end", drained, NULL, NULL, NULL },
+		{ "a disk that is full", full, NULL, NULL, NULL },
+		{ "a file that has its most bytes", capped, NULL, NULL, NULL },
+		{ "the next client follows one that only listens", next_client, NULL, NULL, NULL },
+	};
+
+	return cmocka_run_group_tests_name("console", tests, make_dir, remove_dir);
+}
