@@ -49,6 +49,8 @@ static void on_received(struct op *op, int res)
 
 	if (res >= 0 && (size_t)res < sizeof(in->head.header))
 		res = -EIO;
+	else if (res > 0 && (size_t)res > in->room)
+		res = -EMSGSIZE;
 	else if (res > 0)
 		res -= (int)sizeof(in->head.header);
 	in->done(in, res);
@@ -60,7 +62,10 @@ static void tap_receive(struct link *link, unsigned queue, struct link_in *in, b
 	struct io_uring_sqe *sqe = loop_sqe(link->loop);
 
 	in->op.done = on_received;
-	io_uring_prep_readv2(sqe, t->files[queue], in->iov, in->nr, 0, is_waiting ? 0 : RWF_NOWAIT);
+	/* The kernel cuts off what does not fit: a byte more tells. */
+	in->iov[in->nr] = (struct iovec){ &t->beyond, sizeof(t->beyond) };
+	io_uring_prep_readv2(sqe, t->files[queue], in->iov, in->nr + 1, 0,
+			     is_waiting ? 0 : RWF_NOWAIT);
 	loop_prepared(sqe, &in->op);
 }
 

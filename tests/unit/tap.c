@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 
 #include "../../virtio/tap.h"
@@ -230,6 +231,71 @@ static void down_and_up(void **state)
 	close(loop.ready_fd);
 }
 
+static int received;
+
+static void on_received(struct link_in *in, int res)
+{
+	(void)in;
+	received = res;
+}
+
+/* The host sends a frame of `len` bytes into room for one of `room`: what the reader is told. */
+static int receive_one(int host, uint32_t len, uint32_t room)
+{
+	static struct link_in in;
+	static uint8_t frame[256] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, [12] = 0x88, 0xb5 };
+	static uint8_t rest[256];
+
+	in = (struct link_in){ .link = &tap.link, .done = on_received, .nr = 3 };
+	in.iov[0] = (struct iovec){ &in.head.header, FRAME_HEADER };
+	in.iov[1] = (struct iovec){ in.head.eth, FRAME_ETH };
+	in.iov[2] = (struct iovec){ rest, room - FRAME_ETH };
+	in.room = FRAME_HEADER + room;
+	received = 0;
+	memset(rest, 0, sizeof(rest));
+	memset(frame + FRAME_ETH, 0x5a, sizeof(frame) - FRAME_ETH);
+	tap.link.ops->receive(&tap.link, 0, &in, true);
+	turn(1);
+	assert_int_equal(send(host, frame, len, 0), len);
+	turn(3);
+	assert_int_equal(rest[room - FRAME_ETH], 0);
+	return received;
+}
+
+/* What does not fit is not taken for what does: the kernel cuts it off. */
+static void too_long(void **state)
+{
+	const int off = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY);
+	struct sockaddr_ll where = { .sll_family = AF_PACKET };
+	int fd, host;
+
+	(void)state;
+	need_taps();
+	if (loop_init(&loop, true))
+		skip();
+	if (off >= 0) /* nothing else is to come */
+		assert_int_equal(write(off, "1", 1), 1);
+	close(off);
+	fd = make_tap("t5", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+	assert_int_equal(open_fd(fd), 0);
+	assert_int_equal(tap_attach(&tap, &loop), 0);
+	set_flags("t5", IFF_UP);
+	host = socket(AF_PACKET, SOCK_RAW, 0);
+	assert_true(host >= 0);
+	where.sll_ifindex = (int)if_nametoindex("t5");
+	assert_int_equal(bind(host, (struct sockaddr *)&where, sizeof(where)), 0);
+	assert_int_equal(receive_one(host, 60, 100), 60);
+	assert_int_equal(receive_one(host, 100, 100), 100);
+	assert_int_equal(receive_one(host, 101, 100), -EMSGSIZE);
+	assert_int_equal(receive_one(host, 200, 100), -EMSGSIZE);
+	assert_int_equal(receive_one(host, 60, 100), 60);
+	close(host);
+	tap.link.ops->close(&tap.link);
+	close(fd);
+	io_uring_queue_exit(&loop.ring);
+	close(loop.ready_fd);
+}
+
 #define TEST(name, function)                     \
 	{                                        \
 		name, function, NULL, NULL, NULL \
@@ -241,6 +307,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("a tap of several queues, attached as they are used", queues),
 	TEST("a tap of one queue", single),
 	TEST("a tap that is set down and up", down_and_up),
+	TEST("a frame that is longer than the room for it", too_long),
 };
 
 int main(void)
