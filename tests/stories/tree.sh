@@ -58,4 +58,46 @@ run env MAYFLY_CACHE="$T/file/cache" rootfs/stock
 ends_with 1
 says "name another folder with MAYFLY_CACHE"
 
+copied=$(git ls-files 2> /dev/null)
+if [ -n "$copied" ]; then
+	mkdir "$T/a tree"
+	echo "$copied" | cpio -pdm --quiet "$T/a tree"
+	top=$PWD
+	cd "$T/a tree" || exit
+
+	story "without git and in a folder with a space in its name it builds elsewhere, and is installed"
+	run make -s BUILD="$T/elsewhere" all
+	ends_with 0
+	says_nothing
+	holds [ ! -e build ]
+	run make -s install BUILD="$T/elsewhere" DESTDIR="$T/a dest" PREFIX=/usr
+	ends_with 0
+	run "$T/a dest/usr/bin/mayfly" --version
+	shows "mayfly $(sed -n 's/^VERSION := //p' Makefile)"
+	holds [ -s "$T/a dest/usr/share/man/man1/mayfly.1" ]
+
+	story "without git the same sources are checked"
+	run make -n check
+	sed -n 's/^clang-format .*-Werror //p' "$T/out" | tr ' ' '\n' | sort > "$T/checked"
+	echo "$copied" | grep "\.[ch]\$" | sort | cmp -s - "$T/checked" || is_wrong "not the same"
+	cd "$top" || exit
+else
+	skipped "a tree without git" "this one is"
+fi
+
+story "a compiler that is not there is told with what to do"
+run make -s BUILD="$T/nothing" CC=no-such-gcc all
+holds [ $status -ne 0 ]
+says "no-such-gcc, liburing or libseccomp is missing: 'make deps' installs what is"
+
+story "make clean-cache removes what we keep there, and nothing else"
+mkdir -p "$T/a cache/rootfs-1/root" "$T/a cache/kernel.XXXXXX"
+: > "$T/a cache/somebody's"
+chmod 500 "$T/a cache/rootfs-1"
+run env MAYFLY_CACHE="$T/a cache" make -s clean-cache
+ends_with 0
+holds [ "$(LC_ALL=C ls "$T/a cache")" = "somebody's
+thing-1
+thing.lock" ]
+
 the_end
