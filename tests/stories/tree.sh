@@ -52,6 +52,12 @@ holds [ "$(cat "$T/first")" = 0 ]
 holds [ "$(wc -l < "$T/made")" -eq 1 ]
 holds [ -z "$(ls "$T/a cache/thing-1")" ]
 
+story "tests/run takes the name of no set for a failure, and says which there are"
+run tests/run no-such-set
+ends_with 1
+shows "FAILED  no-such-set: is none of the sets, which are unit "
+shows "0 passed, 1 failed, 0 skipped"
+
 story "a cache that cannot be made is told with what to do"
 : > "$T/file"
 run env MAYFLY_CACHE="$T/file/cache" rootfs/stock
