@@ -91,6 +91,19 @@ else
 	skipped "a tree without git" "this one is"
 fi
 
+story "benchmarks leave no file, also where they fail, and say what failed"
+mkdir "$T/tmp"
+run env TMPDIR="$T/tmp" bench/api --runs 1
+holds [ -z "$(ls "$T/tmp")" ]
+run env TMPDIR="$T/tmp" bench/jail --runs 1 --starts 1
+[ $status -eq 0 ] || says "a microVM ended with 125; see 'build/mayfly run --kernel build/guest/hello.elf'"
+holds [ -z "$(ls "$T/tmp")" ]
+for benchmark in boot api jail blk net exits; do
+	run bench/$benchmark --runs
+	ends_with 2
+	says "bench/$benchmark: --runs needs a value"
+done
+
 story "a compiler that is not there is told with what to do"
 run make -s BUILD="$T/nothing" CC=no-such-gcc all
 holds [ $status -ne 0 ]
