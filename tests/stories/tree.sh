@@ -58,6 +58,20 @@ ends_with 1
 shows "FAILED  no-such-set: is none of the sets, which are unit "
 shows "0 passed, 1 failed, 0 skipped"
 
+# A set that never ends: what tests/run calls for it is this sh.
+story "tests/run that is interrupted ends what it runs, emulated hosts too"
+mkdir "$T/bin"
+printf '#!/bin/bash\nsleep 1000 & echo $! > "%s/sleeps"; wait\n' "$T" > "$T/bin/sh"
+chmod 755 "$T/bin/sh"
+PATH=$T/bin:$PATH setsid env --default-signal=INT tests/run refusals > "$T/out" 2> "$T/err" &
+until_it test -s "$T/sleeps"
+kill -INT $!
+wait $!
+status=$?
+ends_with 130
+until_it eval '! kill -0 "$(cat "$T/sleeps")" 2> /dev/null'
+! kill "$(cat "$T/sleeps")" 2> /dev/null || echo "ended by this story" > "$T/err"
+
 story "a cache that cannot be made is told with what to do"
 : > "$T/file"
 run env MAYFLY_CACHE="$T/file/cache" rootfs/stock
