@@ -54,7 +54,7 @@ fi
 story "$KERNEL_NAME: the README's script, as it is written there, but for two jobs instead of a thousand"
 sed -n '/^## From a script/,/^## /p' README.md | sed -n '/^```/,/^```/p' | grep -v '^```' > "$T/written"
 sed 's/^seq 1000/seq 2/' "$T/written" > "$T/script"
-holds [ "$(diff "$T/written" "$T/script" | grep -c '^>')" -eq 1 ]
+holds [ "$(grep -c "^seq 2 " "$T/script")" -eq 1 ]
 here=$PWD
 (cd "$T" && mkdir -p build && ln -sf "$here/$MAYFLY" build/mayfly && kernel=$KERNEL initrd=$INITRD && . ./script) \
 	> "$T/out" 2> "$T/err" < /dev/null
