@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# mayfly: `make help` lists the targets. Everything made here lies under build/; what takes long to
-# make (kernels, images, cJSON) lies in a cache folder, $MAYFLY_CACHE or ~/.cache/mayfly, keyed by what
-# it is made of. `make run` and `make test` install what is missing; the other targets say what is.
+# mayfly: `make help` lists the targets. Everything made here lies under build/, or with BUILD=FOLDER in
+# another folder, where tests and benchmarks do not look; what takes long to make (kernels, images, cJSON)
+# lies in a cache folder, $MAYFLY_CACHE or ~/.cache/mayfly, keyed by what it is made of. `make run` and
+# `make test` install what is missing; the other targets say what is.
 
 VERSION := 0.1.0
 BUILD   := build
@@ -34,7 +35,7 @@ include bench/bench.mk
 include kmod/kmod.mk
 include tests/kmod/kmod.mk
 
-.PHONY: all run test soak tests-built bench kernel rootfs check format install clean help deps run-deps
+.PHONY: all run test soak tests-built bench kernel rootfs check format install clean clean-cache help deps run-deps
 all: $(BUILD)/mayfly ## build build/mayfly
 
 # Debian packages, and what for. `make run` needs the first group only.
@@ -79,7 +80,7 @@ run-deps:
 
 run: run-deps ## install what is missing, build, and run a job in a microVM
 	@$(MAKE) --no-print-directory all
-	@rootfs/demo
+	@MAYFLY='$(BUILD)/mayfly' rootfs/demo
 
 test: deps ## install what is missing, build, and run all tests
 	@$(MAKE) --no-print-directory tests-built
@@ -100,7 +101,7 @@ rootfs: ## build a Debian root file system as ext4 and squashfs
 
 CPPCHECK := cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \
 	--suppress=missingIncludeSystem --std=c11
-CHECKED := $(shell git ls-files '*.c' '*.h' 2> /dev/null)
+CHECKED = $(or $(shell git ls-files '*.c' '*.h' 2> /dev/null),$(shell find [a-z]* -path build -prune -o -name '*.[ch]' -print))
 check: $(BUILD)/mayfly ## format, lint, static analysis
 	@clang-format --dry-run -Werror $(CHECKED)
 	@$(CPPCHECK) vmm virtio api seccomp
@@ -113,18 +114,26 @@ format: ## format the sources in place
 	@clang-format -i $(CHECKED)
 
 install: $(BUILD)/mayfly ## install mayfly and its man page (DESTDIR, PREFIX)
-	install -D -m 755 $(BUILD)/mayfly $(DESTDIR)$(PREFIX)/bin/mayfly
-	install -D -m 644 vmm/mayfly.1 $(DESTDIR)$(PREFIX)/share/man/man1/mayfly.1
+	install -D -m 755 $(BUILD)/mayfly '$(DESTDIR)$(PREFIX)/bin/mayfly'
+	install -D -m 644 vmm/mayfly.1 '$(DESTDIR)$(PREFIX)/share/man/man1/mayfly.1'
 
 clean: ## remove build/ (the cache stays)
 	rm -rf $(BUILD)
 
+clean-cache: ## remove the cache: kernels, images and sources, also those of older versions
+	@bash -c '. rootfs/cache && cd "$$cache" 2> /dev/null || exit 0; \
+		echo "removing what mayfly keeps in $$cache" && \
+		discard {cjson,host,initrd,kernel,newer,rootfs,selftests,sources,stock}[-.]*'
+
 help: ## list the targets
-	@echo "make run and make test are all you need; the rest:"
+	@echo "make run and make test are all you need. All targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | awk '{ t = $$1; $$1 = ""; printf "  %-12s%s\n", t, $$0 }'
 
-# Kernel headers for musl: a folder of links to the three that Linux gives to user space.
+# Kernel headers for musl: a folder of links to the three that Linux gives to user space. Everything is
+# compiled after this, so what is missing is told here.
 $(BUILD)/include/.made:
+	@command -v $(CC) > /dev/null && [ -e $(LIBURING) ] && [ -e /usr/include/seccomp.h ] || { \
+		echo "$(CC), liburing or libseccomp is missing: 'make deps' installs what is" >&2; exit 1; }
 	@mkdir -p $(BUILD)/include
 	@ln -sfn /usr/include/linux $(BUILD)/include/linux
 	@ln -sfn /usr/include/asm-generic $(BUILD)/include/asm-generic
@@ -136,7 +145,7 @@ $(BUILD)/include/.made:
 
 $(BUILD)/cjson: api/cjson
 	@mkdir -p $(BUILD)
-	@ln -sfn $$(api/cjson) $@
+	@dir=$$(api/cjson) && ln -sfn "$$dir" $@
 	@touch -h $@
 
 $(BUILD)/%.o: %.c $(BUILD)/include/.made $(BUILD)/cjson Makefile
@@ -170,7 +179,7 @@ $(BUILD)/tests/filters: $(BUILD)/generate
 
 $(BUILD)/programs.o: $(BUILD)/programs.c $(BUILD)/include/.made
 	@echo "  CC      $<"
-	@$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+	@$(CC) -iquote . $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 
 LINK = $(CC) $(LDFLAGS) $(MUSL)/rcrt1.o $(MUSL)/crti.o $(call GCCFILE,crtbeginS.o) \
 		$(filter-out $(NOT_ALL),$(filter %.o,$^)) $(LIBURING) -lc $(filter $(NOT_ALL),$^) \

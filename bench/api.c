@@ -24,7 +24,9 @@
 #define GUEST_MIB 128
 
 static const char *mayfly = "build/mayfly", *guest = "build/bench/hold.elf";
-static char path[64];
+/* For mayfly's files; removed with what may be in it, however this program ends. */
+static char dir[64], path[80];
+static const char *const dir_files[] = { "socket", "socket.image", "socket.metrics" };
 
 static _Noreturn void die(const char *what)
 {
@@ -111,6 +113,29 @@ static uint64_t entry_cpu_us(int fd)
 	if (!found)
 		die("first_entry");
 	return strtoull(found + strlen(name), NULL, 10);
+}
+
+static void remove_dir(void)
+{
+	char file[96];
+
+	for (size_t i = 0; i < sizeof(dir_files) / sizeof(dir_files[0]); i++) {
+		snprintf(file, sizeof(file), "%s/%s", dir, dir_files[i]);
+		unlink(file);
+	}
+	rmdir(dir);
+}
+
+static void make_dir(void)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(dir, sizeof(dir), "%s/mayfly-bench.XXXXXX",
+		 tmp && strlen(tmp) < 32 ? tmp : "/tmp");
+	if (!mkdtemp(dir))
+		die(dir);
+	atexit(remove_dir);
+	snprintf(path, sizeof(path), "%s/%s", dir, dir_files[0]);
 }
 
 /* `what` is a method and a path. */
@@ -215,7 +240,7 @@ static void measure_longest(void)
 		{ patch, "HTTP/1.1 204 " },
 		{ flush, "HTTP/1.1 204 " },
 	};
-	char image[80], metrics[80], body[256];
+	char image[96], metrics[96], body[256];
 	double longest = 0;
 	struct child c;
 	int fd;
@@ -319,7 +344,7 @@ int main(int argc, char **argv)
 {
 	const unsigned runs = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 20;
 
-	snprintf(path, sizeof(path), "/tmp/mayfly-bench-api.%d", (int)getpid());
+	make_dir();
 	describe(runs);
 	for (unsigned i = 0; i < runs; i++)
 		one_run(i);

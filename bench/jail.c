@@ -64,7 +64,9 @@ static double end(pid_t pid)
 	if (wait4(pid, &status, 0, &usage) != pid)
 		die("wait4");
 	if (status) {
-		fprintf(stderr, "bench: jail: a microVM ended with status %#x\n", (unsigned)status);
+		fprintf(stderr, "bench: jail: a microVM ended with %d; see '%s run --kernel %s'\n",
+			WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), jailed[0],
+			jailed[3]);
 		exit(EXIT_FAILURE);
 	}
 	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +

@@ -16,7 +16,7 @@ kmod: ## build the kernel module build/kmod/mayfly.ko (KDIR=kernel headers)
 		echo "no kernel headers in $$dir: install $(HEADERS_PACKAGE), or name others with KDIR="; exit 1; }
 	@mkdir -p $(BUILD)/kmod
 	@for f in $(KMOD_SOURCES); do ln -sfn "$$PWD/$$f" $(BUILD)/kmod/; done
-	@$(MAKE) --no-print-directory -s -C '$(KDIR)' M="$$PWD/$(BUILD)/kmod" $(NO_BTF) modules
+	@$(MAKE) --no-print-directory -s -C '$(KDIR)' M="$$(realpath $(BUILD)/kmod)" $(NO_BTF) modules
 
 # With DESTDIR everything is put below it, and nothing of this machine changes. No modules_install: it
 # signs with a key that Debian's headers do not have.

@@ -142,7 +142,7 @@ int main(int argc, char **argv)
 
 	if (!is_file)
 		printf("/* Made by seccomp/generate.c of seccomp/policy.c. */\n"
-		       "#include \"../seccomp/filters.h\"\n\n");
+		       "#include \"seccomp/filters.h\"\n\n");
 	for (int i = 0; i < FILTERS; i++) {
 		nr[i] = make(i, insns[i]);
 		if (is_file)

@@ -195,7 +195,7 @@ static int check_base(const char *path, const struct overlay_base *made_for,
 	if (made_for->mtime_ns != base->mtime_ns && state != OVERLAY_COMMITTING)
 		return fail(0,
 			    "%s: its base was written since the layer was made: they do not fit "
-			    "any more",
+			    "any more; delete the layer to begin anew",
 			    path);
 	return 0;
 }

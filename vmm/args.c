@@ -95,7 +95,10 @@ static int take_initrd(struct vm_config *c, const char *value)
 static int take_mem(struct vm_config *c, const char *value)
 {
 	if (args_size(value, &c->mem_size) || !config_mem_is_ok(c->mem_size))
-		return fail(0, "--mem %s: give 16M to 1T, in whole pages of 4K", value);
+		return fail(
+			0,
+			"--mem %s: give 16M to 1T, in whole pages of 4K (without K, M, G or T it is bytes)",
+			value);
 	return 0;
 }
 
@@ -266,14 +269,14 @@ static const struct {
 	  take_serial },
 	{ "disk", "PATH[,WORD...]",
 	  "a disk: a raw image or block device; may be repeated. Words: ro, direct,\n"
-	  "overlay=FILE|tmp, cache=writeback|unsafe, id=NAME, bytes=SIZE[+BURST]/TIME,\n"
-	  "ops=N[+BURST]/TIME",
+	  "overlay=FILE|tmp, cache=writeback|unsafe, id=NAME, bytes=SIZE[+BURST][/TIME],\n"
+	  "ops=N[+BURST][/TIME]",
 	  take_disk },
 	{ "root", "PATH[,WORD...]", "the same, as the first disk and the guest's root", take_root },
 	{ "net", "LINK[,WORD...]",
 	  "a network interface; may be repeated. LINK: tap=NAME, fd=N (an open tap),\n"
 	  "peer=FOLDER (shared by microVMs), passt=SOCKET. Words: mac=, mtu=, id=NAME,\n"
-	  "spoof=refuse, offload=off, rx-bytes=SIZE[+BURST]/TIME, rx-ops=, tx-bytes=, tx-ops=",
+	  "spoof=refuse, offload=off, rx-bytes=SIZE[+BURST][/TIME], rx-ops=, tx-bytes=, tx-ops=",
 	  take_net },
 	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
 	{ "report", NULL, "say at the end how it ended and how long it took", take_report },

@@ -168,9 +168,10 @@ static const struct {
 } rows[] = {
 	{ "CPU virtualization", check_cpu, false,
 	  "enable it in the firmware; in a virtual machine, ask for nested virtualization" },
-	{ "/dev/mayfly", check_mayfly, false, "make kmod && insmod kmod/mayfly.ko (Intel only)" },
+	{ "/dev/mayfly", check_mayfly, false,
+	  "make kmod && insmod build/kmod/mayfly.ko (Intel only); as a user: join its group" },
 	{ "/dev/kvm", check_kvm, false,
-	  "modprobe kvm_intel (or kvm_amd); as a user: usermod -aG kvm $USER" },
+	  "modprobe kvm_intel (or kvm_amd); as a user: usermod -aG kvm $USER, and log in anew" },
 	{ "stock kernels boot", check_stock, true,
 	  "use the emulated host: tests/host/run --on svm -- COMMAND" },
 	{ "io_uring", check_io_uring, true,

@@ -89,8 +89,12 @@ int hv_open(struct hv *hv, enum hv_provider provider)
 	hv->device = provider == HV_KVM ? KVM_DEVICE : MAYFLY_DEVICE;
 	hv->sys_fd = open(hv->device, O_RDWR | O_CLOEXEC);
 	if (hv->sys_fd < 0 && provider == HV_AUTO) {
+		const int err = -errno;
+
+		hv->sys_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+		if (hv->sys_fd < 0 && errno == ENOENT && err != -ENOENT)
+			return explain(hv->device, err); /* of the one that is there */
 		hv->device = KVM_DEVICE;
-		hv->sys_fd = open(hv->device, O_RDWR | O_CLOEXEC);
 	}
 	if (hv->sys_fd < 0)
 		return explain(hv->device, -errno);

@@ -124,6 +124,8 @@ int main(int argc, char **argv)
 		return run(argc - 1, argv + 1);
 	if (!strcmp(command, "serve"))
 		return serve(argc - 1, argv + 1, false);
+	if (argc > 2 && !strcmp(argv[2], "--help") && strncmp(command, "--", 2))
+		command = "--help";
 	if (!strcmp(command, "check"))
 		return check(argc - 1, argv + 1);
 	if (!strcmp(command, "disk"))

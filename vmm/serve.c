@@ -286,10 +286,12 @@ static int parse(int argc, char **argv, bool is_firecracker)
 			continue;
 		}
 		if (!rows[index].take) {
-			if (!strcmp(rows[index].name, "version"))
+			if (!strcmp(rows[index].name, "version")) {
 				say_version(is_firecracker);
-			else
-				serve_help();
+				return 1;
+			}
+			serve_help();
+			args_jail_help(27, true);
 			return 1;
 		}
 		if (rows[index].take(optarg))

@@ -29,10 +29,18 @@ story "the man page is well-formed"
 holds eval 'command -v mandoc > /dev/null || command -v groff > /dev/null'
 if command -v mandoc > /dev/null; then
 	mandoc -T lint -W warning vmm/mayfly.1 > "$T/out" 2>&1 || is_wrong "mandoc finds fault"
+	mandoc -T ascii vmm/mayfly.1 | col -b > "$T/page"
 else
-	groff -man -Tutf8 -ww vmm/mayfly.1 > /dev/null 2> "$T/err"
+	groff -man -Tascii -ww vmm/mayfly.1 2> "$T/err" | col -b > "$T/page"
 	says_nothing
 fi
+
+story "rate limits are written alike in the man page, the summary and the README"
+for limit in 'bytes=SIZE[+BURST][/TIME]' 'ops=N[+BURST][/TIME]'; do
+	for text in "$T/page" "$T/help" README.md; do
+		grep -qF "$limit" "$text" || is_wrong "$limit is not in ${text##*/}"
+	done
+done
 
 story "every file that the README's tour names is there"
 for file in $(sed -n '/^## Tour/,/^## [^T]/p' README.md | grep -oE '`[a-z]+/[a-z._/]+`' | tr -d '`'); do
@@ -92,6 +100,12 @@ calls "$T/column" > "$T/out"
 holds [ "$(wc -l < "$T/used")" -gt 15 ]
 holds cmp -s "$T/have" "$T/out"
 holds [ -z "$(comm -23 "$T/used" "$T/have")" ]
+
+if ! git rev-parse --git-dir > /dev/null 2>&1; then
+	skipped "paths and licences in all files" "this tree is no git repository"
+	the_end
+	exit
+fi
 
 story "no file names a path of one machine"
 git grep -nIE '(^|[^a-zA-Z])/(root|home)/' -- . ':!tests/stories/docs.sh' ':!rootfs/initrd' > "$T/out"

@@ -51,6 +51,21 @@ if command -v curl > /dev/null; then
 	says_nothing
 fi
 
+story "$KERNEL_NAME: the README's script, as it is written there, but for two jobs instead of a thousand"
+sed -n '/^## From a script/,/^## /p' README.md | sed -n '/^```/,/^```/p' | grep -v '^```' > "$T/written"
+sed 's/^seq 1000/seq 2/' "$T/written" > "$T/script"
+holds [ "$(grep -c "^seq 2 " "$T/script")" -eq 1 ]
+here=$PWD
+(cd "$T" && mkdir -p build && ln -sf "$here/$MAYFLY" build/mayfly && kernel=$KERNEL initrd=$INITRD && . ./script) \
+	> "$T/out" 2> "$T/err" < /dev/null
+status=$?
+ends_with 0
+says_nothing
+holds [ "$(grep -v '^job [12]$' "$T/out")" = '{"answer": 20}
+built' ]
+holds [ "$(grep -c '^job [12]$' "$T/out")" -eq 2 ]
+holds [ "$(tr -d '\0' < "$T/disk" | wc -c)" -eq 0 ]
+
 story "$KERNEL_NAME: exit status 1"
 job 'exit 1'
 ends_with 1

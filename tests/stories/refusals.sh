@@ -90,6 +90,10 @@ for mem in 0 15M 2T 100 128X -1 17000001 99999999999999999999 ''; do
 	refused "--mem $mem: give 16M to 1T"
 done
 
+story "--mem without a unit, with what that means"
+mayfly run --kernel "$HELLO" --mem 128
+refused "--mem 128: give 16M to 1T, in whole pages of 4K (without K, M, G or T it is bytes)"
+
 for cpus in 0 33 -1 1x ''; do
 	story "--cpus '$cpus'"
 	mayfly run --kernel "$HELLO" --cpus "$cpus"
@@ -177,6 +181,11 @@ mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/layer" --disk "$T/nowher
 refused "$T/nowhere: No such file or directory"
 mayfly run --kernel "$HELLO" --disk "$T/other,overlay=$T/layer"
 refused "$T/layer: is the layer of a disk of 1048576 bytes"
+
+story "a layer whose base was written since, with what to do"
+touch "$T/disk"
+mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/layer"
+refused "$T/layer: its base was written since the layer was made: they do not fit any more; delete the layer"
 
 story "disk commit and reset without a layer"
 mayfly disk commit "$T/nowhere" "$T/disk"
@@ -287,9 +296,38 @@ mayfly --version
 ends_with 0
 shows "mayfly 0."
 
+for command in check disk serve; do
+	story "$command --help goes to standard output and ends with 0, and has the jail's options"
+	mayfly $command --help
+	ends_with 0
+	shows "--no-jail"
+	says_nothing
+done
+
+# forbidden DEVICE: a machine where it is a file that nobody may open, and there is no other hypervisor
+forbidden() {
+	unshare -m sh -c 'mount -t tmpfs none /dev && : > "$2" && chmod 0 "$2" &&
+		exec setpriv --reuid=65534 --clear-groups "$0" run --kernel "$1"' \
+		"$T/mayfly" "$T/hello" "$1" > "$T/out" 2> "$T/err"
+	status=$?
+}
+
+if [ "$(id -u)" -eq 0 ] && unshare -m true && command -v setpriv > /dev/null; then
+	cp "$HELLO" "$T/hello"
+	chmod 755 "$T" "$T/hello"
+	for device in kvm mayfly; do
+		story "/dev/$device may not be used: what to do is told, of that device"
+		forbidden /dev/$device
+		refused "/dev/$device (you may not use it: join the group that owns it"
+	done
+else
+	skipped "/dev/kvm or /dev/mayfly may not be used" "needs root and a mount namespace"
+fi
+
 story "check explains what is missing, and its status is its verdict"
 mayfly check
 shows "stock kernels boot"
+grep -q '^yes /dev/mayfly' "$T/out" || shows "insmod build/kmod/mayfly.ko" # where make kmod puts it
 if grep -q '^yes stock' "$T/out"; then ends_with 0; else ends_with 1; fi
 
 story "check --json is one object with the same verdict"

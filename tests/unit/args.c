@@ -259,7 +259,7 @@ static void memory(void **state)
 	for (unsigned i = 0; i < COUNT(bad); i++)
 		assert_int_equal(RUN(K, "--mem", bad[i]), -EINVAL);
 	RUN(K, "--mem", "15M");
-	refused("mayfly: --mem 15M: give 16M to 1T, in whole pages of 4K\n");
+	refused("mayfly: --mem 15M: give 16M to 1T, in whole pages of 4K (without K, M, G or T it is bytes)\n");
 }
 
 static void cpus(void **state)
