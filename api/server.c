@@ -410,7 +410,8 @@ static void say_ready(const struct server *s)
 		return;
 	if (write(s->config.ready_fd, "\n", 1) != 1)
 		fail(-errno, "--ready-fd %d", s->config.ready_fd);
-	close(s->config.ready_fd);
+	if (s->config.ready_fd > STDERR_FILENO) /* whose place the next client or file would take */
+		close(s->config.ready_fd);
 }
 
 int server_open(struct server *s, struct loop *loop, struct api *api,

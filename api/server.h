@@ -22,7 +22,8 @@ struct server_config {
 	const char *path;  /* of the socket, which must not exist */
 	int listen_fd;	   /* a socket that listens already, or -1 */
 	uint64_t body_max; /* bytes of a request's body */
-	int ready_fd;	   /* gets a newline and is closed once clients may connect; -1: none */
+	/* Gets a newline once clients may connect, and is closed, but for 0 to 2; -1: none. */
+	int ready_fd;
 };
 
 struct connection {

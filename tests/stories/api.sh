@@ -189,6 +189,14 @@ wait $reader
 holds grep -q '"process_startup_time_us":[1-9][0-9]*,"process_startup_time_cpu_us":[1-9]' "$T/options-metrics"
 holds grep -q ':DEBUG:api/routes.c:[0-9]*\] Total previous API call duration: [0-9]* us\.$' "$T/from-fifo"
 
+story "--ready-fd 1: standard output is still there, and no client or file in its place"
+"$MAYFLY" serve --api-sock "$SOCKET" --ready-fd 1 > "$T/serial" 2> "$T/log" < /dev/null &
+pid=$!
+until [ -s "$T/serial" ]; do sleep 0.1; done
+ask GET /version
+holds [ "$(readlink "/proc/$pid/fd/1")" = "$T/serial" ]
+stop
+
 story "a socket that systemd has opened is served"
 [ -p "$T/ready" ] || mkfifo "$T/ready"
 "$ACTIVATE" "$SOCKET" "$MAYFLY" serve --api-sock "$T/other" --ready-fd 4 \
