@@ -7,6 +7,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,14 +171,18 @@ void args_jail_options(struct option *longs)
 					 rows[i].value ? required_argument : no_argument, NULL, 0 };
 }
 
+/* The standard ones are not given up, and a command for the guest may speak of them, too. */
 void args_jail_named(struct jail_config *config, int argc, char **argv)
 {
 	const char *name;
 
 	for (int i = 1; i < argc; i++)
-		for (name = strstr(argv[i], "/fd/"); name; name = strstr(name + 1, "/fd/"))
-			if (config->nr_named < JAIL_KEEP_MAX)
-				config->named[config->nr_named++] = (int)strtol(name + 4, NULL, 10);
+		for (name = strstr(argv[i], "/fd/"); name; name = strstr(name + 1, "/fd/")) {
+			const long fd = strtol(name + 4, NULL, 10);
+
+			if (fd > STDERR_FILENO && fd < INT_MAX && config->nr_named < JAIL_KEEP_MAX)
+				config->named[config->nr_named++] = (int)fd;
+		}
 }
 
 int args_jail_take(struct jail_config *config, unsigned index, const char *value)

@@ -101,6 +101,11 @@ exec 9<&- 8<&-
 status=$?
 ends_with 4
 
+story "a word that speaks of standard output does not close it"
+"$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline "exit=4 /dev/fd/1" 2> "$T/err" | cat > "$T/out"
+prints "Hello from ring 3"
+says_nothing
+
 story "the network namespace is empty, and microVMs of one host share it"
 spin
 first=$pid

@@ -588,6 +588,19 @@ static void jail_keeps_taps(void **state)
 	assert_int_equal(got->jail.keep[1], 9);
 }
 
+/* Those that are named are opened anew, and then closed; never the standard ones. */
+static void jail_names_descriptors(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN("--kernel", "/dev/fd/9", "--initrd", "/proc/self/fd/12", "--", "sh",
+			     "-c", "cat </dev/fd/0 >/dev/fd/1 2>/dev/fd/2", "/dev/fd/x",
+			     "/dev/fd/-5"),
+			 0);
+	assert_int_equal(got->jail.nr_named, 2);
+	assert_int_equal(got->jail.named[0], 9);
+	assert_int_equal(got->jail.named[1], 12);
+}
+
 static void jail_mistakes(void **state)
 {
 	static char *const wrong[][2] = {
@@ -665,6 +678,7 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "rate limits: size, burst, time", .test_func = rate_limits },
 	{ .name = "the jail's options", .test_func = jail },
 	{ .name = "taps that came as descriptors stay open", .test_func = jail_keeps_taps },
+	{ .name = "descriptors that are named", .test_func = jail_names_descriptors },
 	{ .name = "mistakes in the jail's options", .test_func = jail_mistakes },
 	{ .name = "--root goes first", .test_func = root_disk },
 	{ .name = "the kernel's command line is composed", .test_func = command_lines },
