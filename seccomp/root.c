@@ -106,8 +106,11 @@ static int add_devices(const struct jail *jail)
 	return err;
 }
 
-/* Firecracker's jailer writes one, named for the program. The number is the host's, which the
- * host's /proc knows: in a PID namespace it is not ours. */
+/*
+ * Firecracker's jailer writes one, named for the program. The number is the host's, which the
+ * host's /proc knows: in a PID namespace it is not ours. The folder is the jail's user's, who may
+ * have left a FIFO or another file's link there: it is always a new file.
+ */
 static int write_pid_file(const struct jail *jail)
 {
 	char name[64], pid[16];
@@ -117,7 +120,8 @@ static int write_pid_file(const struct jail *jail)
 	if (len < 0)
 		return -errno;
 	snprintf(name, sizeof(name), "%s.pid", jail->config->name);
-	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	unlink(name);
+	fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0 || write(fd, pid, (size_t)len) < 0)
 		err = -errno;
 	if (fd >= 0)
@@ -149,7 +153,8 @@ int root_open(struct jail *jail)
 		err = add_devices(jail);
 	if (!err && mkdir("run", 0755) && errno != EEXIST) /* of the default --api-sock */
 		err = -errno;
-	if (!err && geteuid() == 0 && chown("run", jail->uid, jail->gid))
+	/* What stands there may be the jail's user's own link, to a place that is not his. */
+	if (!err && geteuid() == 0 && lchown("run", jail->uid, jail->gid))
 		err = -errno;
 	if (!err && c->has_pid_file)
 		err = write_pid_file(jail);

@@ -265,6 +265,25 @@ story "nobody listens at passt's socket"
 mayfly run --kernel "$HELLO" --net "passt=$T/nowhere"
 refused "$T/nowhere: nobody listens there; start 'passt --socket $T/nowhere' before: No such file or directory"
 
+if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
+	story "what the jail's user has left in his folder, root does not follow: links, a FIFO for the PID"
+	root=$T/base/firecracker/a/root
+	mkdir -p "$root" "$T/ours"
+	ln -s "$T/ours" "$root/run"
+	mkfifo "$root/firecracker.pid"
+	chown -h 4321:4321 "$root" "$root/run" "$root/firecracker.pid"
+	ln -s "$(realpath "$MAYFLY")" "$T/jailer"
+	ln -s "$(realpath "$MAYFLY")" "$T/firecracker"
+	timeout 20 "$T/jailer" --id a --exec-file "$T/firecracker" --uid 4321 --gid 4321 --chroot-base-dir "$T/base" \
+		-- --no-api --config-file /none > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 152
+	holds [ "$(stat -c %u "$T/ours")" -eq 0 ]
+	holds [ -f "$root/firecracker.pid" ]
+else
+	skipped "what the jail's user has left in his folder" "needs root and mount namespaces"
+fi
+
 story "an unknown hypervisor"
 mayfly run --kernel "$HELLO" --hv xen
 refused "--hv xen: give auto, mayfly or kvm"
