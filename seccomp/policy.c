@@ -127,6 +127,7 @@ const struct policy_row policy_never[] = {
 	{ START, SYS_mmap, "no new code", { EXECUTABLE(2) } },
 	{ START, SYS_mprotect, "the same", { EXECUTABLE(2) } },
 	{ START, SYS_pkey_mprotect, "the same", ANY },
+	{ START, SYS_shmat, "the same: with SHM_EXEC", ANY },
 	{ START, SYS_personality, "reading would be executing (READ_IMPLIES_EXEC)", ANY },
 	{ START, SYS_modify_ldt, "a way into 16-bit code", ANY },
 	{ START, SYS_ptrace, "other processes: their memory and registers", ANY },
@@ -139,8 +140,11 @@ const struct policy_row policy_never[] = {
 	{ START, SYS_tgkill, "but threads of our own", { NOT(0, FILTER_PLACE_PID) } },
 	{ START, SYS_rt_sigqueueinfo, "the same", ANY },
 	{ START, SYS_rt_tgsigqueueinfo, "the same", ANY },
+	{ START, SYS_pidfd_send_signal, "the same: a folder of /proc is as good as a pidfd", ANY },
 	{ START, SYS_socket, "no network: sockets between processes of this host only", { NOT(0, AF_UNIX) } },
+	{ START, SYS_io_uring_setup, "nor by another ring than ours, which is there: it would be without restrictions", ANY },
 	{ START, SYS_unshare, "no user namespace, which would have all capabilities", { NOT(0, CLONE_NEWNET) } },
+	{ START, SYS_setns, "nor others' namespaces but the network's: not the host's mounts", { NOT(1, CLONE_NEWNET) } },
 	{ START, SYS_ioctl, "types nothing into the operator's terminal", { IS(1, TIOCSTI) } },
 	{ START, SYS_ioctl, "the same, a virtual console's", { IS(1, TIOCLINUX) } },
 	{ START, SYS_bpf, "the kernel's own machinery, often its weakest parts", ANY },
@@ -167,6 +171,8 @@ const struct policy_row policy_never[] = {
 	{ START, SYS_acct, "the same", ANY },
 	{ START, SYS_settimeofday, "the same", ANY },
 	{ START, SYS_clock_settime, "the same", ANY },
+	{ START, SYS_clock_adjtime, "the same", ANY },
+	{ START, SYS_adjtimex, "the same", ANY },
 };
 /* clang-format on */
 const size_t policy_rows = sizeof(policy) / sizeof(policy[0]);

@@ -422,12 +422,15 @@ static void report(const struct vm *v)
 			     ms_between(PHASE_START, reported[i].phase));
 }
 
-/* Before the first look at a file that may be anybody's. */
+/* Before the first look at a file that may be anybody's; no other ring can be made from then on. */
 static int begin(struct vm *v, const struct vm_config *config)
 {
+	int err;
+
 	v->config = config;
 	signals_catch_fatal();
-	return filter_enter(FILTER_START, "mayfly");
+	err = make_loop(v);
+	return err ? err : filter_enter(FILTER_START, "mayfly");
 }
 
 /* Everything is opened and checked before anything is created. */
@@ -498,7 +501,7 @@ struct vm *vm_open(const struct vm_config *config)
 {
 	struct vm *v = &vm;
 
-	return begin(v, config) || make_loop(v) ? NULL : v;
+	return begin(v, config) ? NULL : v;
 }
 
 struct loop *vm_loop(struct vm *v)
@@ -677,8 +680,6 @@ int vm_run(const struct vm_config *config)
 	if (begin(v, config))
 		return EXIT_MONITOR;
 	err = prepare(v, config);
-	if (!err)
-		err = make_loop(v);
 	if (!err)
 		err = build(v);
 	if (err)

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -61,6 +62,7 @@ static const struct {
 	{ "tkill", SYS_tkill, { 1, 0 } },
 	{ "tgkill", SYS_tgkill, { 1, 1, 0 } },
 	{ "pidfd_open", SYS_pidfd_open, { 1, 0 } },
+	{ "pidfd_send_signal", SYS_pidfd_send_signal, { -1, 0, 0, 0 } },
 	{ "mount", SYS_mount, { 0, (long)path, 0, 4096 } },
 	{ "capset", SYS_capset, { (long)capabilities, (long)(capabilities + 2) } },
 	{ "prctl-securebits", SYS_prctl, { PR_SET_SECUREBITS, 0 } },
@@ -81,6 +83,7 @@ static const struct {
 	  SYS_mmap,
 	  { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 } },
 	{ "mprotect", SYS_mprotect, { 0, 4096, PROT_READ | PROT_EXEC } },
+	{ "shmat", SYS_shmat, { -1, 0, SHM_EXEC } },
 	{ "pkey_mprotect", SYS_pkey_mprotect, { 0, 4096, PROT_READ | PROT_EXEC, -1 } },
 	{ "io_uring_setup", SYS_io_uring_setup, { 4, (long)path } },
 	{ "io_uring_register", SYS_io_uring_register, { 0, IORING_REGISTER_BUFFERS, 0, 0 } },

@@ -37,8 +37,8 @@ for thread in vcpu loop; do
 done
 
 story "nor, before any file is parsed, what no start needs: programs, processes, code, networks, the kernel's machinery"
-never="execve execveat fork vfork clone clone3 ptrace process_vm_writev kill tkill tgkill pidfd_open socket unshare
-	bpf perf_event_open userfaultfd keyctl mmap mprotect pkey_mprotect"
+never="execve execveat fork vfork clone clone3 ptrace process_vm_writev kill tkill tgkill pidfd_open pidfd_send_signal
+	socket io_uring_setup unshare setns bpf perf_event_open userfaultfd keyctl mmap mprotect pkey_mprotect shmat"
 for call in $never; do
 	seam start "$call"
 	ends_with 148
