@@ -441,8 +441,11 @@ static int prepare(struct vm *vm)
 		vm_say_boot_time(vm);
 	note_startup();
 	server_tick(&server, vm_loop(vm), &api);
-	if (options.has_api && (jail_keep_folder(options.server.path, false) ||
-				server_open(&server, vm_loop(vm), &api, &options.server)))
+	/* A socket that was given to us is not ours to remove, and its folder not needed. */
+	if (options.has_api && options.server.listen_fd < 0 &&
+	    jail_keep_folder(options.server.path, false))
+		return EXIT_MONITOR;
+	if (options.has_api && server_open(&server, vm_loop(vm), &api, &options.server))
 		return EXIT_MONITOR;
 	return options.config_file && take_config_file(options.config_file) ? EXIT_BAD_CONFIG : 0;
 }

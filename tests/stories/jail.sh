@@ -6,6 +6,7 @@
 GUESTS=${GUESTS:-build/guest}
 ASK=${ASK:-build/tests/ask}
 HOLD=${HOLD:-build/tests/hold}
+ACTIVATE=${ACTIVATE:-build/tests/activate}
 # As many at once as a machine can take: an emulated one is slow.
 STARTS=${STARTS:-$([ -e /host/job ] && echo 30 || echo 500)}
 # Not busybox's.
@@ -167,6 +168,18 @@ has_nothing
 stop
 holds [ ! -e "$T/port" ]
 holds [ ! -e "$T/lan/0" ]
+
+story "with a socket that systemd has opened no folder is needed"
+cat > "$T/config" << END
+{"boot-source":{"kernel_image_path":"$PWD/$GUESTS/exits.elf","boot_args":"spin"},"drives":[]}
+END
+"$ACTIVATE" "$T/systemd" "$MAYFLY" serve --api-sock "$T/other" --config-file "$T/config" > "$T/out" 2> "$T/err" &
+pid=$!
+pids="$pids $pid"
+until_jailed $pid
+is_empty_jail
+has_nothing
+stop
 
 story "relative paths mean the same in the jail as outside"
 here=$PWD program=$(realpath "$MAYFLY") guests=$(realpath "$GUESTS")
