@@ -255,6 +255,7 @@ static void add(struct text *t, const char *fmt, ...)
 void metrics_init(struct metrics *m)
 {
 	m->fd = -1;
+	m->is_cut = false;
 	m->id = m->properties = NULL;
 	m->nr_disks = m->nr_nets = 0;
 	memset(&m->last, 0, sizeof(m->last));
@@ -362,7 +363,7 @@ static void add_absent(struct text *t)
 static void add_line(struct text *t, const struct metrics *m, const struct counters *now,
 		     const struct metrics_devices *d)
 {
-	add(t, "{\"utc_timestamp_ms\":%llu",
+	add(t, "%s{\"utc_timestamp_ms\":%llu", m->is_cut ? "\n" : "",
 	    (unsigned long long)loop_now_ns(CLOCK_REALTIME) / 1000000);
 	if (m->id)
 		add(t, ",\"id\":\"%s\"", m->id);
@@ -410,6 +411,8 @@ int metrics_flush(struct metrics *m, struct counters *now, const struct metrics_
 	add_line(&t, m, now, devices);
 	must(!t.is_full);
 	n = write(m->fd, t.buf, t.used);
+	if (n > 0) /* a pipe that is nearly full takes a part */
+		m->is_cut = n < (ssize_t)t.used;
 	if (n == (ssize_t)t.used) {
 		remember(m, now, devices);
 		return 0;

@@ -14,6 +14,7 @@
 
 struct metrics {
 	int fd;			/* -1: none */
+	bool is_cut;		/* the file ends in a part of a line */
 	const char *id;		/* written into each line, or NULL */
 	const char *properties; /* JSON text likewise, or NULL */
 	struct counters last;

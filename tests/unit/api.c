@@ -1095,6 +1095,20 @@ static void full_metrics(void **state)
 	assert_non_null(strstr(line, "\"missed_metrics_count\":1,\"metrics_fails\":0,"));
 	assert_non_null(strstr(line, "\"actions_count\":2,\"actions_fails\":1,"));
 	assert_int_equal(line[strlen(line) - 1], '\n');
+	/* Where there is room for a part of a line, the next one is a line all the same. */
+	while (write(pipe_fd, line, 4096) > 0)
+		;
+	assert_int_equal(read(pipe_fd, line, 4096), 4096);
+	refused("PUT /actions {\"action_type\":\"FlushMetrics\"}",
+		"Internal VMM error: the metrics could not be written.");
+	while (read(pipe_fd, line, sizeof(line)) > 0)
+		;
+	for (unsigned i = 0; i < 2; i++) {
+		done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
+		memset(line, 0, sizeof(line));
+		assert_true(read(pipe_fd, line, sizeof(line) - 1) > 0);
+		assert_memory_equal(line, "\n{\"utc_timestamp_ms\":" + i, 20);
+	}
 	close(pipe_fd);
 }
 
