@@ -20,15 +20,19 @@
 /* Far more than 19 devices with all their fields; and the guest's devices wait while it is read. */
 #define VALUES_MAX 4096u
 #define TOO_MANY   "more values than mayfly takes"
+#define TOO_MUCH   "more text than mayfly takes"
 static _Alignas(16) char arena[ARENA];
 static size_t arena_used;
+static bool is_arena_full; /* somebody has asked for more than there was */
 
 static void *take(size_t size)
 {
 	void *at = arena + arena_used;
 
-	if (size > ARENA || ((size + 15) & ~(size_t)15) > ARENA - arena_used)
+	if (size > ARENA || ((size + 15) & ~(size_t)15) > ARENA - arena_used) {
+		is_arena_full = true;
 		return NULL;
+	}
 	arena_used += (size + 15) & ~(size_t)15;
 	return at;
 }
@@ -49,6 +53,7 @@ void json_init(void)
 void json_reset(void)
 {
 	arena_used = 0;
+	is_arena_full = false;
 }
 
 void json_whole(char *text)
@@ -326,8 +331,10 @@ int json_parse(const char *text, size_t len, struct json_text *json, char why[JS
 	}
 	if (json->root)
 		return 0;
-	if (s.values > VALUES_MAX || (!s.why && arena_used > ARENA / 2))
+	if (s.values > VALUES_MAX)
 		return wrong(why, TOO_MANY);
+	if (!s.why && is_arena_full)
+		return wrong(why, TOO_MUCH);
 	if (!s.why)
 		return wrong(why, "invalid unicode code point");
 	locate(text, s.at < len ? s.at + 1 : len, json);

@@ -390,6 +390,19 @@ static void large_json(void **state)
 	assert_int_equal(ask("GET /version"), 200);
 }
 
+/* Where the operator lets bodies be as large, or in a config file. */
+static void long_text(void **state)
+{
+	static char line[600000] = "PUT /actions {\"action_type\":\"";
+
+	(void)state;
+	memset(line + strlen(line), 'x', sizeof(line) - 20 - strlen(line));
+	strcpy(line + sizeof(line) - 20, "\"}");
+	refused(line, SERDE "more text than mayfly takes.");
+	refused("PUT /actions \"\\ud800\"", SERDE "invalid unicode code point.");
+	assert_int_equal(ask("GET /version"), 200);
+}
+
 #define CPUS                                                                                       \
 	"Machine config error: The number of vCPUs must be greater than 0, less than 32 and must " \
 	"be 1 or an even number if SMT is enabled."
@@ -1367,6 +1380,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("what is no JSON is refused with its place", bad_json),
 	TEST("JSON that is too deep is refused", deep_json),
 	TEST("JSON with too many values is refused", large_json),
+	TEST("JSON with too much text is refused, and not for another reason", long_text),
 	TEST("machine-config: fields, ranges, PUT and PATCH", machines),
 	TEST("a CPU template is deprecated", templates),
 	TEST("boot-source: files are opened at once, the command line is bounded", boot_sources),
