@@ -386,14 +386,22 @@ static void on_changed(struct api *changed)
 	server_event(&server, line);
 }
 
+/* Of a clock that is not ours, or was set: no time rather than all there is. */
+static uint64_t since(uint64_t then, uint64_t now)
+{
+	return now > then ? now - then : 0;
+}
+
 static void note_startup(void)
 {
 	const uint64_t cpu = loop_now_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000;
 
 	if (options.start_us)
-		api.counters.startup_us = loop_now_ns(CLOCK_MONOTONIC) / 1000 - options.start_us;
+		api.counters.startup_us =
+			since(options.start_us, loop_now_ns(CLOCK_MONOTONIC) / 1000);
 	if (options.start_cpu_us || options.parent_cpu_us)
-		api.counters.startup_cpu_us = cpu - options.start_cpu_us + options.parent_cpu_us;
+		api.counters.startup_cpu_us =
+			since(options.start_cpu_us, cpu) + options.parent_cpu_us;
 }
 
 static ssize_t read_whole(const char *path, char *to, size_t size)

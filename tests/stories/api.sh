@@ -189,6 +189,11 @@ wait $reader
 holds grep -q '"process_startup_time_us":[1-9][0-9]*,"process_startup_time_cpu_us":[1-9]' "$T/options-metrics"
 holds grep -q ':DEBUG:api/routes.c:[0-9]*\] Total previous API call duration: [0-9]* us\.$' "$T/from-fifo"
 
+story "a start that lies in the future counts as none"
+serve --metrics-path "$T/future" --start-time-us 9000000000000000 --start-time-cpu-us 9000000000000000
+stop
+holds grep -q '"process_startup_time_us":0,"process_startup_time_cpu_us":0}' "$T/future"
+
 story "--ready-fd 1: standard output is still there, and no client or file in its place"
 "$MAYFLY" serve --api-sock "$SOCKET" --ready-fd 1 > "$T/serial" 2> "$T/log" < /dev/null &
 pid=$!
