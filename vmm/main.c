@@ -110,12 +110,10 @@ static bool is_called(const char *path, const char *name)
 	return !strcmp(slash ? slash + 1 : path, name);
 }
 
-int main(int argc, char **argv)
+static int act(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "--help";
 
-	timeline_mark(PHASE_START);
-	fill_standard_descriptors();
 	if (argc > 0 && is_called(argv[0], "firecracker"))
 		return serve(argc, argv, true);
 	if (argc > 0 && is_called(argv[0], "jailer"))
@@ -142,4 +140,18 @@ int main(int argc, char **argv)
 		return serve(argc, argv, false);
 	fail(0, "'%s' is no command ('mayfly --help' lists them)", command);
 	return EXIT_MONITOR;
+}
+
+int main(int argc, char **argv)
+{
+	int code;
+
+	timeline_mark(PHASE_START);
+	fill_standard_descriptors();
+	code = act(argc, argv);
+	if (code == 0 && (fflush(stdout) || ferror(stdout))) { /* it was to be printed */
+		fail(0, "standard output could not be written");
+		code = EXIT_MONITOR;
+	}
+	return code;
 }

@@ -343,6 +343,16 @@ else
 	skipped "/dev/kvm or /dev/mayfly may not be used" "needs root and a mount namespace"
 fi
 
+for words in --help --version check "check --json"; do
+	story "$words into a disk that is full"
+	# shellcheck disable=SC2086
+	"$MAYFLY" $words > /dev/full 2> "$T/err"
+	status=$?
+	if [ "$words" = --help ] || [ "$words" = --version ] || "$MAYFLY" check --quiet; then
+		refused "standard output could not be written"
+	fi
+done
+
 story "check explains what is missing, and its status is its verdict"
 mayfly check
 shows "stock kernels boot"
