@@ -31,6 +31,21 @@ static void drop_descriptors(struct connection *c)
 	c->fds.nr = 0;
 }
 
+/* After a request; where more has come already, what it did not take may be the next one's. */
+static void leave_descriptors(struct connection *c)
+{
+	unsigned nr = 0;
+
+	if (http_is_empty(&c->http)) {
+		drop_descriptors(c);
+		return;
+	}
+	for (unsigned i = 0; i < c->fds.nr; i++)
+		if (c->fds.fd[i] >= 0)
+			c->fds.fd[nr++] = c->fds.fd[i];
+	c->fds.nr = nr;
+}
+
 static void close_connection(struct connection *c)
 {
 	drop_descriptors(c);
@@ -45,7 +60,7 @@ static void receive(struct connection *c)
 		close_connection(c); /* no memory for it */
 }
 
-/* Descriptors go with the request that is being received; more than it may have are closed. */
+/* Descriptors go with the request whose bytes came last; more than it may have are closed. */
 static void take_descriptors(struct connection *c, struct msghdr *message)
 {
 	for (struct cmsghdr *m = CMSG_FIRSTHDR(message); m; m = CMSG_NXTHDR(message, m)) {
@@ -202,6 +217,7 @@ static void begin_events(struct connection *c, const struct http_answer *head)
 		api_exit_event(api, line);
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s\n", line);
 	}
+	drop_descriptors(c);
 	c->is_events = true;
 	if (!send_now(c->fd, text, n))
 		shutdown(c->fd, SHUT_RDWR); /* its end shows in the receive */
@@ -218,7 +234,7 @@ static void answer(struct connection *c, const struct http_request *request)
 	api_request(c->server->api, request, &reply);
 	c->server->is_busy = false;
 	http_done(&c->http);
-	drop_descriptors(c);
+	leave_descriptors(c);
 	if (reply.is_events)
 		begin_events(c, &reply.head);
 	else

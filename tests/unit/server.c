@@ -542,6 +542,32 @@ static void lost_descriptors(void **state)
 	close(image);
 }
 
+/* The server reads both at once: the descriptor is the second one's. */
+static void descriptors_in_line(void **state)
+{
+	char name[200];
+	int fd, image;
+
+	(void)state;
+	need_server();
+	snprintf(name, sizeof(name), "%s/image-in-line", dir);
+	image = open(name, O_RDWR | O_CREAT, 0600);
+	fd = connect_to();
+	put(fd, "GET /version HTTP/1.1\r\n\r\n");
+	comes(fd, VERSION);
+	for (unsigned i = 0; i < 20; i++) {
+		kill(child, SIGSTOP);
+		put(fd, "GET /version HTTP/1.1\r\n\r\n");
+		put_with_fds(fd, WITH_DRIVE("fd:0"), image, 1);
+		put_with_fds(fd, "GET /version HTTP/1.1\r\n\r\n", image, 1);
+		kill(child, SIGCONT);
+		comes(fd, VERSION "HTTP/1.1 204 " HEAD "\r\n" VERSION);
+		assert_int_equal(held("image-in-line"), 1);
+	}
+	close(image);
+	close(fd);
+}
+
 /* Requests that come while one takes its time are answered after it, by what it has changed. */
 static void one_at_a_time(void **state)
 {
@@ -591,6 +617,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("requests are done one at a time, also where one takes long", one_at_a_time),
 	TEST("descriptors come with a request, and stay only where it wants them", descriptors),
 	TEST("descriptors that nobody has a use for are closed", lost_descriptors),
+	TEST("descriptors of a request that comes right behind another", descriptors_in_line),
 };
 
 int main(void)
