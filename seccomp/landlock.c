@@ -22,6 +22,7 @@
 #define FS_READ_DIR    (1ull << 3)
 #define FS_REMOVE_FILE (1ull << 5)
 #define FS_TRUNCATE    (1ull << 14)
+#define FS_IOCTL_DEV   (1ull << 15)
 
 struct ruleset {
 	uint64_t fs, net, scoped;
@@ -41,8 +42,8 @@ static const struct {
 	{ 1, offsetof(struct ruleset, net), 0x1fff, 0, 0 },
 	{ 2, offsetof(struct ruleset, net), 1ull << 13, 0, 0 }, /* REFER */
 	{ 3, offsetof(struct ruleset, net), FS_TRUNCATE, 0, 0 },
-	{ 4, offsetof(struct ruleset, scoped), 0, 3, 0 },	   /* BIND_TCP, CONNECT_TCP */
-	{ 5, offsetof(struct ruleset, scoped), 1ull << 15, 0, 0 }, /* IOCTL_DEV */
+	{ 4, offsetof(struct ruleset, scoped), 0, 3, 0 }, /* BIND_TCP, CONNECT_TCP */
+	{ 5, offsetof(struct ruleset, scoped), FS_IOCTL_DEV, 0, 0 },
 	{ 6, sizeof(struct ruleset), 0, 0, 3 }, /* abstract Unix sockets, signals */
 };
 
@@ -60,13 +61,15 @@ static int allow(int ruleset, const char *path, uint64_t rights)
 	return err;
 }
 
-static int allow_all(const struct jail *jail, int ruleset, int abi)
+/* Of those that the kernel knows; a device that a drive gets is asked for its size. */
+static int allow_all(const struct jail *jail, int ruleset, const struct ruleset *all)
 {
-	const uint64_t files = FS_WRITE_FILE | FS_READ_FILE | FS_READ_DIR | FS_REMOVE_FILE;
+	const uint64_t files = FS_WRITE_FILE | FS_READ_FILE | FS_READ_DIR | FS_REMOVE_FILE |
+			       FS_TRUNCATE | FS_IOCTL_DEV;
 	int err = 0;
 
 	if (jail->config->chroot_base)
-		return allow(ruleset, "/", abi < 3 ? files : files | FS_TRUNCATE);
+		return allow(ruleset, "/", files & all->fs);
 	for (unsigned i = 0; i < jail->nr_kept && !err; i++)
 		err = allow(ruleset, jail->kept[i], FS_REMOVE_FILE);
 	return err;
@@ -92,7 +95,7 @@ int landlock_enter(struct jail *jail)
 	fd = (int)syscall(SYS_landlock_create_ruleset, &all, size, 0);
 	if (fd < 0)
 		return fail(-errno, "jail: Landlock");
-	err = allow_all(jail, fd, (int)abi);
+	err = allow_all(jail, fd, &all);
 	if (!err && syscall(SYS_landlock_restrict_self, fd, 0))
 		err = fail(-errno, "jail: Landlock");
 	close(fd);
