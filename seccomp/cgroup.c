@@ -56,16 +56,26 @@ static int enable(const char *folder, const char *file)
 	return put(folder, "cgroup.subtree_control", word);
 }
 
+/* How much of `path` is the next folder on its way down, after `len` bytes; 0: none. */
+static size_t next_folder(const char *path, size_t len)
+{
+	if (!path[len])
+		return 0;
+	len += strspn(path + len, "/");
+	return len + strcspn(path + len, "/");
+}
+
 static int set(const char *mount, const char *parent, const char *own, const char *assignment)
 {
 	const size_t len = strcspn(assignment, "=");
-	char file[64];
-	int err;
+	char file[64], folder[PATH_MAX];
+	int err = 0;
 
 	snprintf(file, sizeof(file), "%.*s", (int)len, assignment);
-	err = enable(mount, file);
-	if (!err && strcmp(mount, parent))
-		err = enable(parent, file);
+	for (size_t n = strlen(mount); n && !err; n = next_folder(parent, n)) {
+		snprintf(folder, sizeof(folder), "%.*s", (int)n, parent);
+		err = enable(folder, file);
+	}
 	return err ? err : put(own, file, assignment + len + 1);
 }
 
@@ -109,12 +119,26 @@ static int start_keeper(struct jail *jail, const char *own, const char *parent)
 	return pid < 0 ? fail(-errno, "jail: starting the cgroup's keeper") : 0;
 }
 
+static int make_parent(const char *mount, const char *parent)
+{
+	char folder[PATH_MAX];
+
+	for (size_t n = next_folder(parent, strlen(mount)); n; n = next_folder(parent, n)) {
+		snprintf(folder, sizeof(folder), "%.*s", (int)n, parent);
+		if (mkdir(folder, 0755) && errno != EEXIST)
+			return fail(-errno, "--cgroup: %s", folder);
+	}
+	return 0;
+}
+
 /* Again where another's keeper has just removed the parent. */
-static int make(const char *parent, const char *own)
+static int make(const char *mount, const char *parent, const char *own)
 {
 	for (int i = 0; i < 100; i++) {
-		if (mkdir(parent, 0755) && errno != EEXIST)
-			return fail(-errno, "--cgroup: %s", parent);
+		const int err = make_parent(mount, parent);
+
+		if (err)
+			return err;
 		if (mkdir(own, 0755) == 0)
 			return 0;
 		if (errno != ENOENT)
@@ -140,7 +164,7 @@ static int enter(struct jail *jail)
 		return fail(-ENAMETOOLONG, "--parent-cgroup");
 	if (c->nr_cgroup == 0)
 		return put(parent, "cgroup.procs", "0");
-	err = make(parent, own);
+	err = make(mount, parent, own);
 	if (!err)
 		err = start_keeper(jail, own, parent);
 	for (unsigned i = 0; i < c->nr_cgroup && !err; i++)

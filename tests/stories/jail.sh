@@ -431,7 +431,14 @@ if [ -n "$cgroups" ]; then
 		done
 		losetup -d /dev/loop7
 	fi
-	rmdir "$cgroups/vms"
+	spin --id limited --cgroup memory.max=64M --parent-cgroup vms/of/one
+	holds [ "$(cat "$cgroups/vms/of/one/limited/memory.max")" -eq $((64 << 20)) ]
+	stop
+	for _ in $(seq 100); do
+		[ -e "$cgroups/vms/of/one/limited" ] || break
+		sleep 0.1
+	done
+	rmdir "$cgroups/vms/of/one" "$cgroups/vms/of" "$cgroups/vms"
 	holds [ ! -e "$cgroups/mayfly" ]
 	mayfly run --cgroup none.such=1 --kernel "$GUESTS/hello.elf"
 	ends_with 125
