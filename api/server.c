@@ -460,9 +460,12 @@ int server_open(struct server *s, struct loop *loop, struct api *api,
 static void on_minute(struct op *op, int res)
 {
 	struct server *s = container_of(op, struct server, metrics_op);
+	struct metrics_devices devices;
 
 	(void)res; /* -ETIME */
-	if (s->api->state == API_RUNNING)
+	if (s->api->state == API_RUNNING && s->api->metrics.fd < 0)
+		api_count(s->api, &devices); /* what the monitor counts in 32 bits wraps */
+	else if (s->api->state == API_RUNNING)
 		api_flush_metrics(s->api);
 	loop_timeout(s->loop, &s->metrics_op, &s->minute, MINUTE_MS);
 }

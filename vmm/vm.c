@@ -595,7 +595,8 @@ void vm_say_boot_time(struct vm *v)
 	v->power.says_boot_time = true;
 }
 
-/* A free-running 32-bit counter of the UART's, widened: it is asked more often than it wraps. */
+/* A free-running 32-bit counter of the UART's, widened: it is asked each minute, before it wraps.
+ */
 static void widen(uint64_t *wide, uint32_t now)
 {
 	*wide += (uint32_t)(now - (uint32_t)*wide);

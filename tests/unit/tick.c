@@ -156,9 +156,13 @@ static void each_minute(void **state)
 static void without_a_file(void **state)
 {
 	(void)state;
+	counted = 0;
+	pass_a_minute();
+	assert_int_equal(counted, 0);
 	api.state = API_RUNNING;
 	pass_a_minute();
 	pass_a_minute();
+	assert_int_equal(counted, 2); /* 32-bit counters are seen before they wrap */
 	assert_non_null(waiting);
 }
 
