@@ -3,6 +3,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -10,10 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LINE 1024u
+#define LINE	    1024u
+#define PATIENCE_MS 1000u /* for a slow reader */
+#define PAUSE_MS    10u
 
 static struct log_form form = { .fd = STDERR_FILENO, .level = LOG_TRACE };
 static atomic_uint_fast64_t missed;
@@ -95,26 +99,40 @@ static void add_stamp(struct text *t, enum log_level level, const char *file, in
 	add(t, "] ");
 }
 
-/* The log of a process that serves holds nobody up: what its reader does not take is lost. */
-static bool is_taken(int fd)
+/*
+ * A reader that takes nothing holds nobody up: after that time, once, what it does not take is
+ * lost. poll(2) is only asked how it is: no filter lets it wait.
+ */
+static bool is_taken(int fd, unsigned patience_ms)
 {
+	static atomic_bool is_stuck;
+	static const uint32_t word;
+	const struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000l };
 	struct pollfd out = { .fd = fd, .events = POLLOUT };
+	bool taken;
 
-	return !form.is_stamped || poll(&out, 1, 0) == 1;
+	while (!(taken = poll(&out, 1, 0) == 1) && patience_ms && !is_stuck) {
+		syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &pause);
+		patience_ms -= PAUSE_MS;
+	}
+	is_stuck = !taken;
+	return taken;
 }
 
+/* The log of a process that serves waits for nobody. */
 static void say(struct text *t)
 {
 	t->bytes[t->used++] = '\n';
-	if (!is_taken(form.fd) || write(form.fd, t->bytes, t->used) < 0)
+	if (!is_taken(form.fd, form.is_stamped ? 0 : PATIENCE_MS) ||
+	    write(form.fd, t->bytes, t->used) < 0)
 		missed++; /* there is no one left to tell */
 }
 
 void log_raw(const char *line, size_t len)
 {
-	if (form.fd != STDERR_FILENO && (!is_taken(form.fd) || write(form.fd, line, len) < 0))
+	if (form.fd != STDERR_FILENO && (!is_taken(form.fd, 0) || write(form.fd, line, len) < 0))
 		missed++;
-	if (write(STDERR_FILENO, line, len) < 0)
+	if (!is_taken(STDERR_FILENO, PATIENCE_MS) || write(STDERR_FILENO, line, len) < 0)
 		missed++;
 }
 

@@ -14,7 +14,8 @@ enum log_level { LOG_OFF, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
 /* How lines look: "mayfly: text", or stamped "2026-08-21T10:00:00.123456789 [id:thread] text". */
 struct log_form {
-	int fd; /* does not block: what it does not take at once is lost, and counted */
+	/* What it does not take, when stamped at once, else in a second, is lost, and counted. */
+	int fd;
 	enum log_level level;
 	bool is_stamped, show_level, show_origin;
 	const char *id;

@@ -160,6 +160,37 @@ static void full_pipe(void **state)
 	assert_non_null(strstr(said(), "again\n"));
 }
 
+/* Also where there is no hurry, and out of a handler of signals, which may have to end the process.
+ */
+static void full_for_good(void **state)
+{
+	const struct log_form form = { .fd = fds[1], .level = LOG_TRACE };
+	const uint64_t before = log_missed();
+	const int own = dup(STDERR_FILENO);
+
+	(void)state;
+	alarm(60); /* which is not taken kindly */
+	while (write(fds[1], got, 4096) > 0)
+		;
+	while (write(fds[1], got, 1) > 0)
+		;
+	assert_int_equal(fcntl(fds[1], F_SETFL, 0), 0);
+	log_to(&form);
+	for (unsigned i = 0; i < 1000; i++)
+		note("nobody reads");
+	assert_int_equal(log_missed(), before + 1000);
+	assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	log_raw("dying\n", 6);
+	assert_int_equal(dup2(own, STDERR_FILENO), STDERR_FILENO);
+	assert_true(log_missed() > before + 1000);
+	while (read(fds[0], got, sizeof(got)) > 0)
+		;
+	note("again");
+	assert_string_equal(said(), "mayfly: again\n");
+	alarm(0);
+	close(own);
+}
+
 #define TEST(words, function)                                                      \
 	{                                                                          \
 		.name = (words), .test_func = (function), .setup_func = make_pipe, \
@@ -173,6 +204,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("a module's lines only", modules),
 	TEST("a long line is cut and still a line", long_lines),
 	TEST("a reader that does not read holds nobody up", full_pipe),
+	TEST("nor for long where the log may wait, and a process that dies", full_for_good),
 };
 
 int main(void)
