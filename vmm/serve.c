@@ -46,10 +46,11 @@ static struct server server;
 
 /* Options. Each takes its value; 0 or -EINVAL, logged. */
 
+/* "" would be a name outside of the file system, which anybody may connect to. */
 static int take_socket(const char *value)
 {
 	options.server.path = value;
-	return 0;
+	return *value ? 0 : fail(0, "--api-sock: give a path");
 }
 
 static int take_id(const char *value)

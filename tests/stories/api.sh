@@ -224,6 +224,13 @@ ends_with 153
 says "--no-api needs --config-file"
 mayfly serve --id 'a b'
 ends_with 153
+"$MAYFLY" serve --api-sock '' > "$T/out" 2> "$T/err" &
+pid=$!
+until [ -s "$T/err" ]; do sleep 0.1; done
+kill -TERM "$pid" 2> /dev/null
+ended
+ends_with 153
+says "--api-sock: give a path"
 mayfly --api-sock "$SOCKET" --enable-pci
 ends_with 153
 says "mayfly has no PCI bus"
