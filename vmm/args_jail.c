@@ -194,9 +194,10 @@ int args_jail_finish(struct jail_config *config)
 {
 	static char number[16];
 
-	if (config->is_off && (config->has_uid || config->has_gid || config->chroot_base ||
-			       config->netns || config->nr_cgroup || config->parent_cgroup ||
-			       config->has_new_pid_ns || config->is_daemon))
+	if (config->is_off &&
+	    (config->has_uid || config->has_gid || config->chroot_base || config->netns ||
+	     config->nr_cgroup || config->parent_cgroup || config->has_new_pid_ns ||
+	     config->is_daemon || config->no_file || config->fsize))
 		return fail(0, "--no-jail goes with none of the jail's other options");
 	if (config->has_uid != config->has_gid)
 		return fail(0, "give --uid and --gid, or neither");

@@ -632,6 +632,10 @@ static void jail_mistakes(void **state)
 	refused("mayfly: give --uid and --gid, or neither\n");
 	RUN(K, "--no-jail", "--new-pid-ns");
 	refused("mayfly: --no-jail goes with none of the jail's other options\n");
+	RUN(K, "--no-jail", "--resource-limit", "fsize=1M");
+	refused("mayfly: --no-jail goes with none of the jail's other options\n");
+	RUN(K, "--resource-limit", "no-file=100", "--no-jail");
+	refused("mayfly: --no-jail goes with none of the jail's other options\n");
 }
 
 /* A descriptor in a path's place is itself once more: no file is opened, no right is gained. */
