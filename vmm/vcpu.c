@@ -362,6 +362,8 @@ int vcpus_start(struct vcpus *vcpus)
 		vcpus->started++;
 		pthread_getcpuclockid(v->thread, &v->clock);
 	}
+	/* One from outside is a vCPU's, too: its filter lets it return from the handler. */
+	sigaddset(&old, KICK);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return err;
 }

@@ -90,7 +90,10 @@ spin
 is_empty_jail
 has_nothing
 holds grep -q '^Max open files *2048 *2048 ' "/proc/$pid/limits"
+kill -USR1 $pid # by which the monitor kicks its vCPUs: no reason to end
 stop
+says "stopped by a signal"
+says_one_line
 
 story "what the caller left open is closed, but not what was asked for"
 exec 9< README.md 8< README.md
