@@ -19,6 +19,13 @@ for line in "Running mayfly v0.1.0" "Listening on API socket (\"$SOCKET\")." "AP
 	grep -qF "] $line" "$T/log" || is_wrong "not in the log: $line"
 done
 
+story "of the caller's environment nothing is there for who takes the monitor over"
+export MAYFLY_TEST_KEY=hunter2
+serve
+holds eval '! grep -q hunter2 "/proc/$pid/environ"'
+stop
+unset MAYFLY_TEST_KEY
+
 serve
 story "an answer without a body has no length"
 ask PUT /machine-config '{"vcpu_count":1,"mem_size_mib":64}'
@@ -224,11 +231,8 @@ ends_with 153
 says "--no-api needs --config-file"
 mayfly serve --id 'a b'
 ends_with 153
-"$MAYFLY" serve --api-sock '' > "$T/out" 2> "$T/err" &
-pid=$!
-until [ -s "$T/err" ]; do sleep 0.1; done
-kill -TERM "$pid" 2> /dev/null
-ended
+timeout 20 "$MAYFLY" serve --api-sock '' > "$T/out" 2> "$T/err"
+status=$?
 ends_with 153
 says "--api-sock: give a path"
 mayfly --api-sock "$SOCKET" --enable-pci
