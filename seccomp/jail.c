@@ -35,6 +35,16 @@
 
 static struct jail jail;
 
+/* Keys and tokens of the caller's are no business of a guest's monitor; where layers go is. */
+static int forget_environment(struct jail *j)
+{
+	(void)j;
+	for (char **at = environ; *at; at++)
+		if (strncmp(*at, "TMPDIR=", 7) != 0)
+			memset(*at, 0, strlen(*at));
+	return 0;
+}
+
 /* Descriptors. */
 
 static bool is_among(const int *fds, unsigned nr, int fd)
@@ -421,6 +431,7 @@ static const struct {
 	enum { AT_START, AT_END } when;
 	int (*take)(struct jail *jail);
 } steps[] = {
+	{ AT_START, forget_environment },
 	{ AT_START, close_inherited }, /* before anything of ours is open */
 	{ AT_START, join_netns },      /* taps are looked for in it; needs the caller's privilege */
 	{ AT_START, cgroup_enter },    /* likewise; what is forked from here on is in it */

@@ -200,9 +200,16 @@ static void attempt(const char *name)
 	}
 }
 
+/* Before main(): the jail forgets the environment. */
+static char what[64];
+
+static __attribute__((constructor)) void remember(void)
+{
+	snprintf(what, sizeof(what), "%s", getenv("MAYFLY_SEAM") ? getenv("MAYFLY_SEAM") : "");
+}
+
 int __wrap_filter_enter(enum filter which, const char *thread)
 {
-	const char *what = getenv("MAYFLY_SEAM");
 	const char *who = which == FILTER_START	 ? "start "
 			  : which == FILTER_VCPU ? "vcpu "
 						 : "loop ";
@@ -210,7 +217,7 @@ int __wrap_filter_enter(enum filter which, const char *thread)
 
 	if (which != FILTER_VCPU && which != FILTER_START)
 		is_confined = true;
-	if (!err && what && !strncmp(what, who, strlen(who)))
+	if (!err && !strncmp(what, who, strlen(who)))
 		attempt(what + strlen(who));
 	return err;
 }
