@@ -12,8 +12,7 @@
 #include <asm/fpu/xcr.h>
 #include <asm/irq_vectors.h>
 
-#define VALID	INTR_INFO_VALID_MASK
-#define SHADOWS (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+#define VALID INTR_INFO_VALID_MASK
 
 static int get_debug(struct vcpu *v, void *arg)
 {

@@ -436,7 +436,8 @@ static bool is_region(const struct kvm_userspace_memory_region *r)
 {
 	const u64 gpa_end = 1ull << GPA_BITS;
 
-	if (r->flags & ~(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES) || !r->userspace_addr ||
+	if (r->flags & ~(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES) ||
+	    (r->memory_size && !r->userspace_addr) ||
 	    offset_in_page(r->guest_phys_addr | r->memory_size | r->userspace_addr))
 		return false;
 	if (r->guest_phys_addr > gpa_end || r->memory_size > gpa_end - r->guest_phys_addr ||

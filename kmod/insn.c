@@ -61,6 +61,8 @@ static int walk(struct vcpu *v, u64 linear, u32 want, u64 *gpa)
 	u64 rights = PTE_WRITABLE | PTE_USER, entry, inside;
 	unsigned level = is_long ? 4 : is_pae ? 3 : 2;
 
+	if (!is_long)
+		linear = (u32)linear;
 	if (!(vmcs_read(GUEST_CR0) & X86_CR0_PG)) {
 		*gpa = linear;
 		return RESUME;
@@ -251,8 +253,12 @@ static int decode(struct vcpu *v, struct access *a)
 	const u32 cs = vmcs_read(GUEST_CS_AR_BYTES);
 	const bool is_64 = state_is_long(v) && cs >> 13 & 1, is_32 = cs >> 14 & 1;
 	struct insn i = { .operand = is_64 || is_32 ? 4 : 2, .address = is_64 ? 8 : is_32 ? 4 : 2 };
-	int r = fetch(v, &i, vmcs_read(GUEST_RIP) + (is_64 ? 0 : state_seg_base(SEG_CS)));
+	u64 linear = vmcs_read(GUEST_RIP);
+	int r;
 
+	if (!is_64)
+		linear = (u32)(linear + state_seg_base(SEG_CS));
+	r = fetch(v, &i, linear);
 	if (r != RESUME)
 		return r;
 	take_opcode(v, &i, take_prefixes(&i, is_64), a);

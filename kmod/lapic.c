@@ -197,12 +197,13 @@ static u64 guest_tsc(const struct vcpu *v)
 /* Nanoseconds until the guest's TSC has this value; never too few of them. */
 static u64 ns_until(const struct vcpu *v, u64 deadline)
 {
-	const u64 now = guest_tsc(v), ticks = deadline - now;
+	const u64 now = guest_tsc(v);
 
-	if ((s64)ticks <= 0)
+	if (deadline <= now)
 		return 0;
 	/* At most a day, after which the timer looks again: no overflow. */
-	return mul_u64_u64_div_u64(min(ticks, tsc_khz * 86400000ull), 1000000, tsc_khz) + 1;
+	return mul_u64_u64_div_u64(min(deadline - now, tsc_khz * 86400000ull), 1000000, tsc_khz) +
+	       1;
 }
 
 static void fire(struct vcpu *v)

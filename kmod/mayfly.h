@@ -34,7 +34,8 @@
 #define CPUID_MAX      256u
 #define GPA_BITS       46u /* of a guest-physical address, at most: EPT has four levels */
 #define EPT_LEVELS     4
-#define RUN_PAGES      2u /* struct kvm_run, and a page of port data */
+#define RUN_ORDER      1 /* struct kvm_run, and a page of port data */
+#define RUN_BYTES      (PAGE_SIZE << RUN_ORDER)
 
 /* What a handler of an exit answers: RESUME the guest, EXIT to user space, or -errno. */
 #define RESUME 1
@@ -45,6 +46,9 @@ enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG
 
 /* MSRs that the guest has while a vCPU is loaded, exchanged by hand: no VMCS field holds them. */
 enum { SW_STAR, SW_LSTAR, SW_CSTAR, SW_FMASK, SW_KERNEL_GS, SW_TSC_AUX, SW_MSRS };
+
+/* What holds back interrupts for one instruction. */
+#define SHADOWS (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 
 /* Bits of vcpu->events, set by anyone, taken by the vCPU. */
 enum { EVENT_NMI, EVENT_INIT, EVENT_SIPI };
@@ -145,7 +149,7 @@ struct vcpu {
 	u64 host_perf, host_debugctl;
 	u64 host_msr[SW_MSRS], guest_msr[SW_MSRS];
 	u64 host_fs_base;
-	u16 host_fs, host_gs;
+	u16 host_ldt, host_ds, host_es, host_fs, host_gs;
 	struct preempt_notifier preempt;
 	struct fpu_guest fpu;
 

@@ -170,6 +170,7 @@ static bool is_cr0(u64 cr0)
 bool state_set_cr0(struct vcpu *v, u64 value)
 {
 	const u64 old = state_cr0(v), cr4 = state_cr4(v);
+	const bool is_64 = vmcs_read(GUEST_CS_AR_BYTES) & 1u << 13;
 	u64 efer = vmcs_read(GUEST_IA32_EFER);
 
 	if (!is_cr0(value))
@@ -177,12 +178,12 @@ bool state_set_cr0(struct vcpu *v, u64 value)
 	value = (value & CR0_VALID) | X86_CR0_ET;
 	if (value & ~old & X86_CR0_PG && efer & EFER_LME) {
 		/* Into long mode: not without PAE, nor from a 64-bit segment. */
-		if (!(cr4 & X86_CR4_PAE) || vmcs_read(GUEST_CS_AR_BYTES) & 1u << 13)
+		if (!(cr4 & X86_CR4_PAE) || is_64)
 			return false;
 		efer |= EFER_LMA;
 	}
 	if (old & ~value & X86_CR0_PG) {
-		if (cr4 & X86_CR4_PCIDE)
+		if (efer & EFER_LMA && (cr4 & X86_CR4_PCIDE || is_64))
 			return false;
 		efer &= ~EFER_LMA;
 	}

@@ -12,7 +12,6 @@
 #include <linux/fs.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <linux/vmalloc.h>
 #include <asm/fpu/api.h>
 #include <asm/tsc.h>
 
@@ -60,7 +59,7 @@ static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	const struct vcpu *v = file->private_data;
 
-	return remap_vmalloc_range(vma, v->run, vma->vm_pgoff);
+	return vm_iomap_memory(vma, __pa(v->run), RUN_BYTES);
 }
 
 static int vcpu_release(struct inode *inode, struct file *file)
@@ -87,14 +86,14 @@ void vcpu_free(struct vcpu *v)
 	ept_reserve_free(&v->reserve);
 	if (v->fpu.fpstate)
 		fpu_free_guest_fpstate(&v->fpu);
-	vfree(v->run);
+	free_pages((unsigned long)v->run, RUN_ORDER);
 	kvfree(v->cpuid);
 	kfree(v);
 }
 
 static int vcpu_init(struct vcpu *v)
 {
-	v->run = vmalloc_user(RUN_PAGES * PAGE_SIZE);
+	v->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, RUN_ORDER);
 	if (!v->run || !fpu_alloc_guest_fpstate(&v->fpu))
 		return -ENOMEM;
 	return vmcs_init(v);

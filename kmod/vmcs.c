@@ -236,13 +236,15 @@ static noinline bool make_current(struct vcpu *v, int cpu)
 static void load_vmcs(struct vcpu *v)
 {
 	const int cpu = smp_processor_id();
-
 	u64 fs_base;
 
 	v->is_loaded = __this_cpu_read(resident) == v || make_current(v, cpu);
 	if (!v->is_loaded)
 		return;
 	WRITE_ONCE(v->cpu, cpu);
+	asm volatile("sldt %0" : "=rm"(v->host_ldt));
+	savesegment(ds, v->host_ds);
+	savesegment(es, v->host_es);
 	savesegment(fs, v->host_fs);
 	savesegment(gs, v->host_gs);
 	fs_base = __rdmsr(MSR_FS_BASE);
@@ -257,6 +259,12 @@ static void load_vmcs(struct vcpu *v)
 /* Exits load null selectors (SDM: host selectors have RPL 0), and limits of 0xffff and 0x67. */
 static void restore_tables(struct vcpu *v)
 {
+	if (v->host_ldt)
+		asm volatile("lldt %0" : : "rm"(v->host_ldt));
+	if (v->host_ds | v->host_es) {
+		loadsegment(ds, v->host_ds);
+		loadsegment(es, v->host_es);
+	}
 	if (v->host_fs) {
 		loadsegment(fs, v->host_fs);
 		wrmsrl(MSR_FS_BASE, v->host_fs_base);
