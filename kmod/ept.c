@@ -191,6 +191,7 @@ static void free_tables(u64 *table, int level)
 {
 	unsigned i;
 
+	cond_resched();
 	for (i = 0; level > 1 && i < 512; i++)
 		if (table[i] & PRESENT && !(table[i] & LARGE))
 			free_tables(table_of(table[i]), level - 1);

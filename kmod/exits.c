@@ -70,9 +70,8 @@ int skip_bytes(struct vcpu *v, unsigned n)
 	if (!(vmcs_read(GUEST_CS_AR_BYTES) & 1u << 13))
 		rip = (u32)rip;
 	vmcs_write(GUEST_RIP, rip);
-	if (shadow & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
-		vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-			   shadow & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+	if (shadow & SHADOWS)
+		vmcs_write(GUEST_INTERRUPTIBILITY_INFO, shadow & ~SHADOWS);
 	if (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_TF)
 		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS,
 			   vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) | DR_STEP);
@@ -108,6 +107,10 @@ static int exit_exception(struct vcpu *v)
 		/* The SDM, Debug Exceptions: the exit has what DR6 would have got. */
 		v->dr6 = (v->dr6 & ~(u64)DR_TRAP_BITS) | (v->qualification & bits);
 		vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
+		/* In a shadow a single step is due: the exit drops it, the entry asks for it. */
+		if (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_TF &&
+		    vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & SHADOWS)
+			vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, DR_STEP);
 		raise_info(v, type | vector, 0);
 		return RESUME;
 	}
@@ -328,6 +331,7 @@ static int (*const handlers[])(struct vcpu *v) = {
 	[EXIT_REASON_XSETBV] = exit_xsetbv,
 	[EXIT_REASON_VMFUNC] = raise_ud,
 	[EXIT_REASON_ENCLS] = raise_ud,
+	[76 ... 77] = raise_ud, /* SEAMCALL and TDCALL, which exit at any privilege */
 };
 
 int exit_handle(struct vcpu *v)

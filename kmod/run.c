@@ -58,16 +58,13 @@ static void inject(u32 info, u32 error, u32 length)
 
 static bool can_interrupt(void)
 {
-	const u32 shadow = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS;
-
 	return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF &&
-	       !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & shadow);
+	       !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & SHADOWS);
 }
 
 static bool can_nmi(void)
 {
-	return !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
-		 (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS | GUEST_INTR_STATE_NMI));
+	return !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & (SHADOWS | GUEST_INTR_STATE_NMI));
 }
 
 /*
@@ -77,7 +74,7 @@ static bool can_nmi(void)
 static void inject_next(struct vcpu *v)
 {
 	int vector;
-	bool busy = true;
+	bool busy = true, nmi, sti;
 
 	if (v->fault_info & VALID && v->again_info & VALID)
 		put_back(v);
@@ -92,14 +89,17 @@ static void inject_next(struct vcpu *v)
 		inject(VALID | INTR_TYPE_NMI_INTR | NMI_VECTOR, 0, 0);
 		busy = true;
 	}
-	set_window(v, CPU_BASED_NMI_WINDOW_EXITING, test_bit(EVENT_NMI, &v->events));
+	/* A CPU may open the NMI window in STI's shadow, where it is of no use yet. */
+	nmi = test_bit(EVENT_NMI, &v->events);
+	sti = nmi && vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI;
+	set_window(v, CPU_BASED_NMI_WINDOW_EXITING, nmi && !sti);
 	vector = lapic_pending(v);
 	if (vector >= 0 && !busy && can_interrupt()) {
 		lapic_accept(v, vector);
 		inject(VALID | INTR_TYPE_EXT_INTR | vector, 0, 0);
 		vector = lapic_pending(v);
 	}
-	set_window(v, CPU_BASED_INTR_WINDOW_EXITING, vector >= 0);
+	set_window(v, CPU_BASED_INTR_WINDOW_EXITING, vector >= 0 || sti);
 }
 
 /* After the exit: what the entry should have injected and the exit cut short (SDM, IDT-vectoring).
@@ -136,6 +136,7 @@ static void refresh_host(struct vcpu *v)
 		vmcs_write(HOST_CR4, cr4);
 		v->host_cr4 = cr4;
 	}
+	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	if (!vmx.has_perf)
 		return;
 	perf = __rdmsr(MSR_CORE_PERF_GLOBAL_CTRL);
@@ -179,13 +180,13 @@ static int cross(struct vcpu *v)
 	int failed;
 
 	if (vmx.flush_l1d)
-		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 	if (v->cr2 != native_read_cr2())
 		native_write_cr2(v->cr2);
 	failed = vmx_enter(v->regs, v->is_launched);
 	/* With IBRS in use, a write ends what the guest has taught the predictor. */
 	if (cpu_feature_enabled(X86_FEATURE_KERNEL_IBRS))
-		wrmsrl(MSR_IA32_SPEC_CTRL, spec_ctrl_current());
+		native_wrmsrl(MSR_IA32_SPEC_CTRL, spec_ctrl_current());
 	v->cr2 = native_read_cr2();
 	/* Before this task is in user mode again, its branches are not the guest's (VMSCAPE). */
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
@@ -242,7 +243,7 @@ static int enter(struct vcpu *v)
 		WRITE_ONCE(v->in_guest, false);
 		return 1;
 	}
-	if (!v->is_loaded) {
+	if (!v->is_loaded || !__this_cpu_read(vmx_is_on)) {
 		WRITE_ONCE(v->in_guest, false);
 		return -EIO; /* VMX was switched off: a reboot is on its way */
 	}
@@ -283,6 +284,7 @@ static int turn(struct vcpu *v)
 	}
 	/* The interrupt that ended the turn is taken here, and counted as the guest's time. */
 	local_irq_enable();
+	asm volatile("nop"); /* STI lets one instruction by */
 	local_irq_disable();
 	if (result <= 0 && result != -EIO)
 		vtime_account_guest_exit();

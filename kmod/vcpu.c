@@ -22,9 +22,11 @@ void vcpu_kick(struct vcpu *v)
 
 	if (wq_has_sleeper(&v->wait)) /* a full barrier: what was set before is seen */
 		wake_up(&v->wait);
+	preempt_disable(); /* so that a CPU which has been seen in the guest stays online */
 	cpu = READ_ONCE(v->cpu);
 	if (READ_ONCE(v->in_guest) && cpu >= 0)
 		smp_send_reschedule(cpu);
+	preempt_enable();
 }
 
 static int call(struct vcpu *v, unsigned request, unsigned long arg)

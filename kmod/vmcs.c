@@ -252,7 +252,6 @@ static void load_vmcs(struct vcpu *v)
 		vmcs_write(HOST_FS_BASE, fs_base);
 		v->host_fs_base = fs_base;
 	}
-	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	give_guest_msrs(v);
 }
 
