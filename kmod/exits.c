@@ -9,7 +9,6 @@
 #include <linux/sched.h>
 #include <asm/debugreg.h>
 
-#define VALID  INTR_INFO_VALID_MASK
 #define DR7_GD (1ull << 13) /* general detect: any MOV DR is #DB */
 #define DR6_BD (1ull << 13)
 
@@ -93,8 +92,7 @@ int exit_internal_error(struct vcpu *v, u32 suberror)
 	return EXIT;
 }
 
-/* Only #DB, #AC and #MC come here; each is the guest's own. An NMI or #MC was the host's, and done.
- */
+/* #DB and #AC are the guest's own; an NMI or #MC was the host's, and has been dealt with. */
 static int exit_exception(struct vcpu *v)
 {
 	const u32 info = vmcs_read(VM_EXIT_INTR_INFO), type = info & INTR_INFO_INTR_TYPE_MASK;
@@ -134,13 +132,7 @@ static int exit_triple_fault(struct vcpu *v)
 
 static int exit_cpuid(struct vcpu *v)
 {
-	u32 eax = v->regs[RAX], ebx, ecx = v->regs[RCX], edx;
-
-	cpuid_guest(v, &eax, &ebx, &ecx, &edx);
-	v->regs[RAX] = eax;
-	v->regs[RBX] = ebx;
-	v->regs[RCX] = ecx;
-	v->regs[RDX] = edx;
+	cpuid_guest(v);
 	return skip(v);
 }
 
@@ -168,26 +160,27 @@ static int exit_pause(struct vcpu *v)
 static int exit_cr(struct vcpu *v)
 {
 	const u64 q = v->qualification;
-	const unsigned cr = q & 15, access = q >> 4 & 3, reg = q >> 8 & 15;
+	const unsigned reg = q >> 8 & 15;
 	u64 value = reg_read(v, reg);
-	bool ok = false;
 
 	if (!state_is_long(v))
 		value = (u32)value;
-	if (access == 0 && cr == 0) {
-		ok = state_set_cr0(v, value);
-	} else if (access == 0 && cr == 4) {
-		ok = state_set_cr4(v, value);
-	} else if (access == 0 && cr == 8) {
-		ok = value <= 15;
-		v->lapic.reg[REG_TPR] = ok ? value << 4 : v->lapic.reg[REG_TPR];
-	} else if (access == 1 && cr == 8) {
-		ok = true;
+	switch (q & 0x3f) {
+	case 0x00: /* MOV to CR0 */
+		return state_set_cr0(v, value) ? skip(v) : raise_gp(v);
+	case 0x04:
+		return state_set_cr4(v, value) ? skip(v) : raise_gp(v);
+	case 0x08:
+		if (value > 15)
+			return raise_gp(v);
+		v->lapic.reg[REG_TPR] = value << 4;
+		return skip(v);
+	case 0x18: /* MOV from CR8 */
 		reg_write(v, reg, v->lapic.reg[REG_TPR] >> 4);
-	} else {
+		return skip(v);
+	default:
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
 	}
-	return ok ? skip(v) : raise_gp(v);
 }
 
 bool write_dr(struct vcpu *v, unsigned dr, u64 value)
@@ -245,11 +238,14 @@ static int exit_rdmsr(struct vcpu *v)
 	return skip(v);
 }
 
+static u64 edx_eax(const struct vcpu *v)
+{
+	return (u32)v->regs[RAX] | v->regs[RDX] << 32;
+}
+
 static int exit_wrmsr(struct vcpu *v)
 {
-	const u64 value = (u32)v->regs[RAX] | v->regs[RDX] << 32;
-
-	if (!msr_write(v, v->regs[RCX], value, false))
+	if (!msr_write(v, v->regs[RCX], edx_eax(v), false))
 		return raise_gp(v);
 	skip(v);
 	return lapic_end(v);
@@ -257,9 +253,7 @@ static int exit_wrmsr(struct vcpu *v)
 
 static int exit_xsetbv(struct vcpu *v)
 {
-	const u64 value = (u32)v->regs[RAX] | v->regs[RDX] << 32;
-
-	if (state_cpl() || (u32)v->regs[RCX] || !state_set_xcr0(v, value))
+	if (state_cpl() || (u32)v->regs[RCX] || !state_set_xcr0(v, edx_eax(v)))
 		return raise_gp(v);
 	return skip(v);
 }
@@ -292,8 +286,7 @@ static int exit_ept(struct vcpu *v)
 		return result;
 	if (is_kick(v, gpa))
 		return skip(v);
-	/* No RAM. An instruction or a page table from there, or a delivery to there, has no answer.
-	 */
+	/* No RAM. An instruction, a page table or a delivery there has no answer. */
 	if (q & 4)
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_EMULATION);
 	if (v->again_info & VALID)

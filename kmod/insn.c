@@ -74,7 +74,7 @@ static int walk(struct vcpu *v, u64 linear, u32 want, u64 *gpa)
 
 		inside = (1ull << shift) - 1;
 		entry = 0;
-		err = guest_read(v->vm, table + index * size, &entry, size);
+		err = guest_copy(v->vm, table + index * size, &entry, size, false);
 		if (err == -EFAULT)
 			return err;
 		if (err || !(entry & PTE_PRESENT))
@@ -105,8 +105,7 @@ static int copy_linear(struct vcpu *v, u64 linear, void *data, unsigned n, u32 w
 
 		if (r != RESUME)
 			return r;
-		r = want & X86_PF_WRITE ? guest_write(v->vm, gpa, data, part)
-					: guest_read(v->vm, gpa, data, part);
+		r = guest_copy(v->vm, gpa, data, part, want & X86_PF_WRITE);
 		if (r)
 			return r;
 		data += part;
@@ -160,16 +159,11 @@ static u64 next_value(struct insn *i, unsigned n)
 /* Reads the instruction: as many bytes as there are before a page that is not there. */
 static int fetch(struct vcpu *v, struct insn *i, u64 linear)
 {
-	const unsigned first = min_t(unsigned, INSN_MAX, PAGE_SIZE - offset_in_page(linear));
-	const unsigned second = INSN_MAX - first;
-	int r = copy_linear(v, linear, i->bytes, first, X86_PF_INSTR);
-
-	if (r != RESUME)
-		return r;
-	i->n = first;
-	if (copy_linear(v, linear + first, i->bytes + first, second, X86_PF_INSTR) == RESUME)
-		i->n = INSN_MAX;
-	return RESUME;
+	i->n = INSN_MAX;
+	if (copy_linear(v, linear, i->bytes, i->n, X86_PF_INSTR) == RESUME)
+		return RESUME;
+	i->n = min_t(unsigned, INSN_MAX, PAGE_SIZE - offset_in_page(linear));
+	return copy_linear(v, linear, i->bytes, i->n, X86_PF_INSTR);
 }
 
 /* The opcode, after prefixes. Those of segments are of no matter, since the place is known. */
@@ -257,7 +251,7 @@ static int decode(struct vcpu *v, struct access *a)
 	int r;
 
 	if (!is_64)
-		linear = (u32)(linear + state_seg_base(SEG_CS));
+		linear = (u32)(linear + vmcs_read(GUEST_CS_BASE));
 	r = fetch(v, &i, linear);
 	if (r != RESUME)
 		return r;
@@ -296,8 +290,7 @@ static int mmio_next(struct vcpu *v)
 
 		a->part = (a->at ? a->size : a->split) - a->at;
 		if (a->at)
-			err = a->write ? guest_write(v->vm, gpa, data, a->part)
-				       : guest_read(v->vm, gpa, data, a->part);
+			err = guest_copy(v->vm, gpa, data, a->part, a->write);
 		if (err == -EFAULT)
 			return err;
 		if (!err || lapic_mmio(v, gpa, a->write, data, a->part))

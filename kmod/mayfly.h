@@ -47,6 +47,7 @@ enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG
 /* MSRs that the guest has while a vCPU is loaded, exchanged by hand: no VMCS field holds them. */
 enum { SW_STAR, SW_LSTAR, SW_CSTAR, SW_FMASK, SW_KERNEL_GS, SW_TSC_AUX, SW_MSRS };
 
+#define VALID	INTR_INFO_VALID_MASK /* of all words that describe an event */
 /* What holds back interrupts for one instruction. */
 #define SHADOWS (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 
@@ -60,8 +61,6 @@ struct slot {
 	unsigned long *dirty; /* a bit a page, where KVM_MEM_LOG_DIRTY_PAGES asks for it */
 };
 
-struct irqfd;
-struct ioeventfd;
 struct vcpu;
 
 struct route {
@@ -71,7 +70,7 @@ struct route {
 
 struct vm {
 	struct kref refs;
-	struct mm_struct *mm;
+	struct mm_struct *mm; /* of whom made it; the notifier keeps it from being freed */
 	struct mutex lock;
 	bool is_split; /* KVM_CAP_SPLIT_IRQCHIP is on: vCPUs may be made */
 	u64 id;	       /* never used twice */
@@ -125,8 +124,7 @@ struct access {
 	u64 linear;
 };
 
-/* Page tables for the next fault, made before the lock is taken: one for each level below the root.
- */
+/* Page tables for the next fault, made before the lock is taken: one a level below the root. */
 struct ept_reserve {
 	u64 *table[EPT_LEVELS - 1];
 };
@@ -165,7 +163,6 @@ struct vcpu {
 	unsigned long events;
 	u8 sipi_vector;
 	bool in_guest; /* an IPI ends its turn */
-	bool halted_if;
 	wait_queue_head_t wait;
 	u32 again_info, again_error, again_length; /* the event that an exit interrupted */
 	u32 fault_info, fault_error, fault_length; /* the exception to raise */
@@ -196,7 +193,6 @@ int vmx_init(u32 slice);
 void vmx_fini(void);
 int vmx_get(void); /* VMX on, on all CPUs, until the last vmx_put() */
 void vmx_put(void);
-void vmx_off_everywhere(void);
 
 /* vmcs.c: a vCPU on a CPU. */
 int vmcs_init(struct vcpu *v);
@@ -214,21 +210,20 @@ int vmx_enter(u64 *regs, bool is_launched);
 extern char vmx_exit_point[];
 
 /* ept.c */
-int ept_init(struct vm *vm);
-void ept_fini(struct vm *vm);
+int ept_init(struct vm *vm);  /* for current->mm */
+void ept_fini(struct vm *vm); /* also where that failed */
 void ept_reserve_free(struct ept_reserve *r);
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log);
 int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec); /* RESUME, EXIT: no RAM, -errno */
-/* Copies within guest RAM; fails with -ENXIO where there is none, or none to write. */
-int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n);
-int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n);
+/* To or from guest RAM; fails with -ENXIO where there is none, or none to write. */
+int guest_copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write);
 
 /* main.c, vm.c, vcpu.c */
 int check_extension(unsigned long cap);
 int vm_create(void);
 void vm_put(struct vm *vm);
-int vcpu_create(struct vm *vm, u32 id);
+int vcpu_create(struct vm *vm, unsigned long id);
 void vcpu_free(struct vcpu *v);
 void vcpu_kick(struct vcpu *v);
 
@@ -265,7 +260,6 @@ bool state_set_xcr0(struct vcpu *v, u64 value);
 u64 state_cr0(struct vcpu *v);
 u64 state_cr4(struct vcpu *v);
 bool state_is_long(struct vcpu *v);
-u64 state_seg_base(enum seg seg);
 unsigned state_cpl(void);
 void state_load_pdptrs(struct vcpu *v);
 
@@ -277,12 +271,13 @@ extern void *msr_bitmap;
 bool msr_read(struct vcpu *v, u32 index, u64 *value); /* false: #GP */
 bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host);
 extern const u32 msr_switched[SW_MSRS];
+bool msr_is_there(u32 index); /* of those that not every CPU has */
 
 /* cpuid.c */
 int cpuid_supported(struct kvm_cpuid2 __user *arg);
 int cpuid_set(struct vcpu *v, struct kvm_cpuid2 __user *arg);
-void cpuid_guest(struct vcpu *v, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
-u64 cpuid_xcr0(void); /* bits that a guest may have */
+void cpuid_guest(struct vcpu *v); /* the instruction, in the vCPU's registers */
+u64 cpuid_xcr0(void);		  /* bits that a guest may have */
 
 /* clock.c */
 bool clock_set_system(struct vcpu *v, u64 value);
@@ -292,10 +287,10 @@ bool clock_set_wall(struct vcpu *v, u64 value);
 #define LAPIC_GPA 0xfee00000ul
 #define REG_TPR	  0x08 /* CR8 is its upper half */
 void lapic_init(struct vcpu *v);
-void lapic_fini(struct vcpu *v);
 void lapic_reset(struct vcpu *v);
-bool lapic_read(struct vcpu *v, u32 msr, u64 *value);
+bool lapic_read(struct vcpu *v, u32 msr, u64 *value); /* of an x2APIC's MSRs; false: #GP */
 bool lapic_write(struct vcpu *v, u32 msr, u64 value);
+void lapic_set_deadline(struct vcpu *v, u64 deadline);
 bool lapic_set_base(struct vcpu *v, u64 value, bool by_host);
 int lapic_pending(struct vcpu *v); /* the vector to deliver now, or -1 */
 void lapic_accept(struct vcpu *v, int vector);
@@ -328,15 +323,21 @@ static __always_inline u64 vmcs_read(unsigned long field)
 	return value;
 }
 
+/* One of the others, with its operands as of an asm: whether it succeeded. */
+#define vmx_insn(insn, ...)                                                         \
+	({                                                                          \
+		bool ok_ = false;                                                   \
+                                                                                    \
+		asm volatile("1: " insn "\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b) \
+			     : [ok] "+q"(ok_)                                       \
+			     : __VA_ARGS__                                          \
+			     : "cc", "memory");                                     \
+		ok_;                                                                \
+	})
+
 static __always_inline bool vmcs_write(unsigned long field, unsigned long value)
 {
-	bool ok = false;
-
-	asm volatile("1: vmwrite %[value], %[field]\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     : [ok] "+q"(ok)
-		     : [field] "r"(field), [value] "r"(value)
-		     : "cc", "memory");
-	return ok;
+	return vmx_insn("vmwrite %[value], %[field]", [field] "r"(field), [value] "r"(value));
 }
 
 #endif

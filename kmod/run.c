@@ -19,7 +19,6 @@
 #include <asm/perf_event.h>
 #include <asm/tlbflush.h>
 
-#define VALID	   INTR_INFO_VALID_MASK
 #define TYPE	   INTR_INFO_INTR_TYPE_MASK
 #define VECTOR	   INTR_INFO_VECTOR_MASK
 #define ERROR_CODE INTR_INFO_DELIVER_CODE_MASK
@@ -102,8 +101,7 @@ static void inject_next(struct vcpu *v)
 	set_window(v, CPU_BASED_INTR_WINDOW_EXITING, vector >= 0 || sti);
 }
 
-/* After the exit: what the entry should have injected and the exit cut short (SDM, IDT-vectoring).
- */
+/* After the exit: the event whose delivery it cut short (SDM, IDT-Vectoring Information). */
 static void note_interrupted(struct vcpu *v)
 {
 	const u32 info = vmcs_read(IDT_VECTORING_INFO_FIELD);
@@ -173,8 +171,7 @@ static void swap_xcr0(const struct vcpu *v, bool to_guest)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, to_guest ? v->xcr0 : vmx.host_xcr0);
 }
 
-/* Interrupts off; the state of the guest and of the host are in place. The result of vmx_enter().
- */
+/* Interrupts off, the states of guest and host in place. The result of vmx_enter(). */
 static int cross(struct vcpu *v)
 {
 	int failed;
@@ -232,20 +229,18 @@ static bool is_interrupted(const struct vcpu *v)
 	       v->exit_reason == EXIT_REASON_PREEMPTION_TIMER;
 }
 
-/* Interrupts off. 1: did not enter, 0: the guest ran, -EIO: it could not. */
+/* Interrupts off. 0: the guest ran, RESUME: not yet, -EIO: VMX was switched off, -ENOEXEC. */
 static int enter(struct vcpu *v)
 {
+	bool wait;
 	int failed;
 
 	WRITE_ONCE(v->in_guest, true);
 	smp_mb(); /* vcpu_kick(): set, then look; here: look after this */
-	if (must_not_enter(v)) {
+	wait = must_not_enter(v);
+	if (wait || !v->is_loaded || !__this_cpu_read(vmx_is_on)) {
 		WRITE_ONCE(v->in_guest, false);
-		return 1;
-	}
-	if (!v->is_loaded || !__this_cpu_read(vmx_is_on)) {
-		WRITE_ONCE(v->in_guest, false);
-		return -EIO; /* VMX was switched off: a reboot is on its way */
+		return wait ? RESUME : -EIO;
 	}
 	inject_next(v);
 	refresh_host(v);
@@ -253,8 +248,7 @@ static int enter(struct vcpu *v)
 		switch_fpu_return();
 	load_debug(v);
 	vtime_account_guest_enter();
-	/* A guest that does not exit by itself does so at each tick: that is often enough for RCU.
-	 */
+	/* A guest that exits by itself for nothing does at each tick: enough for RCU. */
 	if (!context_tracking_guest_enter() && is_interrupted(v))
 		rcu_note_guest();
 	swap_xcr0(v, true);
@@ -286,12 +280,10 @@ static int turn(struct vcpu *v)
 	local_irq_enable();
 	asm volatile("nop"); /* STI lets one instruction by */
 	local_irq_disable();
-	if (result <= 0 && result != -EIO)
+	if (!result || result == -ENOEXEC)
 		vtime_account_guest_exit();
 	local_irq_enable();
 	preempt_enable();
-	if (result == 1)
-		return RESUME;
 	if (result == -ENOEXEC)
 		return fail_entry(v, vmcs_read(VM_INSTRUCTION_ERROR));
 	if (result)
@@ -325,7 +317,8 @@ static bool can_go_on(struct vcpu *v)
 		return true;
 	if (v->mp_state != KVM_MP_STATE_HALTED)
 		return false;
-	return test_bit(EVENT_NMI, &v->events) || (v->halted_if && lapic_pending(v) >= 0);
+	return test_bit(EVENT_NMI, &v->events) ||
+	       (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF && lapic_pending(v) >= 0);
 }
 
 static int interrupted(struct vcpu *v)
@@ -337,7 +330,6 @@ static int interrupted(struct vcpu *v)
 /* Halted, or not started yet. RESUME, or -EINTR for a signal. */
 static int wait_for_event(struct vcpu *v)
 {
-	v->halted_if = vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF;
 	if (wait_event_interruptible(v->wait, can_go_on(v)))
 		return interrupted(v);
 	if (v->mp_state == KVM_MP_STATE_HALTED)
@@ -382,15 +374,14 @@ static void show(struct vcpu *v)
 	run->apic_base = v->lapic.base;
 }
 
+/* The VMCS is loaded. */
 int run_vcpu(struct vcpu *v)
 {
 	int result;
 
-	vmcs_load(v);
 	fpu_swap_kvm_fpstate(&v->fpu, true);
-	result = v->is_loaded ? loop(v) : -EIO;
+	result = loop(v);
 	show(v);
 	fpu_swap_kvm_fpstate(&v->fpu, false);
-	vmcs_put(v);
 	return result;
 }

@@ -135,11 +135,6 @@ bool state_is_long(struct vcpu *v)
 	return vmcs_read(GUEST_IA32_EFER) & EFER_LMA;
 }
 
-u64 state_seg_base(enum seg seg)
-{
-	return vmcs_read(SEG_FIELD(GUEST_ES_BASE, seg));
-}
-
 /* SS holds it, also in real mode and virtual-8086 mode. */
 unsigned state_cpl(void)
 {
@@ -155,7 +150,7 @@ void state_load_pdptrs(struct vcpu *v)
 
 	if (!(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) || state_is_long(v))
 		return;
-	if (guest_read(v->vm, vmcs_read(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries)))
+	if (guest_copy(v->vm, vmcs_read(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries), false))
 		return; /* none present: the guest faults */
 	for (i = 0; i < 4; i++)
 		vmcs_write(GUEST_PDPTR0 + 2 * i, entries[i] & 1 ? entries[i] : 0);

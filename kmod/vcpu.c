@@ -29,6 +29,7 @@ void vcpu_kick(struct vcpu *v)
 	preempt_enable();
 }
 
+/* The VMCS is loaded. */
 static int call(struct vcpu *v, unsigned request, unsigned long arg)
 {
 	switch (request) {
@@ -52,7 +53,9 @@ static long vcpu_ioctl(struct file *file, unsigned request, unsigned long arg)
 		return -EIO;
 	if (mutex_lock_killable(&v->lock))
 		return -EINTR;
-	result = call(v, request, arg);
+	vmcs_load(v);
+	result = v->is_loaded ? call(v, request, arg) : -EIO;
+	vmcs_put(v);
 	mutex_unlock(&v->lock);
 	return result;
 }
@@ -83,7 +86,7 @@ static const struct file_operations vcpu_ops = {
 /* Also of one that was made in part. */
 void vcpu_free(struct vcpu *v)
 {
-	lapic_fini(v);
+	hrtimer_cancel(&v->lapic.timer);
 	vmcs_fini(v);
 	ept_reserve_free(&v->reserve);
 	if (v->fpu.fpstate)
@@ -101,12 +104,17 @@ static int vcpu_init(struct vcpu *v)
 	return vmcs_init(v);
 }
 
-/* vm->lock held, the ID is free. The file descriptor, or -errno. */
-int vcpu_create(struct vm *vm, u32 id)
+/* vm->lock held. The file descriptor, or -errno. */
+int vcpu_create(struct vm *vm, unsigned long id)
 {
-	struct vcpu *v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
-	int err, fd;
+	struct vcpu *v;
+	int fd;
 
+	if (id >= VCPUS_MAX || !vm->is_split)
+		return -EINVAL;
+	if (vm->vcpus[id])
+		return -EEXIST;
+	v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
 	if (!v)
 		return -ENOMEM;
 	v->vm = vm;
@@ -117,13 +125,10 @@ int vcpu_create(struct vm *vm, u32 id)
 	init_waitqueue_head(&v->wait);
 	preempt_notifier_init(&v->preempt, &vmcs_preempt_ops);
 	lapic_init(v);
-	err = vcpu_init(v);
-	if (err) {
-		vcpu_free(v);
-		return err;
-	}
 	kref_get(&vm->refs); /* the descriptor's */
-	fd = anon_inode_getfd("mayfly-vcpu", &vcpu_ops, v, O_RDWR | O_CLOEXEC);
+	fd = vcpu_init(v);
+	if (!fd)
+		fd = anon_inode_getfd("mayfly-vcpu", &vcpu_ops, v, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
 		vcpu_free(v);
 		vm_put(vm); /* never the last one: the caller has the VM's descriptor */
