@@ -15,13 +15,9 @@
 
 	.text
 SYM_FUNC_START(vmx_enter)
-	push	%rbp
-	push	%r15
-	push	%r14
-	push	%r13
-	push	%r12
-	push	%rbx
-	push	%rdi
+	.irp	r, rbp, r15, r14, r13, r12, rbx, rdi
+	push	%\r
+	.endr
 	mov	$HOST_RSP, %eax
 1:	vmwrite	%rsp, %rax
 	bt	$0, %esi		/* CF: is_launched. VERW leaves it alone, unlike ZF */
@@ -72,12 +68,8 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	.irp	r, ecx, edx, esi, r8d, r9d, r10d, r11d
 	xor	%\r, %\r
 	.endr
-	pop	%rdi
-	pop	%rbx
-	pop	%r12
-	pop	%r13
-	pop	%r14
-	pop	%r15
-	pop	%rbp
+	.irp	r, rdi, rbx, r12, r13, r14, r15, rbp
+	pop	%\r
+	.endr
 	RET
 SYM_FUNC_END(vmx_enter)

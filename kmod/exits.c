@@ -25,39 +25,31 @@ void reg_write(struct vcpu *v, unsigned reg, u64 value)
 		v->regs[reg & 15] = value;
 }
 
-static void raise_info(struct vcpu *v, u32 info, u32 error)
+static int raise_info(struct vcpu *v, u32 info, u32 error)
 {
 	v->fault_info = VALID | info;
 	v->fault_error = error;
 	/* Only INT1 has a length (SDM, Event Injection). */
 	v->fault_length = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
-}
-
-void raise(struct vcpu *v, u8 vector)
-{
-	raise_info(v, INTR_TYPE_HARD_EXCEPTION | vector, 0);
+	return RESUME;
 }
 
 /* Real mode has no error codes. */
-void raise_error(struct vcpu *v, u8 vector, u32 error)
+int raise_error(struct vcpu *v, u8 vector, u32 error)
 {
-	const bool has_code = vmcs_read(GUEST_CR0) & X86_CR0_PE;
+	const u32 code = vmcs_read(GUEST_CR0) & X86_CR0_PE ? INTR_INFO_DELIVER_CODE_MASK : 0;
 
-	raise_info(v,
-		   INTR_TYPE_HARD_EXCEPTION | vector | (has_code ? INTR_INFO_DELIVER_CODE_MASK : 0),
-		   error);
+	return raise_info(v, INTR_TYPE_HARD_EXCEPTION | vector | code, error);
 }
 
-int raise_gp(struct vcpu *v)
+static int raise_gp(struct vcpu *v)
 {
-	raise_error(v, GP_VECTOR, 0);
-	return RESUME;
+	return raise_error(v, GP_VECTOR, 0);
 }
 
 static int raise_ud(struct vcpu *v)
 {
-	raise(v, UD_VECTOR);
-	return RESUME;
+	return raise_info(v, INTR_TYPE_HARD_EXCEPTION | UD_VECTOR, 0);
 }
 
 /* The shadows of STI and MOV SS end with the instruction; a single step traps after it. */
@@ -109,13 +101,11 @@ static int exit_exception(struct vcpu *v)
 		if (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_TF &&
 		    vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & SHADOWS)
 			vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, DR_STEP);
-		raise_info(v, type | vector, 0);
-		return RESUME;
+		return raise_info(v, type | vector, 0);
 	}
 	if (vector != AC_VECTOR)
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
-	raise_error(v, vector, vmcs_read(VM_EXIT_INTR_ERROR_CODE));
-	return RESUME;
+	return raise_error(v, vector, vmcs_read(VM_EXIT_INTR_ERROR_CODE));
 }
 
 /* The host has dealt with it; or the window is open, and the next entry looks itself. */
@@ -210,8 +200,7 @@ static int exit_dr(struct vcpu *v)
 	if (vmcs_read(GUEST_DR7) & DR7_GD) {
 		v->dr6 |= DR6_BD;
 		vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
-		raise(v, DB_VECTOR);
-		return RESUME;
+		return raise_info(v, INTR_TYPE_HARD_EXCEPTION | DB_VECTOR, 0);
 	}
 	if (dr == 4 || dr == 5) {
 		if (state_cr4(v) & X86_CR4_DE)
@@ -300,8 +289,7 @@ static int (*const handlers[])(struct vcpu *v) = {
 	[EXIT_REASON_EXCEPTION_NMI] = exit_exception,
 	[EXIT_REASON_EXTERNAL_INTERRUPT] = exit_again,
 	[EXIT_REASON_TRIPLE_FAULT] = exit_triple_fault,
-	[EXIT_REASON_INTERRUPT_WINDOW] = exit_again,
-	[EXIT_REASON_NMI_WINDOW] = exit_again,
+	[EXIT_REASON_INTERRUPT_WINDOW... EXIT_REASON_NMI_WINDOW] = exit_again,
 	[EXIT_REASON_CPUID] = exit_cpuid,
 	[EXIT_REASON_HLT] = exit_hlt,
 	[EXIT_REASON_INVD] = skip, /* caches are coherent, and the guest owns none */

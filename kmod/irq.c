@@ -112,22 +112,13 @@ static void irqfd_free(struct irqfd *irqfd)
 	kfree(irqfd);
 }
 
-static bool has_irqfd(const struct vm *vm, const struct eventfd_ctx *eventfd)
-{
-	const struct irqfd *irqfd;
-
-	list_for_each_entry(irqfd, &vm->irqfds, list)
-		if (irqfd->eventfd == eventfd)
-			return true;
-	return false;
-}
-
 static int irqfd_assign(struct vm *vm, struct file *file, struct eventfd_ctx *eventfd, u32 gsi)
 {
 	struct irqfd *irqfd;
 
-	if (has_irqfd(vm, eventfd))
-		return -EBUSY;
+	list_for_each_entry(irqfd, &vm->irqfds, list)
+		if (irqfd->eventfd == eventfd)
+			return -EBUSY;
 	if (vm->nr_irqfds >= IRQFDS_MAX)
 		return -ENOSPC;
 	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);

@@ -328,7 +328,7 @@ static void write_svr(struct lapic *l, u32 value)
 
 static u32 read_bits(const unsigned long *bits, unsigned word)
 {
-	return READ_ONCE(bits[word / 2]) >> (word % 2 ? 32 : 0);
+	return READ_ONCE(((const u32 *)bits)[word]);
 }
 
 /* What is done with a register: by x2APIC MSRs, else #GP, and by writes to an xAPIC's page. */

@@ -199,7 +199,6 @@ int vmcs_init(struct vcpu *v);
 void vmcs_fini(struct vcpu *v);
 void vmcs_load(struct vcpu *v); /* the task has it until vmcs_put(), wherever it runs */
 void vmcs_put(struct vcpu *v);
-extern struct preempt_ops vmcs_preempt_ops;
 void vmcs_leave_cpu(void); /* this CPU keeps none any more. Interrupts off, or in an emergency */
 void vmcs_flush_cpu(void); /* of all translations of all guests */
 void vmcs_flush_linear(struct vcpu *v);
@@ -233,10 +232,8 @@ int calls_state(struct vcpu *v, unsigned request, void __user *arg);
 /* run.c, exits.c */
 int run_vcpu(struct vcpu *v);
 int exit_handle(struct vcpu *v);
-void raise(struct vcpu *v, u8 vector);
-void raise_error(struct vcpu *v, u8 vector, u32 error);
-int raise_gp(struct vcpu *v); /* #GP(0); RESUME */
-int skip(struct vcpu *v);     /* past the instruction that exited; RESUME */
+int raise_error(struct vcpu *v, u8 vector, u32 error); /* RESUME */
+int skip(struct vcpu *v); /* past the instruction that exited; RESUME */
 int skip_bytes(struct vcpu *v, unsigned n);
 int exit_internal_error(struct vcpu *v, u32 suberror);
 bool write_dr(struct vcpu *v, unsigned dr, u64 value); /* false: #GP */

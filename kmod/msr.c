@@ -24,8 +24,7 @@ const u32 msr_switched[SW_MSRS] = {
 
 enum pass { BY_EXIT, ON_READ = 1, ON_WRITE = 2, ALWAYS = 3 };
 
-/* Where a value is: in the VMCS, in struct vcpu, with those that vmcs.c exchanges, or nowhere, as
- * it is the same for all guests. */
+/* Where a value is: in the VMCS, in struct vcpu, in its guest_msr, or the same for all guests. */
 enum where { FIELD, KEPT, SWITCHED, FIXED, DROPPED /* a write to it is, else #GP */ };
 
 #define IN_VCPU(member) KEPT, offsetof(struct vcpu, member)
@@ -36,7 +35,8 @@ static const struct row {
 	enum where where;
 	u64 value; /* or the field's number, the offset, or the index */
 } msrs[] = {
-	{ MSR_IA32_TSC_DEADLINE, BY_EXIT, IN_VCPU(lapic.deadline) }, /* first: it is in use */
+	{ MSR_IA32_TSC, ON_READ, FIELD, TSC_OFFSET }, /* restored before the deadline in it */
+	{ MSR_IA32_TSC_DEADLINE, BY_EXIT, IN_VCPU(lapic.deadline) },
 	{ MSR_IA32_SYSENTER_CS, ALWAYS, FIELD, GUEST_SYSENTER_CS },
 	{ MSR_IA32_SYSENTER_ESP, ALWAYS, FIELD, GUEST_SYSENTER_ESP },
 	{ MSR_IA32_SYSENTER_EIP, ALWAYS, FIELD, GUEST_SYSENTER_EIP },
@@ -44,7 +44,6 @@ static const struct row {
 	{ MSR_FS_BASE, ALWAYS, FIELD, GUEST_FS_BASE },
 	{ MSR_GS_BASE, ALWAYS, FIELD, GUEST_GS_BASE },
 	{ MSR_EFER, ON_READ, FIELD, GUEST_IA32_EFER },
-	{ MSR_IA32_TSC, ON_READ, FIELD, TSC_OFFSET },
 	{ MSR_STAR, ON_READ, SWITCHED, SW_STAR },
 	{ MSR_LSTAR, ON_READ, SWITCHED, SW_LSTAR },
 	{ MSR_CSTAR, ON_READ, SWITCHED, SW_CSTAR },
@@ -107,11 +106,6 @@ static u64 arch_capabilities(void)
 	return value;
 }
 
-static bool is_canonical(u64 address)
-{
-	return (s64)(address << 16) >> 16 == (s64)address;
-}
-
 static bool is_mtrr_default(u64 value)
 {
 	const u8 type = value & 0xff;
@@ -156,7 +150,7 @@ static bool write_switched(struct vcpu *v, unsigned i, u64 value)
 {
 	const bool is_address = i == SW_LSTAR || i == SW_CSTAR || i == SW_KERNEL_GS;
 
-	if ((is_address && !is_canonical(value)) ||
+	if ((is_address && !__is_canonical_address(value, 48)) ||
 	    ((i == SW_FMASK || i == SW_TSC_AUX) && value >> 32))
 		return false;
 	preempt_disable();

@@ -55,15 +55,14 @@ static void inject(u32 info, u32 error, u32 length)
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, info);
 }
 
-static bool can_interrupt(void)
+static bool is_blocked(u32 by)
 {
-	return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF &&
-	       !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & SHADOWS);
+	return vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & by;
 }
 
-static bool can_nmi(void)
+static bool has_if(void)
 {
-	return !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & (SHADOWS | GUEST_INTR_STATE_NMI));
+	return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF;
 }
 
 /*
@@ -83,17 +82,18 @@ static void inject_next(struct vcpu *v)
 		inject(v->again_info, v->again_error, v->again_length);
 	else
 		busy = false;
-	if (!busy && test_bit(EVENT_NMI, &v->events) && can_nmi()) {
+	nmi = test_bit(EVENT_NMI, &v->events);
+	if (nmi && !busy && !is_blocked(SHADOWS | GUEST_INTR_STATE_NMI)) {
 		clear_bit(EVENT_NMI, &v->events);
 		inject(VALID | INTR_TYPE_NMI_INTR | NMI_VECTOR, 0, 0);
 		busy = true;
+		nmi = false;
 	}
 	/* A CPU may open the NMI window in STI's shadow, where it is of no use yet. */
-	nmi = test_bit(EVENT_NMI, &v->events);
-	sti = nmi && vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI;
+	sti = nmi && is_blocked(GUEST_INTR_STATE_STI);
 	set_window(v, CPU_BASED_NMI_WINDOW_EXITING, nmi && !sti);
 	vector = lapic_pending(v);
-	if (vector >= 0 && !busy && can_interrupt()) {
+	if (vector >= 0 && !busy && has_if() && !is_blocked(SHADOWS)) {
 		lapic_accept(v, vector);
 		inject(VALID | INTR_TYPE_EXT_INTR | vector, 0, 0);
 		vector = lapic_pending(v);
@@ -317,8 +317,7 @@ static bool can_go_on(struct vcpu *v)
 		return true;
 	if (v->mp_state != KVM_MP_STATE_HALTED)
 		return false;
-	return test_bit(EVENT_NMI, &v->events) ||
-	       (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF && lapic_pending(v) >= 0);
+	return test_bit(EVENT_NMI, &v->events) || (has_if() && lapic_pending(v) >= 0);
 }
 
 static int interrupted(struct vcpu *v)
@@ -368,7 +367,7 @@ static void show(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 
-	run->if_flag = !!(vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF);
+	run->if_flag = has_if();
 	run->ready_for_interrupt_injection = 1;
 	run->cr8 = v->lapic.reg[REG_TPR] >> 4;
 	run->apic_base = v->lapic.base;

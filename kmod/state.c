@@ -58,11 +58,10 @@ static void reset_power_on(struct vcpu *v)
 	vmcs_write(GUEST_SYSENTER_ESP, 0);
 	vmcs_write(GUEST_SYSENTER_EIP, 0);
 	vmcs_write(GUEST_IA32_DEBUGCTL, 0);
-	v->xcr0 = XFEATURE_MASK_FP;
 	v->misc_enable = MSR_IA32_MISC_ENABLE_FAST_STRING;
 	v->mp_state = v->id ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
 	v->lapic.base = LAPIC_GPA | MSR_IA32_APICBASE_ENABLE | (v->id ? 0 : MSR_IA32_APICBASE_BSP);
-	state_set_xcr0(v, v->xcr0);
+	state_set_xcr0(v, XFEATURE_MASK_FP);
 }
 
 static void put_efer(u64 efer)

@@ -123,7 +123,6 @@ int vcpu_create(struct vm *vm, unsigned long id)
 	v->tsc_offset = vm->tsc_offset;
 	mutex_init(&v->lock);
 	init_waitqueue_head(&v->wait);
-	preempt_notifier_init(&v->preempt, &vmcs_preempt_ops);
 	lapic_init(v);
 	kref_get(&vm->refs); /* the descriptor's */
 	fd = vcpu_init(v);

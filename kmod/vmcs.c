@@ -277,7 +277,7 @@ static void on_sched_out(struct preempt_notifier *notifier, struct task_struct *
 	unload_vmcs(container_of(notifier, struct vcpu, preempt));
 }
 
-struct preempt_ops vmcs_preempt_ops = { .sched_in = on_sched_in, .sched_out = on_sched_out };
+static struct preempt_ops preempt_ops = { .sched_in = on_sched_in, .sched_out = on_sched_out };
 
 void vmcs_load(struct vcpu *v)
 {
@@ -315,14 +315,6 @@ static bool write_controls(struct vcpu *v)
 	ok &= vmcs_write(MSR_BITMAP, __pa(msr_bitmap));
 	ok &= vmcs_write(EPT_POINTER, ept_pointer(v->vm));
 	ok &= vmcs_write(VIRTUAL_PROCESSOR_ID, v->vpid);
-	if (vmx.cpu2 & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
-		ok &= vmcs_write(PLE_GAP, PAUSE_GAP);
-		ok &= vmcs_write(PLE_WINDOW, PAUSE_WINDOW);
-	}
-	if (vmx.cpu2 & SECONDARY_EXEC_ENCLS_EXITING)
-		ok &= vmcs_write(ENCLS_EXITING_BITMAP, ~0ul);
-	if (vmx.slice)
-		ok &= vmcs_write(VMX_PREEMPTION_TIMER_VALUE, vmx.slice);
 	ok &= vmcs_write(VM_EXIT_CONTROLS, vmx.exit);
 	ok &= vmcs_write(VM_EXIT_MSR_STORE_COUNT, 0);
 	ok &= vmcs_write(VM_EXIT_MSR_LOAD_COUNT, 0);
@@ -330,8 +322,12 @@ static bool write_controls(struct vcpu *v)
 	ok &= vmcs_write(VM_ENTRY_MSR_LOAD_COUNT, 0);
 	ok &= vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	ok &= vmcs_write(VMCS_LINK_POINTER, ~0ul);
-	if (vmx.has_perf)
-		ok &= vmcs_write(GUEST_IA32_PERF_GLOBAL_CTRL, 0);
+	/* A CPU without the control may be without the field. */
+	vmcs_write(PLE_GAP, PAUSE_GAP);
+	vmcs_write(PLE_WINDOW, PAUSE_WINDOW);
+	vmcs_write(ENCLS_EXITING_BITMAP, ~0ul);
+	vmcs_write(VMX_PREEMPTION_TIMER_VALUE, vmx.slice);
+	vmcs_write(GUEST_IA32_PERF_GLOBAL_CTRL, 0);
 	return ok;
 }
 
@@ -363,6 +359,7 @@ int vmcs_init(struct vcpu *v)
 	int vpid = ida_alloc_range(&vpids, 1, 0xffff, GFP_KERNEL_ACCOUNT);
 	bool ok;
 
+	preempt_notifier_init(&v->preempt, &preempt_ops);
 	if (vpid < 0)
 		return vpid;
 	v->vpid = vpid;
