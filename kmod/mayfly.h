@@ -324,7 +324,6 @@ static __always_inline u64 vmcs_read(unsigned long field)
 #define vmx_insn(insn, ...)                                                         \
 	({                                                                          \
 		bool ok_ = false;                                                   \
-                                                                                    \
 		asm volatile("1: " insn "\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b) \
 			     : [ok] "+q"(ok_)                                       \
 			     : __VA_ARGS__                                          \
