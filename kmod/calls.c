@@ -12,9 +12,6 @@
 #include <asm/fpu/xcr.h>
 #include <asm/irq_vectors.h>
 
-#define VALID	INTR_INFO_VALID_MASK
-#define SHADOWS (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
-
 static int get_debug(struct vcpu *v, void *arg)
 {
 	struct kvm_debugregs *d = arg;
@@ -175,7 +172,7 @@ static const struct {
 	{ KVM_GET_VCPU_EVENTS, get_events }, { KVM_SET_VCPU_EVENTS, set_events },
 };
 
-/* How many were read or set, up to the first that is none. The VMCS is loaded. */
+/* How many were read or set, up to the first that is none. */
 static int call_msrs(struct vcpu *v, bool set, struct kvm_msrs __user *arg)
 {
 	struct kvm_msrs head;
@@ -198,7 +195,8 @@ static int call_msrs(struct vcpu *v, bool set, struct kvm_msrs __user *arg)
 	return i;
 }
 
-static int call_loaded(struct vcpu *v, unsigned request, void __user *arg)
+/* vcpu->lock held, the VMCS loaded. */
+int calls_state(struct vcpu *v, unsigned request, void __user *arg)
 {
 	const unsigned size = _IOC_SIZE(request), dir = _IOC_DIR(request);
 	unsigned i = 0;
@@ -222,15 +220,4 @@ static int call_loaded(struct vcpu *v, unsigned request, void __user *arg)
 		err = -EFAULT;
 	kfree(data);
 	return err;
-}
-
-/* vcpu->lock held. */
-int calls_state(struct vcpu *v, unsigned request, void __user *arg)
-{
-	int result;
-
-	vmcs_load(v);
-	result = v->is_loaded ? call_loaded(v, request, arg) : -EIO;
-	vmcs_put(v);
-	return result;
 }

@@ -37,16 +37,14 @@ bool clock_set_system(struct vcpu *v, u64 value)
 	};
 
 	pace(&t);
-	return !(value & 1) || !guest_write(v->vm, value & ~1ull, &t, sizeof(t));
+	return !(value & 1) || !guest_copy(v->vm, value & ~1ull, &t, sizeof(t), true);
 }
 
 /* MSR_KVM_WALL_CLOCK_NEW: the date at the VM's beginning. */
 bool clock_set_wall(struct vcpu *v, u64 value)
 {
 	const struct timespec64 t = ns_to_timespec64(ktime_get_real_ns() - vm_ns(v));
-	const struct pvclock_wall_clock clock = { .version = 2,
-						  .sec = t.tv_sec,
-						  .nsec = t.tv_nsec };
+	struct pvclock_wall_clock clock = { .version = 2, .sec = t.tv_sec, .nsec = t.tv_nsec };
 
-	return !guest_write(v->vm, value, &clock, sizeof(clock));
+	return !guest_copy(v->vm, value, &clock, sizeof(clock), true);
 }

@@ -75,8 +75,7 @@ u64 cpuid_xcr0(void)
 	return vmx.host_xcr0 & known;
 }
 
-/* Of the state components those that a guest may have; XSAVEOPT, XSAVEC and XGETBV(1), no XSAVES.
- */
+/* The state components that a guest may have; XSAVEOPT, XSAVEC and XGETBV(1), no XSAVES. */
 static void xsave_leaf(struct kvm_cpuid_entry2 *e)
 {
 	const u64 xcr0 = cpuid_xcr0();
@@ -223,31 +222,30 @@ static const struct kvm_cpuid_entry2 *find(const struct vcpu *v, u32 function, u
 }
 
 /* The guest's answer; what depends on its own registers is filled in here. */
-void cpuid_guest(struct vcpu *v, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+void cpuid_guest(struct vcpu *v)
 {
-	const u32 function = *eax, index = *ecx;
+	const u32 function = v->regs[RAX], index = v->regs[RCX];
 	const struct kvm_cpuid_entry2 *e = find(v, function, index);
+	struct kvm_cpuid_entry2 answer = {};
 
-	*eax = *ebx = *ecx = *edx = 0;
-	if (!e) {
+	if (e) {
+		answer = *e;
+	} else if (function == 0xb || function == 0x1f) {
 		/* Unknown subleaves of the topology still say who asks (SDM, CPUID). */
-		if (function == 0xb || function == 0x1f) {
-			e = find(v, function, 0);
-			*ecx = index & 0xff;
-			*edx = e ? e->edx : 0;
-		}
-		return;
+		e = find(v, function, 0);
+		answer.ecx = index & 0xff;
+		answer.edx = e ? e->edx : 0;
 	}
-	*eax = e->eax;
-	*ebx = e->ebx;
-	*ecx = e->ecx;
-	*edx = e->edx;
+	v->regs[RAX] = answer.eax;
+	v->regs[RBX] = answer.ebx;
+	v->regs[RCX] = answer.ecx;
+	v->regs[RDX] = answer.edx;
 	if (function == 1) {
-		*ecx &= ~F(OSXSAVE);
-		*ecx |= v->has_osxsave ? F(OSXSAVE) : 0;
+		v->regs[RCX] &= ~F(OSXSAVE);
+		v->regs[RCX] |= v->has_osxsave ? F(OSXSAVE) : 0;
 		if (!(v->lapic.base & MSR_IA32_APICBASE_ENABLE))
-			*edx &= ~F(APIC);
+			v->regs[RDX] &= ~F(APIC);
 	}
 	if (function == 0xd && index == 0 && v->xcr0)
-		*ebx = v->xsave_size;
+		v->regs[RBX] = v->xsave_size;
 }

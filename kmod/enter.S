@@ -15,13 +15,9 @@
 
 	.text
 SYM_FUNC_START(vmx_enter)
-	push	%rbp
-	push	%r15
-	push	%r14
-	push	%r13
-	push	%r12
-	push	%rbx
-	push	%rdi
+	.irp	r, rbp, r15, r14, r13, r12, rbx, rdi
+	push	%\r
+	.endr
 	mov	$HOST_RSP, %eax
 1:	vmwrite	%rsp, %rax
 	bt	$0, %esi		/* CF: is_launched. VERW leaves it alone, unlike ZF */
@@ -32,14 +28,9 @@ SYM_FUNC_START(vmx_enter)
 	mov	5*8(%rax), %rbp
 	mov	6*8(%rax), %rsi
 	mov	7*8(%rax), %rdi
-	mov	8*8(%rax), %r8
-	mov	9*8(%rax), %r9
-	mov	10*8(%rax), %r10
-	mov	11*8(%rax), %r11
-	mov	12*8(%rax), %r12
-	mov	13*8(%rax), %r13
-	mov	14*8(%rax), %r14
-	mov	15*8(%rax), %r15
+	.irp	n, 8, 9, 10, 11, 12, 13, 14, 15
+	mov	\n*8(%rax), %r\n
+	.endr
 	mov	0*8(%rax), %rax
 	UNWIND_HINT_SAVE
 	VM_CLEAR_CPU_BUFFERS
@@ -64,14 +55,9 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	mov	%rbp, 5*8(%rax)
 	mov	%rsi, 6*8(%rax)
 	mov	%rdi, 7*8(%rax)
-	mov	%r8, 8*8(%rax)
-	mov	%r9, 9*8(%rax)
-	mov	%r10, 10*8(%rax)
-	mov	%r11, 11*8(%rax)
-	mov	%r12, 12*8(%rax)
-	mov	%r13, 13*8(%rax)
-	mov	%r14, 14*8(%rax)
-	mov	%r15, 15*8(%rax)
+	.irp	n, 8, 9, 10, 11, 12, 13, 14, 15
+	mov	%r\n, \n*8(%rax)
+	.endr
 	pop	0*8(%rax)
 	xor	%ebx, %ebx
 5:
@@ -79,19 +65,11 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	CLEAR_BRANCH_HISTORY_VMEXIT
 	/* Nothing of the guest stays for speculation to use. */
 	mov	%ebx, %eax
-	xor	%ecx, %ecx
-	xor	%edx, %edx
-	xor	%esi, %esi
-	xor	%r8d, %r8d
-	xor	%r9d, %r9d
-	xor	%r10d, %r10d
-	xor	%r11d, %r11d
-	pop	%rdi
-	pop	%rbx
-	pop	%r12
-	pop	%r13
-	pop	%r14
-	pop	%r15
-	pop	%rbp
+	.irp	r, ecx, edx, esi, r8d, r9d, r10d, r11d
+	xor	%\r, %\r
+	.endr
+	.irp	r, rdi, rbx, r12, r13, r14, r15, rbp
+	pop	%\r
+	.endr
 	RET
 SYM_FUNC_END(vmx_enter)

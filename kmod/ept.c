@@ -191,6 +191,7 @@ static void free_tables(u64 *table, int level)
 {
 	unsigned i;
 
+	cond_resched();
 	for (i = 0; level > 1 && i < 512; i++)
 		if (table[i] & PRESENT && !(table[i] & LARGE))
 			free_tables(table_of(table[i]), level - 1);
@@ -400,7 +401,7 @@ static unsigned long host_address(struct vm *vm, u64 gpa, bool write)
 }
 
 /* By pages: what lies side by side for the guest may not for the process. */
-static int copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
+int guest_copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
 {
 	while (n) {
 		const unsigned part = min_t(unsigned, n, PAGE_SIZE - offset_in_page(gpa));
@@ -422,21 +423,12 @@ static int copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
 	return 0;
 }
 
-int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n)
-{
-	return copy(vm, gpa, to, n, false);
-}
-
-int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n)
-{
-	return copy(vm, gpa, (void *)from, n, true);
-}
-
 static bool is_region(const struct kvm_userspace_memory_region *r)
 {
 	const u64 gpa_end = 1ull << GPA_BITS;
 
-	if (r->flags & ~(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES) || !r->userspace_addr ||
+	if (r->flags & ~(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES) ||
+	    (r->memory_size && !r->userspace_addr) ||
 	    offset_in_page(r->guest_phys_addr | r->memory_size | r->userspace_addr))
 		return false;
 	if (r->guest_phys_addr > gpa_end || r->memory_size > gpa_end - r->guest_phys_addr ||
@@ -503,8 +495,7 @@ static void protect(struct vm *vm, u64 gpa, unsigned long pages)
 {
 	unsigned i;
 
-	for_each_set_bit(i, &pages, BITS_PER_LONG)
-	{
+	for_each_set_bit(i, &pages, BITS_PER_LONG) {
 		u64 *entry = entry_at(vm, NULL, gpa + i * PAGE_SIZE, 1, NULL);
 
 		if (entry)
@@ -554,23 +545,16 @@ int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log)
 int ept_init(struct vm *vm)
 {
 	u64 caps;
-	int err;
 
 	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, caps);
 	vm->level_max = caps & VMX_EPT_1GB_PAGE_BIT && !vmx.multihit ? 3 : 2;
 	spin_lock_init(&vm->mmu_lock);
 	vm->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vm->root || !zalloc_cpumask_var(&vm->cpus, GFP_KERNEL_ACCOUNT)) {
-		free_page((unsigned long)vm->root);
+	if (!vm->root || !zalloc_cpumask_var(&vm->cpus, GFP_KERNEL_ACCOUNT))
 		return -ENOMEM;
-	}
+	vm->mm = current->mm;
 	vm->notifier.ops = &notifier_ops;
-	err = mmu_notifier_register(&vm->notifier, vm->mm);
-	if (err) {
-		free_cpumask_var(vm->cpus);
-		free_page((unsigned long)vm->root);
-	}
-	return err;
+	return mmu_notifier_register(&vm->notifier, vm->mm);
 }
 
 /* No vCPU is left. */
@@ -578,9 +562,11 @@ void ept_fini(struct vm *vm)
 {
 	unsigned i;
 
-	mmu_notifier_unregister(&vm->notifier, vm->mm);
+	if (vm->notifier.mm) /* it is registered */
+		mmu_notifier_unregister(&vm->notifier, vm->mm);
 	for (i = 0; i < SLOTS_MAX; i++)
 		kvfree(vm->slots[i].dirty);
-	free_tables(vm->root, LEVELS);
+	if (vm->root)
+		free_tables(vm->root, LEVELS);
 	free_cpumask_var(vm->cpus);
 }

@@ -9,7 +9,6 @@
 #include <linux/sched.h>
 #include <asm/debugreg.h>
 
-#define VALID  INTR_INFO_VALID_MASK
 #define DR7_GD (1ull << 13) /* general detect: any MOV DR is #DB */
 #define DR6_BD (1ull << 13)
 
@@ -26,39 +25,31 @@ void reg_write(struct vcpu *v, unsigned reg, u64 value)
 		v->regs[reg & 15] = value;
 }
 
-static void raise_info(struct vcpu *v, u32 info, u32 error)
+static int raise_info(struct vcpu *v, u32 info, u32 error)
 {
 	v->fault_info = VALID | info;
 	v->fault_error = error;
 	/* Only INT1 has a length (SDM, Event Injection). */
 	v->fault_length = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
-}
-
-void raise(struct vcpu *v, u8 vector)
-{
-	raise_info(v, INTR_TYPE_HARD_EXCEPTION | vector, 0);
+	return RESUME;
 }
 
 /* Real mode has no error codes. */
-void raise_error(struct vcpu *v, u8 vector, u32 error)
+int raise_error(struct vcpu *v, u8 vector, u32 error)
 {
-	const bool has_code = vmcs_read(GUEST_CR0) & X86_CR0_PE;
+	const u32 code = vmcs_read(GUEST_CR0) & X86_CR0_PE ? INTR_INFO_DELIVER_CODE_MASK : 0;
 
-	raise_info(v,
-		   INTR_TYPE_HARD_EXCEPTION | vector | (has_code ? INTR_INFO_DELIVER_CODE_MASK : 0),
-		   error);
+	return raise_info(v, INTR_TYPE_HARD_EXCEPTION | vector | code, error);
 }
 
-int raise_gp(struct vcpu *v)
+static int raise_gp(struct vcpu *v)
 {
-	raise_error(v, GP_VECTOR, 0);
-	return RESUME;
+	return raise_error(v, GP_VECTOR, 0);
 }
 
 static int raise_ud(struct vcpu *v)
 {
-	raise(v, UD_VECTOR);
-	return RESUME;
+	return raise_info(v, INTR_TYPE_HARD_EXCEPTION | UD_VECTOR, 0);
 }
 
 /* The shadows of STI and MOV SS end with the instruction; a single step traps after it. */
@@ -70,9 +61,8 @@ int skip_bytes(struct vcpu *v, unsigned n)
 	if (!(vmcs_read(GUEST_CS_AR_BYTES) & 1u << 13))
 		rip = (u32)rip;
 	vmcs_write(GUEST_RIP, rip);
-	if (shadow & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
-		vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-			   shadow & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+	if (shadow & SHADOWS)
+		vmcs_write(GUEST_INTERRUPTIBILITY_INFO, shadow & ~SHADOWS);
 	if (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_TF)
 		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS,
 			   vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) | DR_STEP);
@@ -94,8 +84,7 @@ int exit_internal_error(struct vcpu *v, u32 suberror)
 	return EXIT;
 }
 
-/* Only #DB, #AC and #MC come here; each is the guest's own. An NMI or #MC was the host's, and done.
- */
+/* #DB and #AC are the guest's own; an NMI or #MC was the host's, and has been dealt with. */
 static int exit_exception(struct vcpu *v)
 {
 	const u32 info = vmcs_read(VM_EXIT_INTR_INFO), type = info & INTR_INFO_INTR_TYPE_MASK;
@@ -108,13 +97,15 @@ static int exit_exception(struct vcpu *v)
 		/* The SDM, Debug Exceptions: the exit has what DR6 would have got. */
 		v->dr6 = (v->dr6 & ~(u64)DR_TRAP_BITS) | (v->qualification & bits);
 		vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
-		raise_info(v, type | vector, 0);
-		return RESUME;
+		/* In a shadow a single step is due: the exit drops it, the entry asks for it. */
+		if (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_TF &&
+		    vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & SHADOWS)
+			vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, DR_STEP);
+		return raise_info(v, type | vector, 0);
 	}
 	if (vector != AC_VECTOR)
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
-	raise_error(v, vector, vmcs_read(VM_EXIT_INTR_ERROR_CODE));
-	return RESUME;
+	return raise_error(v, vector, vmcs_read(VM_EXIT_INTR_ERROR_CODE));
 }
 
 /* The host has dealt with it; or the window is open, and the next entry looks itself. */
@@ -131,13 +122,7 @@ static int exit_triple_fault(struct vcpu *v)
 
 static int exit_cpuid(struct vcpu *v)
 {
-	u32 eax = v->regs[RAX], ebx, ecx = v->regs[RCX], edx;
-
-	cpuid_guest(v, &eax, &ebx, &ecx, &edx);
-	v->regs[RAX] = eax;
-	v->regs[RBX] = ebx;
-	v->regs[RCX] = ecx;
-	v->regs[RDX] = edx;
+	cpuid_guest(v);
 	return skip(v);
 }
 
@@ -165,26 +150,27 @@ static int exit_pause(struct vcpu *v)
 static int exit_cr(struct vcpu *v)
 {
 	const u64 q = v->qualification;
-	const unsigned cr = q & 15, access = q >> 4 & 3, reg = q >> 8 & 15;
+	const unsigned reg = q >> 8 & 15;
 	u64 value = reg_read(v, reg);
-	bool ok = false;
 
 	if (!state_is_long(v))
 		value = (u32)value;
-	if (access == 0 && cr == 0) {
-		ok = state_set_cr0(v, value);
-	} else if (access == 0 && cr == 4) {
-		ok = state_set_cr4(v, value);
-	} else if (access == 0 && cr == 8) {
-		ok = value <= 15;
-		v->lapic.reg[REG_TPR] = ok ? value << 4 : v->lapic.reg[REG_TPR];
-	} else if (access == 1 && cr == 8) {
-		ok = true;
+	switch (q & 0x3f) {
+	case 0x00: /* MOV to CR0 */
+		return state_set_cr0(v, value) ? skip(v) : raise_gp(v);
+	case 0x04:
+		return state_set_cr4(v, value) ? skip(v) : raise_gp(v);
+	case 0x08:
+		if (value > 15)
+			return raise_gp(v);
+		v->lapic.reg[REG_TPR] = value << 4;
+		return skip(v);
+	case 0x18: /* MOV from CR8 */
 		reg_write(v, reg, v->lapic.reg[REG_TPR] >> 4);
-	} else {
+		return skip(v);
+	default:
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
 	}
-	return ok ? skip(v) : raise_gp(v);
 }
 
 bool write_dr(struct vcpu *v, unsigned dr, u64 value)
@@ -214,8 +200,7 @@ static int exit_dr(struct vcpu *v)
 	if (vmcs_read(GUEST_DR7) & DR7_GD) {
 		v->dr6 |= DR6_BD;
 		vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
-		raise(v, DB_VECTOR);
-		return RESUME;
+		return raise_info(v, INTR_TYPE_HARD_EXCEPTION | DB_VECTOR, 0);
 	}
 	if (dr == 4 || dr == 5) {
 		if (state_cr4(v) & X86_CR4_DE)
@@ -242,11 +227,14 @@ static int exit_rdmsr(struct vcpu *v)
 	return skip(v);
 }
 
+static u64 edx_eax(const struct vcpu *v)
+{
+	return (u32)v->regs[RAX] | v->regs[RDX] << 32;
+}
+
 static int exit_wrmsr(struct vcpu *v)
 {
-	const u64 value = (u32)v->regs[RAX] | v->regs[RDX] << 32;
-
-	if (!msr_write(v, v->regs[RCX], value, false))
+	if (!msr_write(v, v->regs[RCX], edx_eax(v), false))
 		return raise_gp(v);
 	skip(v);
 	return lapic_end(v);
@@ -254,9 +242,7 @@ static int exit_wrmsr(struct vcpu *v)
 
 static int exit_xsetbv(struct vcpu *v)
 {
-	const u64 value = (u32)v->regs[RAX] | v->regs[RDX] << 32;
-
-	if (state_cpl() || (u32)v->regs[RCX] || !state_set_xcr0(v, value))
+	if (state_cpl() || (u32)v->regs[RCX] || !state_set_xcr0(v, edx_eax(v)))
 		return raise_gp(v);
 	return skip(v);
 }
@@ -289,8 +275,7 @@ static int exit_ept(struct vcpu *v)
 		return result;
 	if (is_kick(v, gpa))
 		return skip(v);
-	/* No RAM. An instruction or a page table from there, or a delivery to there, has no answer.
-	 */
+	/* No RAM. An instruction, a page table or a delivery there has no answer. */
 	if (q & 4)
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_EMULATION);
 	if (v->again_info & VALID)
@@ -304,8 +289,7 @@ static int (*const handlers[])(struct vcpu *v) = {
 	[EXIT_REASON_EXCEPTION_NMI] = exit_exception,
 	[EXIT_REASON_EXTERNAL_INTERRUPT] = exit_again,
 	[EXIT_REASON_TRIPLE_FAULT] = exit_triple_fault,
-	[EXIT_REASON_INTERRUPT_WINDOW] = exit_again,
-	[EXIT_REASON_NMI_WINDOW] = exit_again,
+	[EXIT_REASON_INTERRUPT_WINDOW... EXIT_REASON_NMI_WINDOW] = exit_again,
 	[EXIT_REASON_CPUID] = exit_cpuid,
 	[EXIT_REASON_HLT] = exit_hlt,
 	[EXIT_REASON_INVD] = skip, /* caches are coherent, and the guest owns none */
@@ -328,6 +312,7 @@ static int (*const handlers[])(struct vcpu *v) = {
 	[EXIT_REASON_XSETBV] = exit_xsetbv,
 	[EXIT_REASON_VMFUNC] = raise_ud,
 	[EXIT_REASON_ENCLS] = raise_ud,
+	[76 ... 77] = raise_ud, /* SEAMCALL and TDCALL, which exit at any privilege */
 };
 
 int exit_handle(struct vcpu *v)

@@ -61,6 +61,8 @@ static int walk(struct vcpu *v, u64 linear, u32 want, u64 *gpa)
 	u64 rights = PTE_WRITABLE | PTE_USER, entry, inside;
 	unsigned level = is_long ? 4 : is_pae ? 3 : 2;
 
+	if (!is_long)
+		linear = (u32)linear;
 	if (!(vmcs_read(GUEST_CR0) & X86_CR0_PG)) {
 		*gpa = linear;
 		return RESUME;
@@ -72,7 +74,7 @@ static int walk(struct vcpu *v, u64 linear, u32 want, u64 *gpa)
 
 		inside = (1ull << shift) - 1;
 		entry = 0;
-		err = guest_read(v->vm, table + index * size, &entry, size);
+		err = guest_copy(v->vm, table + index * size, &entry, size, false);
 		if (err == -EFAULT)
 			return err;
 		if (err || !(entry & PTE_PRESENT))
@@ -103,8 +105,7 @@ static int copy_linear(struct vcpu *v, u64 linear, void *data, unsigned n, u32 w
 
 		if (r != RESUME)
 			return r;
-		r = want & X86_PF_WRITE ? guest_write(v->vm, gpa, data, part)
-					: guest_read(v->vm, gpa, data, part);
+		r = guest_copy(v->vm, gpa, data, part, want & X86_PF_WRITE);
 		if (r)
 			return r;
 		data += part;
@@ -158,16 +159,11 @@ static u64 next_value(struct insn *i, unsigned n)
 /* Reads the instruction: as many bytes as there are before a page that is not there. */
 static int fetch(struct vcpu *v, struct insn *i, u64 linear)
 {
-	const unsigned first = min_t(unsigned, INSN_MAX, PAGE_SIZE - offset_in_page(linear));
-	const unsigned second = INSN_MAX - first;
-	int r = copy_linear(v, linear, i->bytes, first, X86_PF_INSTR);
-
-	if (r != RESUME)
-		return r;
-	i->n = first;
-	if (copy_linear(v, linear + first, i->bytes + first, second, X86_PF_INSTR) == RESUME)
-		i->n = INSN_MAX;
-	return RESUME;
+	i->n = INSN_MAX;
+	if (copy_linear(v, linear, i->bytes, i->n, X86_PF_INSTR) == RESUME)
+		return RESUME;
+	i->n = min_t(unsigned, INSN_MAX, PAGE_SIZE - offset_in_page(linear));
+	return copy_linear(v, linear, i->bytes, i->n, X86_PF_INSTR);
 }
 
 /* The opcode, after prefixes. Those of segments are of no matter, since the place is known. */
@@ -251,8 +247,12 @@ static int decode(struct vcpu *v, struct access *a)
 	const u32 cs = vmcs_read(GUEST_CS_AR_BYTES);
 	const bool is_64 = state_is_long(v) && cs >> 13 & 1, is_32 = cs >> 14 & 1;
 	struct insn i = { .operand = is_64 || is_32 ? 4 : 2, .address = is_64 ? 8 : is_32 ? 4 : 2 };
-	int r = fetch(v, &i, vmcs_read(GUEST_RIP) + (is_64 ? 0 : state_seg_base(SEG_CS)));
+	u64 linear = vmcs_read(GUEST_RIP);
+	int r;
 
+	if (!is_64)
+		linear = (u32)(linear + vmcs_read(GUEST_CS_BASE));
+	r = fetch(v, &i, linear);
 	if (r != RESUME)
 		return r;
 	take_opcode(v, &i, take_prefixes(&i, is_64), a);
@@ -290,8 +290,7 @@ static int mmio_next(struct vcpu *v)
 
 		a->part = (a->at ? a->size : a->split) - a->at;
 		if (a->at)
-			err = a->write ? guest_write(v->vm, gpa, data, a->part)
-				       : guest_read(v->vm, gpa, data, a->part);
+			err = guest_copy(v->vm, gpa, data, a->part, a->write);
 		if (err == -EFAULT)
 			return err;
 		if (!err || lapic_mmio(v, gpa, a->write, data, a->part))

@@ -57,9 +57,9 @@ static int read_route(struct route *table, const struct kvm_irq_routing_entry *e
 /* vm->lock held. The new table in place of the old one, or an error and the old one. */
 int irq_set_routes(struct vm *vm, const struct kvm_irq_routing __user *arg)
 {
+	struct route table[GSI_MAX] = {};
+	struct kvm_irq_routing_entry *e;
 	struct kvm_irq_routing head;
-	struct kvm_irq_routing_entry e;
-	struct route *table;
 	unsigned long flags;
 	int err = 0;
 	u32 i;
@@ -68,21 +68,17 @@ int irq_set_routes(struct vm *vm, const struct kvm_irq_routing __user *arg)
 		return -EFAULT;
 	if (head.nr > GSI_MAX || head.flags || !vm->is_split)
 		return -EINVAL;
-	table = kcalloc(GSI_MAX, sizeof(*table), GFP_KERNEL_ACCOUNT);
-	if (!table)
-		return -ENOMEM;
-	for (i = 0; i < head.nr && !err; i++) {
-		if (copy_from_user(&e, &arg->entries[i], sizeof(e)))
-			err = -EFAULT;
-		else
-			err = read_route(table, &e);
-	}
+	e = memdup_user(arg->entries, head.nr * sizeof(*e));
+	if (IS_ERR(e))
+		return PTR_ERR(e);
+	for (i = 0; i < head.nr && !err; i++)
+		err = read_route(table, &e[i]);
 	if (!err) {
 		spin_lock_irqsave(&vm->irq_lock, flags);
 		memcpy(vm->routes, table, sizeof(vm->routes));
 		spin_unlock_irqrestore(&vm->irq_lock, flags);
 	}
-	kfree(table);
+	kfree(e);
 	return err;
 }
 
@@ -116,22 +112,13 @@ static void irqfd_free(struct irqfd *irqfd)
 	kfree(irqfd);
 }
 
-static bool has_irqfd(const struct vm *vm, const struct eventfd_ctx *eventfd)
-{
-	const struct irqfd *irqfd;
-
-	list_for_each_entry(irqfd, &vm->irqfds, list)
-		if (irqfd->eventfd == eventfd)
-			return true;
-	return false;
-}
-
 static int irqfd_assign(struct vm *vm, struct file *file, struct eventfd_ctx *eventfd, u32 gsi)
 {
 	struct irqfd *irqfd;
 
-	if (has_irqfd(vm, eventfd))
-		return -EBUSY;
+	list_for_each_entry(irqfd, &vm->irqfds, list)
+		if (irqfd->eventfd == eventfd)
+			return -EBUSY;
 	if (vm->nr_irqfds >= IRQFDS_MAX)
 		return -ENOSPC;
 	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
@@ -193,8 +180,7 @@ bool irq_kick(struct vm *vm, bool is_port, u64 address, unsigned length, u64 val
 	bool is_kick = false;
 
 	rcu_read_lock();
-	list_for_each_entry_rcu(io, &vm->ioeventfds[is_port], list)
-	{
+	list_for_each_entry_rcu(io, &vm->ioeventfds[is_port], list) {
 		is_kick = io->address == address && (!io->length || io->length == length) &&
 			  (!io->has_match || io->match == value);
 		if (is_kick) {

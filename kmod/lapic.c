@@ -141,7 +141,7 @@ static bool is_meant(const struct vcpu *v, u32 dest, bool is_logical)
 		return v->id == dest;
 	if (is_x2apic(v))
 		return v->id >> 4 == dest >> 16 && ldr(v) & dest & 0xffff;
-	if (v->lapic.reg[R(APIC_DFR)] == APIC_DFR_FLAT)
+	if (v->lapic.reg[R(APIC_DFR)] >> 28 == APIC_DFR_FLAT >> 28)
 		return name & dest;
 	return name >> 4 == dest >> 4 && name & dest & 0xf;
 }
@@ -171,8 +171,11 @@ void lapic_deliver_msi(struct vm *vm, u32 address, u32 data)
 		deliver_to(vm, NULL, id == 0xff ? BROADCAST : id, address & 4, data);
 }
 
-static void send(struct vcpu *v, u32 icr, u32 dest)
+/* What ICR says, to whom ICR2 does. */
+static void send(struct vcpu *v, u32 icr)
 {
+	const u32 icr2 = v->lapic.reg[R(APIC_ICR2)];
+	const u32 dest = is_x2apic(v) ? icr2 : icr2 >> 24 == 0xff ? BROADCAST : icr2 >> 24;
 	const u32 mode = icr & APIC_MODE_MASK, shorthand = icr & APIC_DEST_ALLBUT;
 	const bool is_end = (icr & (APIC_INT_LEVELTRIG | APIC_INT_ASSERT)) == APIC_INT_LEVELTRIG;
 
@@ -197,12 +200,13 @@ static u64 guest_tsc(const struct vcpu *v)
 /* Nanoseconds until the guest's TSC has this value; never too few of them. */
 static u64 ns_until(const struct vcpu *v, u64 deadline)
 {
-	const u64 now = guest_tsc(v), ticks = deadline - now;
+	const u64 now = guest_tsc(v);
 
-	if ((s64)ticks <= 0)
+	if (deadline <= now)
 		return 0;
 	/* At most a day, after which the timer looks again: no overflow. */
-	return mul_u64_u64_div_u64(min(ticks, tsc_khz * 86400000ull), 1000000, tsc_khz) + 1;
+	return mul_u64_u64_div_u64(min(deadline - now, tsc_khz * 86400000ull), 1000000, tsc_khz) +
+	       1;
 }
 
 static void fire(struct vcpu *v)
@@ -249,7 +253,7 @@ static void stop_timer(struct lapic *l)
 	l->period = l->ends = 0;
 }
 
-static void set_deadline(struct vcpu *v, u64 deadline)
+void lapic_set_deadline(struct vcpu *v, u64 deadline)
 {
 	struct lapic *l = &v->lapic;
 	u64 ns;
@@ -324,33 +328,37 @@ static void write_svr(struct lapic *l, u32 value)
 
 static u32 read_bits(const unsigned long *bits, unsigned word)
 {
-	return READ_ONCE(bits[word / 2]) >> (word % 2 ? 32 : 0);
+	return READ_ONCE(((const u32 *)bits)[word]);
 }
 
-/* What a register holds, and what can be written to it; in neither: no such register (#GP). */
+/* What is done with a register: by x2APIC MSRs, else #GP, and by writes to an xAPIC's page. */
+enum { RDMSR = 1, WRMSR = 2, VIA_PAGE = 4, HELD = RDMSR | WRMSR | VIA_PAGE };
+
 static const struct {
-	bool is_readable, is_writable;
+	u32 can;
 	u32 valid; /* bits that a write may set */
 } registers[REGISTERS] = {
-	[R(APIC_ID)] = { true },
-	[R(APIC_LVR)] = { true },
-	[R(APIC_TASKPRI)] = { true, true, 0xff },
-	[R(APIC_PROCPRI)] = { true },
-	[R(APIC_EOI)] = { false, true, 0 },
-	[R(APIC_LDR)] = { true },
-	[R(APIC_SPIV)] = { true, true, 0x1ff },
-	[R(APIC_ISR)... R(APIC_IRR) + 7] = { true },
-	[R(APIC_ESR)] = { true, true, 0 },
-	[R(APIC_LVTCMCI)] = { true, true, 0x117ff },
-	[R(APIC_ICR)] = { true, true, 0xccfff },
-	[R(APIC_LVTT)] = { true, true, 0x710ff },
-	[R(APIC_LVTTHMR)... R(APIC_LVTPC)] = { true, true, 0x117ff },
-	[R(APIC_LVT0)... R(APIC_LVT1)] = { true, true, 0x1b7ff },
-	[R(APIC_LVTERR)] = { true, true, 0x110ff },
-	[R(APIC_TMICT)] = { true, true, 0xffffffff },
-	[R(APIC_TMCCT)] = { true },
-	[R(APIC_TDCR)] = { true, true, 0xb },
-	[R(APIC_SELF_IPI)] = { false, true, 0xff },
+	[R(APIC_ID)] = { RDMSR },
+	[R(APIC_LVR)] = { RDMSR },
+	[R(APIC_TASKPRI)] = { HELD, 0xff },
+	[R(APIC_PROCPRI)] = { RDMSR },
+	[R(APIC_EOI)] = { WRMSR | VIA_PAGE, 0 },
+	[R(APIC_LDR)] = { RDMSR | VIA_PAGE, 0xff000000 },
+	[R(APIC_DFR)] = { VIA_PAGE, 0xffffffff },
+	[R(APIC_SPIV)] = { HELD, 0x1ff },
+	[R(APIC_ISR)... R(APIC_IRR) + 7] = { RDMSR },
+	[R(APIC_ESR)] = { HELD, 0 },
+	[R(APIC_LVTCMCI)] = { HELD, 0x117ff },
+	[R(APIC_ICR)] = { HELD, 0xccfff },
+	[R(APIC_ICR2)] = { VIA_PAGE, 0xff000000 },
+	[R(APIC_LVTT)] = { HELD, 0x710ff },
+	[R(APIC_LVTTHMR)... R(APIC_LVTPC)] = { HELD, 0x117ff },
+	[R(APIC_LVT0)... R(APIC_LVT1)] = { HELD, 0x1b7ff },
+	[R(APIC_LVTERR)] = { HELD, 0x110ff },
+	[R(APIC_TMICT)] = { HELD, 0xffffffff },
+	[R(APIC_TMCCT)] = { RDMSR },
+	[R(APIC_TDCR)] = { HELD, 0xb },
+	[R(APIC_SELF_IPI)] = { WRMSR, 0xff },
 };
 
 static u64 read_register(const struct vcpu *v, unsigned reg)
@@ -393,9 +401,10 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 		write_svr(l, value);
 		break;
 	case R(APIC_ICR):
-		l->reg[R(APIC_ICR2)] = value >> 32;
+		if (is_x2apic(v))
+			l->reg[R(APIC_ICR2)] = value >> 32;
 		l->reg[reg] = value;
-		send(v, value, value >> 32);
+		send(v, value);
 		break;
 	case R(APIC_LVTCMCI):
 	case R(APIC_LVTT)... R(APIC_LVTERR):
@@ -411,8 +420,11 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 	case R(APIC_SELF_IPI):
 		deliver(v, APIC_DM_FIXED | value);
 		break;
+	case R(APIC_DFR):
+		value |= 0x0fffffff;
+		fallthrough;
 	default:
-		l->reg[reg] = value;
+		WRITE_ONCE(l->reg[reg], value);
 		break;
 	}
 }
@@ -421,11 +433,7 @@ bool lapic_read(struct vcpu *v, u32 msr, u64 *value)
 {
 	const unsigned reg = msr - APIC_BASE_MSR;
 
-	if (msr == MSR_IA32_TSC_DEADLINE) {
-		*value = READ_ONCE(v->lapic.deadline);
-		return true;
-	}
-	if (!is_x2apic(v) || reg >= REGISTERS || !registers[reg].is_readable)
+	if (!is_x2apic(v) || reg >= REGISTERS || !(registers[reg].can & RDMSR))
 		return false;
 	*value = read_register(v, reg);
 	return true;
@@ -435,49 +443,17 @@ bool lapic_write(struct vcpu *v, u32 msr, u64 value)
 {
 	const unsigned reg = msr - APIC_BASE_MSR;
 
-	if (msr == MSR_IA32_TSC_DEADLINE) {
-		set_deadline(v, value);
-		return true;
-	}
-	if (!is_x2apic(v) || reg >= REGISTERS || !registers[reg].is_writable ||
+	if (!is_x2apic(v) || reg >= REGISTERS || !(registers[reg].can & WRMSR) ||
 	    (u32)value & ~registers[reg].valid || (value >> 32 && reg != R(APIC_ICR)))
 		return false;
 	write_register(v, reg, value);
 	return true;
 }
 
-/* An xAPIC's page. KVM shows an x2APIC so, too, but for its ID; DFR and ICR2 are no MSRs. */
+/* An xAPIC's page. KVM shows an x2APIC so, too, but for its ID. */
 static u32 page_read(const struct vcpu *v, unsigned reg)
 {
-	if (reg == R(APIC_ID))
-		return v->id << 24;
-	return registers[reg].is_readable ? read_register(v, reg) : v->lapic.reg[reg];
-}
-
-static void page_write(struct vcpu *v, unsigned reg, u32 value)
-{
-	struct lapic *l = &v->lapic;
-	u32 dest;
-
-	switch (reg) {
-	case R(APIC_LDR):
-	case R(APIC_ICR2):
-		WRITE_ONCE(l->reg[reg], value & 0xff000000);
-		break;
-	case R(APIC_DFR):
-		WRITE_ONCE(l->reg[reg], value | 0x0fffffff);
-		break;
-	case R(APIC_ICR):
-		l->reg[reg] = value & registers[reg].valid;
-		dest = l->reg[R(APIC_ICR2)] >> 24;
-		send(v, value, dest == 0xff ? BROADCAST : dest);
-		break;
-	case R(APIC_SELF_IPI):
-		break; /* an x2APIC's alone */
-	default:
-		if (registers[reg].is_writable)
-			write_register(v, reg, value & registers[reg].valid);
-	}
+	return reg == R(APIC_ID) ? v->id << 24 : read_register(v, reg);
 }
 
 /* An access to the page, if it is the APIC's just now: what is not 32 bits has no effect. */
@@ -489,9 +465,9 @@ bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n)
 	if ((gpa & PAGE_MASK) != LAPIC_GPA || is_x2apic(v) ||
 	    !(v->lapic.base & MSR_IA32_APICBASE_ENABLE))
 		return false;
-	if (write && n == 4 && byte == 0 && reg < REGISTERS) {
+	if (write && n == 4 && byte == 0 && reg < REGISTERS && registers[reg].can & VIA_PAGE) {
 		memcpy(&value, data, 4);
-		page_write(v, reg, value);
+		write_register(v, reg, value & registers[reg].valid);
 	} else if (!write) {
 		memset(data, 0, n);
 		if (byte < 4 && reg < REGISTERS)
@@ -518,11 +494,9 @@ int lapic_set(struct vcpu *v, void *arg)
 
 	stop_timer(l);
 	for (i = 0; i < REGISTERS; i++)
-		if (registers[i].is_readable && registers[i].is_writable)
+		if (registers[i].can & VIA_PAGE)
 			WRITE_ONCE(l->reg[i], page[4 * i] & registers[i].valid);
-	page_write(v, R(APIC_LDR), page[4 * R(APIC_LDR)]);
-	page_write(v, R(APIC_DFR), page[4 * R(APIC_DFR)]);
-	l->reg[R(APIC_ICR2)] = page[4 * R(APIC_ICR2)];
+	l->reg[R(APIC_ICR2)] = page[4 * R(APIC_ICR2)]; /* all of it is an x2APIC's destination */
 	write_svr(l, l->reg[R(APIC_SPIV)]);
 	for (i = 0; i < 256; i++) {
 		const unsigned at = i / 32 * 4, bit = i % 32;
@@ -578,9 +552,4 @@ void lapic_init(struct vcpu *v)
 {
 	hrtimer_init(&v->lapic.timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
 	v->lapic.timer.function = on_timer;
-}
-
-void lapic_fini(struct vcpu *v)
-{
-	hrtimer_cancel(&v->lapic.timer);
 }

@@ -67,7 +67,7 @@ static long device_ioctl(struct file *file, unsigned request, unsigned long arg)
 	case KVM_CHECK_EXTENSION:
 		return check_extension(arg);
 	case KVM_GET_VCPU_MMAP_SIZE:
-		return arg ? -EINVAL : RUN_PAGES * PAGE_SIZE;
+		return arg ? -EINVAL : RUN_BYTES;
 	case KVM_GET_SUPPORTED_CPUID:
 		return cpuid_supported((void __user *)arg);
 	case KVM_GET_MSR_INDEX_LIST:

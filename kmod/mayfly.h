@@ -34,7 +34,8 @@
 #define CPUID_MAX      256u
 #define GPA_BITS       46u /* of a guest-physical address, at most: EPT has four levels */
 #define EPT_LEVELS     4
-#define RUN_PAGES      2u /* struct kvm_run, and a page of port data */
+#define RUN_ORDER      1 /* struct kvm_run, and a page of port data */
+#define RUN_BYTES      (PAGE_SIZE << RUN_ORDER)
 
 /* What a handler of an exit answers: RESUME the guest, EXIT to user space, or -errno. */
 #define RESUME 1
@@ -46,6 +47,10 @@ enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG
 /* MSRs that the guest has while a vCPU is loaded, exchanged by hand: no VMCS field holds them. */
 enum { SW_STAR, SW_LSTAR, SW_CSTAR, SW_FMASK, SW_KERNEL_GS, SW_TSC_AUX, SW_MSRS };
 
+#define VALID	INTR_INFO_VALID_MASK /* of all words that describe an event */
+/* What holds back interrupts for one instruction. */
+#define SHADOWS (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+
 /* Bits of vcpu->events, set by anyone, taken by the vCPU. */
 enum { EVENT_NMI, EVENT_INIT, EVENT_SIPI };
 
@@ -56,8 +61,6 @@ struct slot {
 	unsigned long *dirty; /* a bit a page, where KVM_MEM_LOG_DIRTY_PAGES asks for it */
 };
 
-struct irqfd;
-struct ioeventfd;
 struct vcpu;
 
 struct route {
@@ -67,7 +70,7 @@ struct route {
 
 struct vm {
 	struct kref refs;
-	struct mm_struct *mm;
+	struct mm_struct *mm; /* of whom made it; the notifier keeps it from being freed */
 	struct mutex lock;
 	bool is_split; /* KVM_CAP_SPLIT_IRQCHIP is on: vCPUs may be made */
 	u64 id;	       /* never used twice */
@@ -121,8 +124,7 @@ struct access {
 	u64 linear;
 };
 
-/* Page tables for the next fault, made before the lock is taken: one for each level below the root.
- */
+/* Page tables for the next fault, made before the lock is taken: one a level below the root. */
 struct ept_reserve {
 	u64 *table[EPT_LEVELS - 1];
 };
@@ -145,7 +147,7 @@ struct vcpu {
 	u64 host_perf, host_debugctl;
 	u64 host_msr[SW_MSRS], guest_msr[SW_MSRS];
 	u64 host_fs_base;
-	u16 host_fs, host_gs;
+	u16 host_ldt, host_ds, host_es, host_fs, host_gs;
 	struct preempt_notifier preempt;
 	struct fpu_guest fpu;
 
@@ -161,7 +163,6 @@ struct vcpu {
 	unsigned long events;
 	u8 sipi_vector;
 	bool in_guest; /* an IPI ends its turn */
-	bool halted_if;
 	wait_queue_head_t wait;
 	u32 again_info, again_error, again_length; /* the event that an exit interrupted */
 	u32 fault_info, fault_error, fault_length; /* the exception to raise */
@@ -192,14 +193,12 @@ int vmx_init(u32 slice);
 void vmx_fini(void);
 int vmx_get(void); /* VMX on, on all CPUs, until the last vmx_put() */
 void vmx_put(void);
-void vmx_off_everywhere(void);
 
 /* vmcs.c: a vCPU on a CPU. */
 int vmcs_init(struct vcpu *v);
 void vmcs_fini(struct vcpu *v);
 void vmcs_load(struct vcpu *v); /* the task has it until vmcs_put(), wherever it runs */
 void vmcs_put(struct vcpu *v);
-extern struct preempt_ops vmcs_preempt_ops;
 void vmcs_leave_cpu(void); /* this CPU keeps none any more. Interrupts off, or in an emergency */
 void vmcs_flush_cpu(void); /* of all translations of all guests */
 void vmcs_flush_linear(struct vcpu *v);
@@ -210,21 +209,20 @@ int vmx_enter(u64 *regs, bool is_launched);
 extern char vmx_exit_point[];
 
 /* ept.c */
-int ept_init(struct vm *vm);
-void ept_fini(struct vm *vm);
+int ept_init(struct vm *vm);  /* for current->mm */
+void ept_fini(struct vm *vm); /* also where that failed */
 void ept_reserve_free(struct ept_reserve *r);
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log);
 int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec); /* RESUME, EXIT: no RAM, -errno */
-/* Copies within guest RAM; fails with -ENXIO where there is none, or none to write. */
-int guest_read(struct vm *vm, u64 gpa, void *to, unsigned n);
-int guest_write(struct vm *vm, u64 gpa, const void *from, unsigned n);
+/* To or from guest RAM; fails with -ENXIO where there is none, or none to write. */
+int guest_copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write);
 
 /* main.c, vm.c, vcpu.c */
 int check_extension(unsigned long cap);
 int vm_create(void);
 void vm_put(struct vm *vm);
-int vcpu_create(struct vm *vm, u32 id);
+int vcpu_create(struct vm *vm, unsigned long id);
 void vcpu_free(struct vcpu *v);
 void vcpu_kick(struct vcpu *v);
 
@@ -234,10 +232,8 @@ int calls_state(struct vcpu *v, unsigned request, void __user *arg);
 /* run.c, exits.c */
 int run_vcpu(struct vcpu *v);
 int exit_handle(struct vcpu *v);
-void raise(struct vcpu *v, u8 vector);
-void raise_error(struct vcpu *v, u8 vector, u32 error);
-int raise_gp(struct vcpu *v); /* #GP(0); RESUME */
-int skip(struct vcpu *v);     /* past the instruction that exited; RESUME */
+int raise_error(struct vcpu *v, u8 vector, u32 error); /* RESUME */
+int skip(struct vcpu *v); /* past the instruction that exited; RESUME */
 int skip_bytes(struct vcpu *v, unsigned n);
 int exit_internal_error(struct vcpu *v, u32 suberror);
 bool write_dr(struct vcpu *v, unsigned dr, u64 value); /* false: #GP */
@@ -261,7 +257,6 @@ bool state_set_xcr0(struct vcpu *v, u64 value);
 u64 state_cr0(struct vcpu *v);
 u64 state_cr4(struct vcpu *v);
 bool state_is_long(struct vcpu *v);
-u64 state_seg_base(enum seg seg);
 unsigned state_cpl(void);
 void state_load_pdptrs(struct vcpu *v);
 
@@ -273,12 +268,13 @@ extern void *msr_bitmap;
 bool msr_read(struct vcpu *v, u32 index, u64 *value); /* false: #GP */
 bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host);
 extern const u32 msr_switched[SW_MSRS];
+bool msr_is_there(u32 index); /* of those that not every CPU has */
 
 /* cpuid.c */
 int cpuid_supported(struct kvm_cpuid2 __user *arg);
 int cpuid_set(struct vcpu *v, struct kvm_cpuid2 __user *arg);
-void cpuid_guest(struct vcpu *v, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
-u64 cpuid_xcr0(void); /* bits that a guest may have */
+void cpuid_guest(struct vcpu *v); /* the instruction, in the vCPU's registers */
+u64 cpuid_xcr0(void);		  /* bits that a guest may have */
 
 /* clock.c */
 bool clock_set_system(struct vcpu *v, u64 value);
@@ -288,10 +284,10 @@ bool clock_set_wall(struct vcpu *v, u64 value);
 #define LAPIC_GPA 0xfee00000ul
 #define REG_TPR	  0x08 /* CR8 is its upper half */
 void lapic_init(struct vcpu *v);
-void lapic_fini(struct vcpu *v);
 void lapic_reset(struct vcpu *v);
-bool lapic_read(struct vcpu *v, u32 msr, u64 *value);
+bool lapic_read(struct vcpu *v, u32 msr, u64 *value); /* of an x2APIC's MSRs; false: #GP */
 bool lapic_write(struct vcpu *v, u32 msr, u64 value);
+void lapic_set_deadline(struct vcpu *v, u64 deadline);
 bool lapic_set_base(struct vcpu *v, u64 value, bool by_host);
 int lapic_pending(struct vcpu *v); /* the vector to deliver now, or -1 */
 void lapic_accept(struct vcpu *v, int vector);
@@ -324,15 +320,20 @@ static __always_inline u64 vmcs_read(unsigned long field)
 	return value;
 }
 
+/* One of the others, with its operands as of an asm: whether it succeeded. */
+#define vmx_insn(insn, ...)                                                         \
+	({                                                                          \
+		bool ok_ = false;                                                   \
+		asm volatile("1: " insn "\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b) \
+			     : [ok] "+q"(ok_)                                       \
+			     : __VA_ARGS__                                          \
+			     : "cc", "memory");                                     \
+		ok_;                                                                \
+	})
+
 static __always_inline bool vmcs_write(unsigned long field, unsigned long value)
 {
-	bool ok = false;
-
-	asm volatile("1: vmwrite %[value], %[field]\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     : [ok] "+q"(ok)
-		     : [field] "r"(field), [value] "r"(value)
-		     : "cc", "memory");
-	return ok;
+	return vmx_insn("vmwrite %[value], %[field]", [field] "r"(field), [value] "r"(value));
 }
 
 #endif

@@ -24,8 +24,8 @@ const u32 msr_switched[SW_MSRS] = {
 
 enum pass { BY_EXIT, ON_READ = 1, ON_WRITE = 2, ALWAYS = 3 };
 
-/* Where a value is: in the VMCS, in struct vcpu, or nowhere, as it is the same for all guests. */
-enum where { FIELD, KEPT, FIXED, DROPPED /* a write to it is, else #GP */ };
+/* Where a value is: in the VMCS, in struct vcpu, in its guest_msr, or the same for all guests. */
+enum where { FIELD, KEPT, SWITCHED, FIXED, DROPPED /* a write to it is, else #GP */ };
 
 #define IN_VCPU(member) KEPT, offsetof(struct vcpu, member)
 
@@ -33,8 +33,10 @@ static const struct row {
 	u32 index;
 	enum pass pass; /* without an exit */
 	enum where where;
-	u64 value; /* or the field's number, or the offset */
+	u64 value; /* or the field's number, the offset, or the index */
 } msrs[] = {
+	{ MSR_IA32_TSC, ON_READ, FIELD, TSC_OFFSET }, /* restored before the deadline in it */
+	{ MSR_IA32_TSC_DEADLINE, BY_EXIT, IN_VCPU(lapic.deadline) },
 	{ MSR_IA32_SYSENTER_CS, ALWAYS, FIELD, GUEST_SYSENTER_CS },
 	{ MSR_IA32_SYSENTER_ESP, ALWAYS, FIELD, GUEST_SYSENTER_ESP },
 	{ MSR_IA32_SYSENTER_EIP, ALWAYS, FIELD, GUEST_SYSENTER_EIP },
@@ -42,7 +44,12 @@ static const struct row {
 	{ MSR_FS_BASE, ALWAYS, FIELD, GUEST_FS_BASE },
 	{ MSR_GS_BASE, ALWAYS, FIELD, GUEST_GS_BASE },
 	{ MSR_EFER, ON_READ, FIELD, GUEST_IA32_EFER },
-	{ MSR_IA32_TSC, ON_READ, FIELD, TSC_OFFSET },
+	{ MSR_STAR, ON_READ, SWITCHED, SW_STAR },
+	{ MSR_LSTAR, ON_READ, SWITCHED, SW_LSTAR },
+	{ MSR_CSTAR, ON_READ, SWITCHED, SW_CSTAR },
+	{ MSR_SYSCALL_MASK, ON_READ, SWITCHED, SW_FMASK },
+	{ MSR_KERNEL_GS_BASE, ALWAYS, SWITCHED, SW_KERNEL_GS }, /* an unload reads it back */
+	{ MSR_TSC_AUX, ON_READ, SWITCHED, SW_TSC_AUX },
 	{ MSR_IA32_APICBASE, BY_EXIT, IN_VCPU(lapic.base) },
 	{ MSR_IA32_MISC_ENABLE, BY_EXIT, IN_VCPU(misc_enable) },
 	{ MSR_MTRRdefType, BY_EXIT, IN_VCPU(mtrr_def_type) },
@@ -61,18 +68,22 @@ static const struct row {
 	{ MSR_IA32_DEBUGCTLMSR, BY_EXIT, DROPPED, 0 },
 };
 
+bool msr_is_there(u32 index)
+{
+	return index != MSR_TSC_AUX || vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP;
+}
+
 static const struct row *find(u32 index)
 {
 	unsigned i;
 
 	for (i = 0; i < ARRAY_SIZE(msrs); i++)
 		if (msrs[i].index == index)
-			return &msrs[i];
+			return msr_is_there(index) ? &msrs[i] : NULL;
 	return NULL;
 }
 
-/* Bugs that Linux has looked for and this CPU has not: a guest need not guard against them either.
- */
+/* Bugs that Linux has looked for and not found here: a guest need not guard against them. */
 static u64 arch_capabilities(void)
 {
 	static const struct {
@@ -93,11 +104,6 @@ static u64 arch_capabilities(void)
 		if (!boot_cpu_has_bug(bugs[i].bug))
 			value |= bugs[i].absent;
 	return value;
-}
-
-static bool is_canonical(u64 address)
-{
-	return (s64)(address << 16) >> 16 == (s64)address;
 }
 
 static bool is_mtrr_default(u64 value)
@@ -131,8 +137,7 @@ static void write_tsc(struct vcpu *v, u64 value)
 
 static bool is_x2apic(u32 index)
 {
-	return (index >= APIC_BASE_MSR && index <= APIC_BASE_MSR + 0xff) ||
-	       index == MSR_IA32_TSC_DEADLINE;
+	return index >= APIC_BASE_MSR && index <= APIC_BASE_MSR + 0xff;
 }
 
 static u64 *kept(struct vcpu *v, const struct row *m)
@@ -140,27 +145,12 @@ static u64 *kept(struct vcpu *v, const struct row *m)
 	return (void *)v + m->value;
 }
 
-static bool has_switched(unsigned i)
-{
-	return i != SW_TSC_AUX || vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP;
-}
-
-/* Its number, or SW_MSRS where it is none of those. */
-static unsigned switched(u32 index)
-{
-	unsigned i = 0;
-
-	while (i < SW_MSRS && !(msr_switched[i] == index && has_switched(i)))
-		i++;
-	return i;
-}
-
-/* What vmcs.c exchanges; the CPU has it while the vCPU is loaded. */
+/* The CPU has it while the vCPU is loaded. */
 static bool write_switched(struct vcpu *v, unsigned i, u64 value)
 {
 	const bool is_address = i == SW_LSTAR || i == SW_CSTAR || i == SW_KERNEL_GS;
 
-	if ((is_address && !is_canonical(value)) ||
+	if ((is_address && !__is_canonical_address(value, 48)) ||
 	    ((i == SW_FMASK || i == SW_TSC_AUX) && value >> 32))
 		return false;
 	preempt_disable();
@@ -184,18 +174,17 @@ static u64 read_switched(struct vcpu *v, unsigned i)
 static bool read_any(struct vcpu *v, u32 index, u64 *value)
 {
 	const struct row *m = find(index);
-	const unsigned i = switched(index);
 
-	if (!m && i == SW_MSRS)
-		return false;
 	if (!m)
-		*value = read_switched(v, i);
-	else if (index == MSR_IA32_TSC)
+		return false;
+	if (index == MSR_IA32_TSC)
 		*value = rdtsc_ordered() + v->tsc_offset;
 	else if (index == MSR_IA32_ARCH_CAPABILITIES)
 		*value = arch_capabilities();
 	else if (m->where == FIELD)
 		*value = vmcs_read(m->value);
+	else if (m->where == SWITCHED)
+		*value = read_switched(v, m->value);
 	else
 		*value = m->where == KEPT ? *kept(v, m) : m->value;
 	return true;
@@ -210,9 +199,11 @@ bool msr_read(struct vcpu *v, u32 index, u64 *value)
 static bool write_any(struct vcpu *v, u32 index, u64 value, bool by_host)
 {
 	const struct row *m = find(index);
-	const unsigned i = switched(index);
 
 	switch (index) {
+	case MSR_IA32_TSC_DEADLINE:
+		lapic_set_deadline(v, value);
+		return true;
 	case MSR_IA32_APICBASE:
 		return lapic_set_base(v, value, by_host);
 	case MSR_EFER:
@@ -229,12 +220,12 @@ static bool write_any(struct vcpu *v, u32 index, u64 value, bool by_host)
 			return false;
 		break;
 	}
-	if (!m)
-		return i < SW_MSRS && write_switched(v, i, value);
-	if (m->where == FIXED || (index == MSR_MTRRdefType && !is_mtrr_default(value)))
+	if (!m || m->where == FIXED || (index == MSR_MTRRdefType && !is_mtrr_default(value)))
 		return false;
 	if (m->where == FIELD)
 		vmcs_write(m->value, value); /* what no CPU accepts fails the entry */
+	else if (m->where == SWITCHED)
+		return write_switched(v, m->value, value);
 	else if (m->where == KEPT)
 		*kept(v, m) = value;
 	return true;
@@ -249,15 +240,11 @@ bool msr_write(struct vcpu *v, u32 index, u64 value, bool by_host)
 /* Those that a snapshot has to keep. As in KVM, E2BIG comes with how many there are. */
 int msr_list(struct kvm_msr_list __user *arg)
 {
-	u32 indices[ARRAY_SIZE(msrs) + SW_MSRS + 1], nr = 0, room, i;
+	u32 indices[ARRAY_SIZE(msrs)], nr = 0, room, i;
 
 	for (i = 0; i < ARRAY_SIZE(msrs); i++)
-		if (msrs[i].where <= KEPT)
+		if (msrs[i].where <= SWITCHED && msr_is_there(msrs[i].index))
 			indices[nr++] = msrs[i].index;
-	for (i = 0; i < SW_MSRS; i++)
-		if (has_switched(i))
-			indices[nr++] = msr_switched[i];
-	indices[nr++] = MSR_IA32_TSC_DEADLINE;
 	if (get_user(room, &arg->nmsrs) || put_user(nr, &arg->nmsrs))
 		return -EFAULT;
 	if (room < nr)
@@ -266,31 +253,22 @@ int msr_list(struct kvm_msr_list __user *arg)
 }
 
 /* SDM, MSR-Bitmap Address: 1 KiB each for reads low and high, writes low and high. */
-static void pass(u32 index, enum pass on)
-{
-	const unsigned high = index >= 0xc0000000 ? 1024 : 0;
-
-	if (on & ON_READ)
-		__clear_bit(index & 0x1fff, msr_bitmap + high);
-	if (on & ON_WRITE)
-		__clear_bit(index & 0x1fff, msr_bitmap + 2048 + high);
-}
-
-/* The guest's own writes of the switched ones exit but for one: those are read back at no unload.
- */
 int msr_init(void)
 {
-	unsigned i;
+	const struct row *m;
 
 	msr_bitmap = (void *)__get_free_page(GFP_KERNEL);
 	if (!msr_bitmap)
 		return -ENOMEM;
 	memset(msr_bitmap, 0xff, PAGE_SIZE);
-	for (i = 0; i < ARRAY_SIZE(msrs); i++)
-		pass(msrs[i].index, msrs[i].pass);
-	for (i = 0; i < SW_MSRS; i++)
-		pass(msr_switched[i], has_switched(i) ? ON_READ : BY_EXIT);
-	pass(MSR_KERNEL_GS_BASE, ON_WRITE);
+	for (m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
+		const unsigned high = m->index >= 0xc0000000 ? 1024 : 0;
+
+		if (m->pass & ON_READ && msr_is_there(m->index))
+			__clear_bit(m->index & 0x1fff, msr_bitmap + high);
+		if (m->pass & ON_WRITE)
+			__clear_bit(m->index & 0x1fff, msr_bitmap + 2048 + high);
+	}
 	return 0;
 }
 

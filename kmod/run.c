@@ -19,7 +19,6 @@
 #include <asm/perf_event.h>
 #include <asm/tlbflush.h>
 
-#define VALID	   INTR_INFO_VALID_MASK
 #define TYPE	   INTR_INFO_INTR_TYPE_MASK
 #define VECTOR	   INTR_INFO_VECTOR_MASK
 #define ERROR_CODE INTR_INFO_DELIVER_CODE_MASK
@@ -56,18 +55,14 @@ static void inject(u32 info, u32 error, u32 length)
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, info);
 }
 
-static bool can_interrupt(void)
+static bool is_blocked(u32 by)
 {
-	const u32 shadow = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS;
-
-	return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF &&
-	       !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & shadow);
+	return vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & by;
 }
 
-static bool can_nmi(void)
+static bool has_if(void)
 {
-	return !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
-		 (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS | GUEST_INTR_STATE_NMI));
+	return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF;
 }
 
 /*
@@ -77,7 +72,7 @@ static bool can_nmi(void)
 static void inject_next(struct vcpu *v)
 {
 	int vector;
-	bool busy = true;
+	bool busy = true, nmi, sti;
 
 	if (v->fault_info & VALID && v->again_info & VALID)
 		put_back(v);
@@ -87,23 +82,26 @@ static void inject_next(struct vcpu *v)
 		inject(v->again_info, v->again_error, v->again_length);
 	else
 		busy = false;
-	if (!busy && test_bit(EVENT_NMI, &v->events) && can_nmi()) {
+	nmi = test_bit(EVENT_NMI, &v->events);
+	if (nmi && !busy && !is_blocked(SHADOWS | GUEST_INTR_STATE_NMI)) {
 		clear_bit(EVENT_NMI, &v->events);
 		inject(VALID | INTR_TYPE_NMI_INTR | NMI_VECTOR, 0, 0);
 		busy = true;
+		nmi = false;
 	}
-	set_window(v, CPU_BASED_NMI_WINDOW_EXITING, test_bit(EVENT_NMI, &v->events));
+	/* A CPU may open the NMI window in STI's shadow, where it is of no use yet. */
+	sti = nmi && is_blocked(GUEST_INTR_STATE_STI);
+	set_window(v, CPU_BASED_NMI_WINDOW_EXITING, nmi && !sti);
 	vector = lapic_pending(v);
-	if (vector >= 0 && !busy && can_interrupt()) {
+	if (vector >= 0 && !busy && has_if() && !is_blocked(SHADOWS)) {
 		lapic_accept(v, vector);
 		inject(VALID | INTR_TYPE_EXT_INTR | vector, 0, 0);
 		vector = lapic_pending(v);
 	}
-	set_window(v, CPU_BASED_INTR_WINDOW_EXITING, vector >= 0);
+	set_window(v, CPU_BASED_INTR_WINDOW_EXITING, vector >= 0 || sti);
 }
 
-/* After the exit: what the entry should have injected and the exit cut short (SDM, IDT-vectoring).
- */
+/* After the exit: the event whose delivery it cut short (SDM, IDT-Vectoring Information). */
 static void note_interrupted(struct vcpu *v)
 {
 	const u32 info = vmcs_read(IDT_VECTORING_INFO_FIELD);
@@ -136,6 +134,7 @@ static void refresh_host(struct vcpu *v)
 		vmcs_write(HOST_CR4, cr4);
 		v->host_cr4 = cr4;
 	}
+	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	if (!vmx.has_perf)
 		return;
 	perf = __rdmsr(MSR_CORE_PERF_GLOBAL_CTRL);
@@ -172,20 +171,19 @@ static void swap_xcr0(const struct vcpu *v, bool to_guest)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, to_guest ? v->xcr0 : vmx.host_xcr0);
 }
 
-/* Interrupts off; the state of the guest and of the host are in place. The result of vmx_enter().
- */
+/* Interrupts off, the states of guest and host in place. The result of vmx_enter(). */
 static int cross(struct vcpu *v)
 {
 	int failed;
 
 	if (vmx.flush_l1d)
-		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 	if (v->cr2 != native_read_cr2())
 		native_write_cr2(v->cr2);
 	failed = vmx_enter(v->regs, v->is_launched);
 	/* With IBRS in use, a write ends what the guest has taught the predictor. */
 	if (cpu_feature_enabled(X86_FEATURE_KERNEL_IBRS))
-		wrmsrl(MSR_IA32_SPEC_CTRL, spec_ctrl_current());
+		native_wrmsrl(MSR_IA32_SPEC_CTRL, spec_ctrl_current());
 	v->cr2 = native_read_cr2();
 	/* Before this task is in user mode again, its branches are not the guest's (VMSCAPE). */
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
@@ -231,20 +229,18 @@ static bool is_interrupted(const struct vcpu *v)
 	       v->exit_reason == EXIT_REASON_PREEMPTION_TIMER;
 }
 
-/* Interrupts off. 1: did not enter, 0: the guest ran, -EIO: it could not. */
+/* Interrupts off. 0: the guest ran, RESUME: not yet, -EIO: VMX was switched off, -ENOEXEC. */
 static int enter(struct vcpu *v)
 {
+	bool wait;
 	int failed;
 
 	WRITE_ONCE(v->in_guest, true);
 	smp_mb(); /* vcpu_kick(): set, then look; here: look after this */
-	if (must_not_enter(v)) {
+	wait = must_not_enter(v);
+	if (wait || !v->is_loaded || !__this_cpu_read(vmx_is_on)) {
 		WRITE_ONCE(v->in_guest, false);
-		return 1;
-	}
-	if (!v->is_loaded) {
-		WRITE_ONCE(v->in_guest, false);
-		return -EIO; /* VMX was switched off: a reboot is on its way */
+		return wait ? RESUME : -EIO;
 	}
 	inject_next(v);
 	refresh_host(v);
@@ -252,8 +248,7 @@ static int enter(struct vcpu *v)
 		switch_fpu_return();
 	load_debug(v);
 	vtime_account_guest_enter();
-	/* A guest that does not exit by itself does so at each tick: that is often enough for RCU.
-	 */
+	/* A guest that exits by itself for nothing does at each tick: enough for RCU. */
 	if (!context_tracking_guest_enter() && is_interrupted(v))
 		rcu_note_guest();
 	swap_xcr0(v, true);
@@ -283,13 +278,12 @@ static int turn(struct vcpu *v)
 	}
 	/* The interrupt that ended the turn is taken here, and counted as the guest's time. */
 	local_irq_enable();
+	asm volatile("nop"); /* STI lets one instruction by */
 	local_irq_disable();
-	if (result <= 0 && result != -EIO)
+	if (!result || result == -ENOEXEC)
 		vtime_account_guest_exit();
 	local_irq_enable();
 	preempt_enable();
-	if (result == 1)
-		return RESUME;
 	if (result == -ENOEXEC)
 		return fail_entry(v, vmcs_read(VM_INSTRUCTION_ERROR));
 	if (result)
@@ -323,7 +317,7 @@ static bool can_go_on(struct vcpu *v)
 		return true;
 	if (v->mp_state != KVM_MP_STATE_HALTED)
 		return false;
-	return test_bit(EVENT_NMI, &v->events) || (v->halted_if && lapic_pending(v) >= 0);
+	return test_bit(EVENT_NMI, &v->events) || (has_if() && lapic_pending(v) >= 0);
 }
 
 static int interrupted(struct vcpu *v)
@@ -335,7 +329,6 @@ static int interrupted(struct vcpu *v)
 /* Halted, or not started yet. RESUME, or -EINTR for a signal. */
 static int wait_for_event(struct vcpu *v)
 {
-	v->halted_if = vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF;
 	if (wait_event_interruptible(v->wait, can_go_on(v)))
 		return interrupted(v);
 	if (v->mp_state == KVM_MP_STATE_HALTED)
@@ -374,21 +367,20 @@ static void show(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 
-	run->if_flag = !!(vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF);
+	run->if_flag = has_if();
 	run->ready_for_interrupt_injection = 1;
 	run->cr8 = v->lapic.reg[REG_TPR] >> 4;
 	run->apic_base = v->lapic.base;
 }
 
+/* The VMCS is loaded. */
 int run_vcpu(struct vcpu *v)
 {
 	int result;
 
-	vmcs_load(v);
 	fpu_swap_kvm_fpstate(&v->fpu, true);
-	result = v->is_loaded ? loop(v) : -EIO;
+	result = loop(v);
 	show(v);
 	fpu_swap_kvm_fpstate(&v->fpu, false);
-	vmcs_put(v);
 	return result;
 }

@@ -58,11 +58,10 @@ static void reset_power_on(struct vcpu *v)
 	vmcs_write(GUEST_SYSENTER_ESP, 0);
 	vmcs_write(GUEST_SYSENTER_EIP, 0);
 	vmcs_write(GUEST_IA32_DEBUGCTL, 0);
-	v->xcr0 = XFEATURE_MASK_FP;
 	v->misc_enable = MSR_IA32_MISC_ENABLE_FAST_STRING;
 	v->mp_state = v->id ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
 	v->lapic.base = LAPIC_GPA | MSR_IA32_APICBASE_ENABLE | (v->id ? 0 : MSR_IA32_APICBASE_BSP);
-	state_set_xcr0(v, v->xcr0);
+	state_set_xcr0(v, XFEATURE_MASK_FP);
 }
 
 static void put_efer(u64 efer)
@@ -135,11 +134,6 @@ bool state_is_long(struct vcpu *v)
 	return vmcs_read(GUEST_IA32_EFER) & EFER_LMA;
 }
 
-u64 state_seg_base(enum seg seg)
-{
-	return vmcs_read(SEG_FIELD(GUEST_ES_BASE, seg));
-}
-
 /* SS holds it, also in real mode and virtual-8086 mode. */
 unsigned state_cpl(void)
 {
@@ -155,7 +149,7 @@ void state_load_pdptrs(struct vcpu *v)
 
 	if (!(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) || state_is_long(v))
 		return;
-	if (guest_read(v->vm, vmcs_read(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries)))
+	if (guest_copy(v->vm, vmcs_read(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries), false))
 		return; /* none present: the guest faults */
 	for (i = 0; i < 4; i++)
 		vmcs_write(GUEST_PDPTR0 + 2 * i, entries[i] & 1 ? entries[i] : 0);
@@ -170,6 +164,7 @@ static bool is_cr0(u64 cr0)
 bool state_set_cr0(struct vcpu *v, u64 value)
 {
 	const u64 old = state_cr0(v), cr4 = state_cr4(v);
+	const bool is_64 = vmcs_read(GUEST_CS_AR_BYTES) & 1u << 13;
 	u64 efer = vmcs_read(GUEST_IA32_EFER);
 
 	if (!is_cr0(value))
@@ -177,12 +172,12 @@ bool state_set_cr0(struct vcpu *v, u64 value)
 	value = (value & CR0_VALID) | X86_CR0_ET;
 	if (value & ~old & X86_CR0_PG && efer & EFER_LME) {
 		/* Into long mode: not without PAE, nor from a 64-bit segment. */
-		if (!(cr4 & X86_CR4_PAE) || vmcs_read(GUEST_CS_AR_BYTES) & 1u << 13)
+		if (!(cr4 & X86_CR4_PAE) || is_64)
 			return false;
 		efer |= EFER_LMA;
 	}
 	if (old & ~value & X86_CR0_PG) {
-		if (cr4 & X86_CR4_PCIDE)
+		if (efer & EFER_LMA && (cr4 & X86_CR4_PCIDE || is_64))
 			return false;
 		efer &= ~EFER_LMA;
 	}

@@ -12,7 +12,6 @@
 #include <linux/fs.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <linux/vmalloc.h>
 #include <asm/fpu/api.h>
 #include <asm/tsc.h>
 
@@ -23,11 +22,14 @@ void vcpu_kick(struct vcpu *v)
 
 	if (wq_has_sleeper(&v->wait)) /* a full barrier: what was set before is seen */
 		wake_up(&v->wait);
+	preempt_disable(); /* so that a CPU which has been seen in the guest stays online */
 	cpu = READ_ONCE(v->cpu);
 	if (READ_ONCE(v->in_guest) && cpu >= 0)
 		smp_send_reschedule(cpu);
+	preempt_enable();
 }
 
+/* The VMCS is loaded. */
 static int call(struct vcpu *v, unsigned request, unsigned long arg)
 {
 	switch (request) {
@@ -51,7 +53,9 @@ static long vcpu_ioctl(struct file *file, unsigned request, unsigned long arg)
 		return -EIO;
 	if (mutex_lock_killable(&v->lock))
 		return -EINTR;
-	result = call(v, request, arg);
+	vmcs_load(v);
+	result = v->is_loaded ? call(v, request, arg) : -EIO;
+	vmcs_put(v);
 	mutex_unlock(&v->lock);
 	return result;
 }
@@ -60,7 +64,7 @@ static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	const struct vcpu *v = file->private_data;
 
-	return remap_vmalloc_range(vma, v->run, vma->vm_pgoff);
+	return vm_iomap_memory(vma, __pa(v->run), RUN_BYTES);
 }
 
 static int vcpu_release(struct inode *inode, struct file *file)
@@ -82,30 +86,35 @@ static const struct file_operations vcpu_ops = {
 /* Also of one that was made in part. */
 void vcpu_free(struct vcpu *v)
 {
-	lapic_fini(v);
+	hrtimer_cancel(&v->lapic.timer);
 	vmcs_fini(v);
 	ept_reserve_free(&v->reserve);
 	if (v->fpu.fpstate)
 		fpu_free_guest_fpstate(&v->fpu);
-	vfree(v->run);
+	free_pages((unsigned long)v->run, RUN_ORDER);
 	kvfree(v->cpuid);
 	kfree(v);
 }
 
 static int vcpu_init(struct vcpu *v)
 {
-	v->run = vmalloc_user(RUN_PAGES * PAGE_SIZE);
+	v->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, RUN_ORDER);
 	if (!v->run || !fpu_alloc_guest_fpstate(&v->fpu))
 		return -ENOMEM;
 	return vmcs_init(v);
 }
 
-/* vm->lock held, the ID is free. The file descriptor, or -errno. */
-int vcpu_create(struct vm *vm, u32 id)
+/* vm->lock held. The file descriptor, or -errno. */
+int vcpu_create(struct vm *vm, unsigned long id)
 {
-	struct vcpu *v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
-	int err, fd;
+	struct vcpu *v;
+	int fd;
 
+	if (id >= VCPUS_MAX || !vm->is_split)
+		return -EINVAL;
+	if (vm->vcpus[id])
+		return -EEXIST;
+	v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
 	if (!v)
 		return -ENOMEM;
 	v->vm = vm;
@@ -114,15 +123,11 @@ int vcpu_create(struct vm *vm, u32 id)
 	v->tsc_offset = vm->tsc_offset;
 	mutex_init(&v->lock);
 	init_waitqueue_head(&v->wait);
-	preempt_notifier_init(&v->preempt, &vmcs_preempt_ops);
 	lapic_init(v);
-	err = vcpu_init(v);
-	if (err) {
-		vcpu_free(v);
-		return err;
-	}
 	kref_get(&vm->refs); /* the descriptor's */
-	fd = anon_inode_getfd("mayfly-vcpu", &vcpu_ops, v, O_RDWR | O_CLOEXEC);
+	fd = vcpu_init(v);
+	if (!fd)
+		fd = anon_inode_getfd("mayfly-vcpu", &vcpu_ops, v, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
 		vcpu_free(v);
 		vm_put(vm); /* never the last one: the caller has the VM's descriptor */

@@ -9,7 +9,6 @@
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/tsc.h>
@@ -26,7 +25,6 @@ static void vm_free(struct kref *refs)
 		if (vm->vcpus[i])
 			vcpu_free(vm->vcpus[i]);
 	ept_fini(vm);
-	mmdrop(vm->mm);
 	kfree(vm);
 	vmx_put();
 }
@@ -38,23 +36,12 @@ void vm_put(struct vm *vm)
 
 static int enable_cap(struct vm *vm, const struct kvm_enable_cap *cap)
 {
-	if (cap->flags || cap->cap != KVM_CAP_SPLIT_IRQCHIP)
-		return -EINVAL;
-	if (cap->args[0] > GSI_MAX)
+	if (cap->flags || cap->cap != KVM_CAP_SPLIT_IRQCHIP || cap->args[0] > GSI_MAX)
 		return -EINVAL;
 	if (vm->is_split)
 		return -EEXIST;
 	vm->is_split = true;
 	return 0;
-}
-
-static int create_vcpu(struct vm *vm, unsigned long id)
-{
-	if (id >= VCPUS_MAX || !vm->is_split)
-		return -EINVAL;
-	if (vm->vcpus[id])
-		return -EEXIST;
-	return vcpu_create(vm, id);
 }
 
 /* The calls whose argument points to a structure: copied in whole, then checked. */
@@ -81,7 +68,7 @@ static int call(struct vm *vm, unsigned request, unsigned long arg)
 	case KVM_SET_TSS_ADDR:
 		return 0; /* real mode needs no task state: unrestricted guest */
 	case KVM_CREATE_VCPU:
-		return create_vcpu(vm, arg);
+		return vcpu_create(vm, arg);
 	case KVM_SET_GSI_ROUTING:
 		return irq_set_routes(vm, (void __user *)arg);
 	case KVM_SET_USER_MEMORY_REGION:
@@ -126,13 +113,19 @@ static const struct file_operations vm_ops = {
 	.llseek = noop_llseek,
 };
 
-static struct vm *vm_new(void)
+/* The file descriptor, or -errno. */
+int vm_create(void)
 {
 	struct vm *vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
-	int err;
+	int fd;
 
 	if (!vm)
-		return ERR_PTR(-ENOMEM);
+		return -ENOMEM;
+	fd = vmx_get();
+	if (fd) {
+		kfree(vm);
+		return fd;
+	}
 	kref_init(&vm->refs);
 	mutex_init(&vm->lock);
 	spin_lock_init(&vm->irq_lock);
@@ -141,30 +134,9 @@ static struct vm *vm_new(void)
 	INIT_LIST_HEAD(&vm->ioeventfds[true]);
 	vm->id = atomic64_inc_return(&last_id);
 	vm->tsc_offset = -rdtsc_ordered();
-	vm->mm = current->mm;
-	mmgrab(vm->mm);
-	err = ept_init(vm);
-	if (err) {
-		mmdrop(vm->mm);
-		kfree(vm);
-		return ERR_PTR(err);
-	}
-	return vm;
-}
-
-int vm_create(void)
-{
-	struct vm *vm;
-	int fd, err = vmx_get();
-
-	if (err)
-		return err;
-	vm = vm_new();
-	if (IS_ERR(vm)) {
-		vmx_put();
-		return PTR_ERR(vm);
-	}
-	fd = anon_inode_getfd("mayfly-vm", &vm_ops, vm, O_RDWR | O_CLOEXEC);
+	fd = ept_init(vm);
+	if (!fd)
+		fd = anon_inode_getfd("mayfly-vm", &vm_ops, vm, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		vm_put(vm);
 	return fd;

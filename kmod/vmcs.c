@@ -24,26 +24,11 @@ static DEFINE_PER_CPU(struct vcpu *, resident);
 #define PAUSE_GAP    128 /* cycles between two PAUSEs of one loop */
 #define PAUSE_WINDOW 4096
 
-static bool vmptrld(void *vmcs)
-{
-	const u64 address = __pa(vmcs);
-	bool ok = false;
-
-	asm volatile("1: vmptrld %[address]\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     : [ok] "+q"(ok)
-		     : [address] "m"(address)
-		     : "cc", "memory");
-	return ok;
-}
-
 static void vmclear(void *vmcs)
 {
 	const u64 address = __pa(vmcs);
 
-	asm volatile("1: vmclear %[address]\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     :
-		     : [address] "m"(address)
-		     : "cc", "memory");
+	vmx_insn("vmclear %[address]", [address] "m"(address));
 }
 
 static u64 ept_pointer(const struct vm *vm)
@@ -57,22 +42,17 @@ static void invept(unsigned long extent, u64 pointer)
 		u64 pointer, zero;
 	} what = { .pointer = pointer };
 
-	asm volatile("1: invept %[what], %[extent]\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     :
-		     : [what] "m"(what), [extent] "r"(extent)
-		     : "cc", "memory");
+	vmx_insn("invept %[what], %[extent]", [what] "m"(what), [extent] "r"(extent));
 }
 
 static void invvpid(u16 vpid)
 {
+	const unsigned long extent = VMX_VPID_EXTENT_SINGLE_CONTEXT;
 	const struct {
 		u64 vpid, linear;
 	} what = { .vpid = vpid };
 
-	asm volatile("1: invvpid %[what], %[single]\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     :
-		     : [what] "m"(what), [single] "r"((unsigned long)VMX_VPID_EXTENT_SINGLE_CONTEXT)
-		     : "cc", "memory");
+	vmx_insn("invvpid %[what], %[extent]", [what] "m"(what), [extent] "r"(extent));
 }
 
 void vmcs_flush_linear(struct vcpu *v)
@@ -108,21 +88,13 @@ void vmcs_flush_guest(struct vm *vm)
 static void write_host_cpu(int cpu)
 {
 	struct desc_ptr idt;
-	u64 value;
 
 	store_idt(&idt);
 	vmcs_write(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
 	vmcs_write(HOST_GDTR_BASE, (unsigned long)get_cpu_gdt_ro(cpu));
 	vmcs_write(HOST_IDTR_BASE, idt.address);
-	rdmsrl(MSR_GS_BASE, value);
-	vmcs_write(HOST_GS_BASE, value);
-	rdmsrl(MSR_IA32_SYSENTER_ESP, value);
-	vmcs_write(HOST_IA32_SYSENTER_ESP, value);
-}
-
-static bool has_msr(unsigned i)
-{
-	return i != SW_TSC_AUX || vmx.cpu2 & SECONDARY_EXEC_ENABLE_RDTSCP;
+	vmcs_write(HOST_GS_BASE, __rdmsr(MSR_GS_BASE));
+	vmcs_write(HOST_IA32_SYSENTER_ESP, __rdmsr(MSR_IA32_SYSENTER_ESP));
 }
 
 /* The host's own, which it sets once on each CPU: all but the task's KERNEL_GS_BASE. */
@@ -131,7 +103,7 @@ static void read_host_msrs(struct vcpu *v)
 	unsigned i;
 
 	for (i = 0; i < SW_MSRS; i++)
-		if (has_msr(i))
+		if (msr_is_there(msr_switched[i]))
 			rdmsrl(msr_switched[i], v->host_msr[i]);
 }
 
@@ -213,6 +185,7 @@ static void settle(struct vcpu *v, int cpu)
 /* Preemption off, interrupts on: two CPUs may want each other's VMCS. */
 static noinline bool make_current(struct vcpu *v, int cpu)
 {
+	const u64 address = __pa(v->vmcs);
 	unsigned long flags;
 	bool ok;
 
@@ -223,7 +196,9 @@ static noinline bool make_current(struct vcpu *v, int cpu)
 	vmcs_leave_cpu();
 	__this_cpu_write(resident, v);
 	WRITE_ONCE(v->home, cpu);
-	ok = vmptrld(v->vmcs);
+	if (v->last_cpu < 0) /* new: not on any CPU, and it launches next */
+		vmclear(v->vmcs);
+	ok = vmx_insn("vmptrld %[address]", [address] "m"(address));
 	if (!ok)
 		vmcs_leave_cpu(); /* VMX went off under us */
 	local_irq_restore(flags);
@@ -236,13 +211,15 @@ static noinline bool make_current(struct vcpu *v, int cpu)
 static void load_vmcs(struct vcpu *v)
 {
 	const int cpu = smp_processor_id();
-
 	u64 fs_base;
 
 	v->is_loaded = __this_cpu_read(resident) == v || make_current(v, cpu);
 	if (!v->is_loaded)
 		return;
 	WRITE_ONCE(v->cpu, cpu);
+	asm volatile("sldt %0" : "=rm"(v->host_ldt));
+	savesegment(ds, v->host_ds);
+	savesegment(es, v->host_es);
 	savesegment(fs, v->host_fs);
 	savesegment(gs, v->host_gs);
 	fs_base = __rdmsr(MSR_FS_BASE);
@@ -250,23 +227,27 @@ static void load_vmcs(struct vcpu *v)
 		vmcs_write(HOST_FS_BASE, fs_base);
 		v->host_fs_base = fs_base;
 	}
-	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	give_guest_msrs(v);
 }
 
 /* Exits load null selectors (SDM: host selectors have RPL 0), and limits of 0xffff and 0x67. */
 static void restore_tables(struct vcpu *v)
 {
+	if (v->host_ldt)
+		asm volatile("lldt %0" : : "rm"(v->host_ldt));
+	if (v->host_ds | v->host_es) {
+		loadsegment(ds, v->host_ds);
+		loadsegment(es, v->host_es);
+	}
 	if (v->host_fs) {
 		loadsegment(fs, v->host_fs);
 		wrmsrl(MSR_FS_BASE, v->host_fs_base);
 	}
 	if (v->host_gs) {
+		const u64 base = __rdmsr(MSR_GS_BASE);
 		unsigned long flags;
-		u64 base;
 
 		local_irq_save(flags);
-		rdmsrl(MSR_GS_BASE, base);
 		load_gs_index(v->host_gs);
 		wrmsrl(MSR_GS_BASE, base);
 		wrmsrl(MSR_KERNEL_GS_BASE, v->host_msr[SW_KERNEL_GS]);
@@ -296,7 +277,7 @@ static void on_sched_out(struct preempt_notifier *notifier, struct task_struct *
 	unload_vmcs(container_of(notifier, struct vcpu, preempt));
 }
 
-struct preempt_ops vmcs_preempt_ops = { .sched_in = on_sched_in, .sched_out = on_sched_out };
+static struct preempt_ops preempt_ops = { .sched_in = on_sched_in, .sched_out = on_sched_out };
 
 void vmcs_load(struct vcpu *v)
 {
@@ -334,14 +315,6 @@ static bool write_controls(struct vcpu *v)
 	ok &= vmcs_write(MSR_BITMAP, __pa(msr_bitmap));
 	ok &= vmcs_write(EPT_POINTER, ept_pointer(v->vm));
 	ok &= vmcs_write(VIRTUAL_PROCESSOR_ID, v->vpid);
-	if (vmx.cpu2 & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
-		ok &= vmcs_write(PLE_GAP, PAUSE_GAP);
-		ok &= vmcs_write(PLE_WINDOW, PAUSE_WINDOW);
-	}
-	if (vmx.cpu2 & SECONDARY_EXEC_ENCLS_EXITING)
-		ok &= vmcs_write(ENCLS_EXITING_BITMAP, ~0ul);
-	if (vmx.slice)
-		ok &= vmcs_write(VMX_PREEMPTION_TIMER_VALUE, vmx.slice);
 	ok &= vmcs_write(VM_EXIT_CONTROLS, vmx.exit);
 	ok &= vmcs_write(VM_EXIT_MSR_STORE_COUNT, 0);
 	ok &= vmcs_write(VM_EXIT_MSR_LOAD_COUNT, 0);
@@ -349,8 +322,12 @@ static bool write_controls(struct vcpu *v)
 	ok &= vmcs_write(VM_ENTRY_MSR_LOAD_COUNT, 0);
 	ok &= vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	ok &= vmcs_write(VMCS_LINK_POINTER, ~0ul);
-	if (vmx.has_perf)
-		ok &= vmcs_write(GUEST_IA32_PERF_GLOBAL_CTRL, 0);
+	/* A CPU without the control may be without the field. */
+	vmcs_write(PLE_GAP, PAUSE_GAP);
+	vmcs_write(PLE_WINDOW, PAUSE_WINDOW);
+	vmcs_write(ENCLS_EXITING_BITMAP, ~0ul);
+	vmcs_write(VMX_PREEMPTION_TIMER_VALUE, vmx.slice);
+	vmcs_write(GUEST_IA32_PERF_GLOBAL_CTRL, 0);
 	return ok;
 }
 
@@ -358,7 +335,6 @@ static bool write_controls(struct vcpu *v)
 static bool write_host(struct vcpu *v)
 {
 	bool ok = true;
-	u64 value;
 
 	v->host_cr3 = v->host_cr4 = 0; /* written before the first entry */
 	v->host_perf = ~0ull;
@@ -371,14 +347,10 @@ static bool write_host(struct vcpu *v)
 	ok &= vmcs_write(HOST_GS_SELECTOR, 0);
 	ok &= vmcs_write(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
 	ok &= vmcs_write(HOST_RIP, (unsigned long)vmx_exit_point);
-	rdmsrl(MSR_IA32_SYSENTER_CS, value);
-	ok &= vmcs_write(HOST_IA32_SYSENTER_CS, value);
-	rdmsrl(MSR_IA32_SYSENTER_EIP, value);
-	ok &= vmcs_write(HOST_IA32_SYSENTER_EIP, value);
-	rdmsrl(MSR_EFER, value);
-	ok &= vmcs_write(HOST_IA32_EFER, value);
-	rdmsrl(MSR_IA32_CR_PAT, value);
-	ok &= vmcs_write(HOST_IA32_PAT, value);
+	ok &= vmcs_write(HOST_IA32_SYSENTER_CS, __rdmsr(MSR_IA32_SYSENTER_CS));
+	ok &= vmcs_write(HOST_IA32_SYSENTER_EIP, __rdmsr(MSR_IA32_SYSENTER_EIP));
+	ok &= vmcs_write(HOST_IA32_EFER, __rdmsr(MSR_EFER));
+	ok &= vmcs_write(HOST_IA32_PAT, __rdmsr(MSR_IA32_CR_PAT));
 	return ok;
 }
 
@@ -387,6 +359,7 @@ int vmcs_init(struct vcpu *v)
 	int vpid = ida_alloc_range(&vpids, 1, 0xffff, GFP_KERNEL_ACCOUNT);
 	bool ok;
 
+	preempt_notifier_init(&v->preempt, &preempt_ops);
 	if (vpid < 0)
 		return vpid;
 	v->vpid = vpid;
@@ -394,10 +367,6 @@ int vmcs_init(struct vcpu *v)
 	if (!v->vmcs)
 		return -ENOMEM;
 	*(u32 *)v->vmcs = vmx.revision;
-	preempt_disable();
-	if (__this_cpu_read(vmx_is_on))
-		vmclear(v->vmcs); /* it is not on any CPU, and launches next */
-	preempt_enable();
 	v->host_fs_base = ~0ull; /* no address: the first load writes it */
 	vmcs_load(v);
 	ok = v->is_loaded && write_controls(v) && write_host(v);

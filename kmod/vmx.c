@@ -27,7 +27,8 @@ static unsigned users; /* VMs: VMX is on while there are any */
 static enum cpuhp_state hotplug_state;
 static struct platform_device *device;
 
-enum group { PIN, CPU, CPU2, EXITS, ENTRY, GROUPS };
+/* Controls, whose capabilities are which bits must be 1, and above which may be; and plain bits. */
+enum group { PIN, CPU, CPU2, EXITS, ENTRY, BASIC, MISC, EPT, GROUPS, PLAIN = BASIC };
 
 /* VMX capability MSRs: without VMX_BASIC bit 55, and with it (SDM, A.3.1). */
 static const u32 capability_msr[GROUPS][2] = {
@@ -36,6 +37,9 @@ static const u32 capability_msr[GROUPS][2] = {
 	[CPU2] = { MSR_IA32_VMX_PROCBASED_CTLS2, MSR_IA32_VMX_PROCBASED_CTLS2 },
 	[EXITS] = { MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS },
 	[ENTRY] = { MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS },
+	[BASIC] = { MSR_IA32_VMX_BASIC, MSR_IA32_VMX_BASIC },
+	[MISC] = { MSR_IA32_VMX_MISC, MSR_IA32_VMX_MISC },
+	[EPT] = { MSR_IA32_VMX_EPT_VPID_CAP, MSR_IA32_VMX_EPT_VPID_CAP },
 };
 
 enum need {
@@ -47,9 +51,9 @@ enum need {
 static const struct {
 	enum group group;
 	enum need need;
-	u32 bit;
+	u64 bit;
 	const char *name;
-} controls[] = {
+} needs[] = {
 	{ PIN, MUST, PIN_BASED_EXT_INTR_MASK, "external-interrupt exiting" },
 	{ PIN, MUST, PIN_BASED_NMI_EXITING, "NMI exiting" },
 	{ PIN, MUST, PIN_BASED_VIRTUAL_NMIS, "virtual NMIs" },
@@ -89,21 +93,16 @@ static const struct {
 	{ ENTRY, MUST, VM_ENTRY_LOAD_DEBUG_CONTROLS, "loading debug controls on entries" },
 	{ ENTRY, MAY, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL, "loading PERF_GLOBAL_CTRL on entries" },
 	{ ENTRY, MAY, VM_ENTRY_PT_CONCEAL_PIP, "conceal VMX entries from PT" },
-};
-
-/* IA32_VMX_EPT_VPID_CAP (SDM, A.10). */
-static const struct {
-	u64 bit;
-	const char *name;
-} ept_needs[] = {
-	{ VMX_EPT_PAGE_WALK_4_BIT, "EPT with four levels" },
-	{ VMX_EPTP_WB_BIT, "write-back EPT tables" },
-	{ VMX_EPT_2MB_PAGE_BIT, "2 MiB pages in EPT" },
-	{ VMX_EPT_INVEPT_BIT, "INVEPT" },
-	{ VMX_EPT_EXTENT_CONTEXT_BIT, "single-context INVEPT" },
-	{ VMX_EPT_EXTENT_GLOBAL_BIT, "global INVEPT" },
-	{ 1ull << 32, "INVVPID" },
-	{ VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32, "single-context INVVPID" },
+	{ BASIC, MUST, 1ull << 54, "information about INS and OUTS" },
+	{ MISC, MUST, VMX_MISC_SAVE_EFER_LMA, "saving EFER.LMA on exits" },
+	{ EPT, MUST, VMX_EPT_PAGE_WALK_4_BIT, "EPT with four levels" },
+	{ EPT, MUST, VMX_EPTP_WB_BIT, "write-back EPT tables" },
+	{ EPT, MUST, VMX_EPT_2MB_PAGE_BIT, "2 MiB pages in EPT" },
+	{ EPT, MUST, VMX_EPT_INVEPT_BIT, "INVEPT" },
+	{ EPT, MUST, VMX_EPT_EXTENT_CONTEXT_BIT, "single-context INVEPT" },
+	{ EPT, MUST, VMX_EPT_EXTENT_GLOBAL_BIT, "global INVEPT" },
+	{ EPT, MUST, 1ull << 32, "INVVPID" },
+	{ EPT, MUST, VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32, "single-context INVVPID" },
 };
 
 /* What a guest may set in CR4; what is no bit of CR4 on this CPU is taken out at load. */
@@ -121,51 +120,42 @@ static int refuse(const char *name)
 	return -ENODEV;
 }
 
-static int choose_controls(void)
+static int choose_controls(u32 slice)
 {
-	u32 *const values[GROUPS] = { &vmx.pin, &vmx.cpu, &vmx.cpu2, &vmx.exit, &vmx.entry };
-	u32 zero[GROUPS], one[GROUPS]; /* bits that must be 1, bits that may be */
-	u64 basic;
+	u32 *const values[] = { &vmx.pin, &vmx.cpu, &vmx.cpu2, &vmx.exit, &vmx.entry };
+	u64 basic, can[GROUPS];
 	unsigned i;
 
 	rdmsrl(MSR_IA32_VMX_BASIC, basic);
 	vmx.revision = basic & 0x7fffffff;
 	for (i = 0; i < GROUPS; i++) {
-		rdmsr(capability_msr[i][basic >> 55 & 1], zero[i], one[i]);
-		*values[i] = zero[i];
+		rdmsrl_safe(capability_msr[i][basic >> 55 & 1], &can[i]); /* 0: no such MSR */
+		if (i < PLAIN)
+			*values[i] = can[i];
 	}
-	for (i = 0; i < ARRAY_SIZE(controls); i++) {
-		const enum group g = controls[i].group;
-		const bool can = one[g] & controls[i].bit;
+	for (i = 0; i < ARRAY_SIZE(needs); i++) {
+		const enum group g = needs[i].group;
+		const enum need need = needs[i].need;
+		const u64 bit = needs[i].bit;
+		const bool has = (g < PLAIN ? can[g] >> 32 : can[g]) & bit;
 
-		if (controls[i].need == MUST && !can)
-			return refuse(controls[i].name);
-		if (controls[i].need == MUST_NOT && zero[g] & controls[i].bit) {
-			pr_err("this CPU cannot switch off %s\n", controls[i].name);
+		if (need == MUST && !has)
+			return refuse(needs[i].name);
+		if (need == MUST_NOT && can[g] & bit) {
+			pr_err("this CPU cannot switch off %s\n", needs[i].name);
 			return -ENODEV;
 		}
-		if (controls[i].need != MUST_NOT && can)
-			*values[g] |= controls[i].bit;
+		if (need != MUST_NOT && has && g < PLAIN)
+			*values[g] |= bit;
 	}
-	if (!(basic >> 54 & 1))
-		return refuse("information about INS and OUTS");
+	if (slice && !(can[PIN] >> 32 & PIN_BASED_VMX_PREEMPTION_TIMER))
+		return refuse("the preemption timer (parameter slice)");
+	vmx.pin |= slice ? PIN_BASED_VMX_PREEMPTION_TIMER : 0;
+	vmx.slice = slice;
 	return 0;
 }
 
-static int check_ept(void)
-{
-	u64 ept, misc;
-	unsigned i;
-
-	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, ept);
-	for (i = 0; i < ARRAY_SIZE(ept_needs); i++)
-		if (!(ept & ept_needs[i].bit))
-			return refuse(ept_needs[i].name);
-	rdmsrl(MSR_IA32_VMX_MISC, misc);
-	return misc & VMX_MISC_SAVE_EFER_LMA ? 0 : refuse("saving EFER.LMA on exits");
-}
-
-static void choose_optional(u32 slice)
+static void choose_optional(void)
 {
 	const u32 perf_entry = VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL;
 	const u32 perf_exit = VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL;
@@ -189,9 +179,6 @@ static void choose_optional(u32 slice)
 	 * which ACRN relies on there, and KVM after EPT misconfigurations; some hypervisors do not.
 	 */
 	vmx.has_length = !boot_cpu_has(X86_FEATURE_HYPERVISOR);
-	vmx.slice = slice;
-	if (slice)
-		vmx.pin |= PIN_BASED_VMX_PREEMPTION_TIMER;
 	/* A large page that may be executed can hang such a CPU for good (CVE-2018-12207). */
 	vmx.multihit = boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off();
 	/* What the guest reads by L1TF has to be out of the first-level cache (CVE-2018-3646). */
@@ -200,14 +187,6 @@ static void choose_optional(u32 slice)
 		pr_warn("no L1D flush on this CPU: guests may read the host's memory (L1TF)\n");
 		vmx.flush_l1d = false;
 	}
-}
-
-static bool preemption_timer_is_there(void)
-{
-	u64 pin;
-
-	rdmsrl(MSR_IA32_VMX_PINBASED_CTLS, pin);
-	return pin >> 32 & PIN_BASED_VMX_PREEMPTION_TIMER;
 }
 
 static int check_cpu(u32 slice)
@@ -227,39 +206,21 @@ static int check_cpu(u32 slice)
 	}
 	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC))
 		return refuse("a TSC of constant pace");
-	err = choose_controls();
+	err = choose_controls(slice);
 	if (!err)
-		err = check_ept();
-	if (!err && slice && !preemption_timer_is_there())
-		err = refuse("the preemption timer (parameter slice)");
-	if (!err)
-		choose_optional(slice);
+		choose_optional();
 	return err;
-}
-
-static bool vmxon(void *region)
-{
-	const u64 address = __pa(region);
-	bool ok = false;
-
-	asm volatile("1: vmxon %[address]\n\tseta %[ok]\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     : [ok] "+q"(ok)
-		     : [address] "m"(address)
-		     : "cc", "memory");
-	return ok;
 }
 
 /* On each CPU, interrupts off. */
 static void turn_on(void *arg)
 {
+	const u64 address = __pa(__this_cpu_read(vmxon_region));
 	int *err = arg;
-	u64 control;
 
 	if (__this_cpu_read(vmx_is_on))
 		return;
-	rdmsrl(MSR_IA32_FEAT_CTL, control);
-	if ((control & (FEAT_CTL_LOCKED | FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX)) !=
-	    (FEAT_CTL_LOCKED | FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX)) {
+	if (!this_cpu_has(X86_FEATURE_VMX)) {
 		WRITE_ONCE(*err, -ENODEV);
 		return;
 	}
@@ -269,7 +230,7 @@ static void turn_on(void *arg)
 	}
 	intel_pt_handle_vmx(1);
 	cr4_set_bits(X86_CR4_VMXE);
-	if (vmxon(__this_cpu_read(vmxon_region))) {
+	if (vmx_insn("vmxon %[address]", [address] "m"(address))) {
 		/* What it knows from before is older than what was unmapped while it was off. */
 		vmcs_flush_cpu();
 		__this_cpu_write(vmx_is_on, true);
@@ -287,7 +248,7 @@ static void vmxoff(void)
 		return;
 	__this_cpu_write(vmx_is_on, false);
 	vmcs_leave_cpu();
-	asm volatile("1: vmxoff\n2:\n" _ASM_EXTABLE(1b, 2b) : : : "cc", "memory");
+	vmx_insn("vmxoff");
 	cr4_clear_bits(X86_CR4_VMXE);
 }
 
@@ -299,7 +260,7 @@ static void turn_off(void *arg)
 	intel_pt_handle_vmx(0);
 }
 
-void vmx_off_everywhere(void)
+static void off_everywhere(void)
 {
 	on_each_cpu(turn_off, NULL, 1);
 }
@@ -324,7 +285,7 @@ int vmx_get(void)
 	if (users++ == 0)
 		on_each_cpu(turn_on, &err, 1);
 	if (err) {
-		vmx_off_everywhere();
+		off_everywhere();
 		users--;
 		pr_err_ratelimited("%s\n", why_not(err));
 	}
@@ -338,7 +299,7 @@ void vmx_put(void)
 	cpus_read_lock();
 	mutex_lock(&users_lock);
 	if (--users == 0)
-		vmx_off_everywhere();
+		off_everywhere();
 	mutex_unlock(&users_lock);
 	cpus_read_unlock();
 }
@@ -348,10 +309,8 @@ static int cpu_comes(unsigned cpu)
 {
 	int err = 0;
 
-	local_irq_disable();
 	if (READ_ONCE(users))
-		turn_on(&err);
-	local_irq_enable();
+		smp_call_function_single(cpu, turn_on, &err, true);
 	if (err)
 		pr_err("CPU %u stays offline while microVMs run: %s\n", cpu, why_not(err));
 	return err;
@@ -360,15 +319,12 @@ static int cpu_comes(unsigned cpu)
 /* A CPU goes: after the last task has left it, so that no vCPU is loaded there. */
 static int cpu_goes(unsigned cpu)
 {
-	local_irq_disable();
-	turn_off(NULL);
-	local_irq_enable();
-	return 0;
+	return smp_call_function_single(cpu, turn_off, NULL, true);
 }
 
 static int on_reboot(struct notifier_block *block, unsigned long action, void *data)
 {
-	vmx_off_everywhere();
+	off_everywhere();
 	return NOTIFY_DONE;
 }
 
@@ -380,7 +336,7 @@ static struct notifier_block reboot_block = { .notifier_call = on_reboot };
  */
 static int on_suspend(struct device *dev)
 {
-	vmx_off_everywhere();
+	off_everywhere();
 	return 0;
 }
 
@@ -436,18 +392,6 @@ static int refuse_beside_kvm(void)
 	return -EBUSY;
 }
 
-static int watch_sleep(void)
-{
-	int err = platform_driver_register(&driver);
-
-	if (err)
-		return err;
-	device = platform_device_register_simple("mayfly", PLATFORM_DEVID_NONE, NULL, 0);
-	if (IS_ERR(device))
-		platform_driver_unregister(&driver);
-	return PTR_ERR_OR_ZERO(device);
-}
-
 int vmx_init(u32 slice)
 {
 	int err = check_cpu(slice);
@@ -465,7 +409,8 @@ int vmx_init(u32 slice)
 	err = register_reboot_notifier(&reboot_block);
 	if (err)
 		goto err_hotplug;
-	err = watch_sleep();
+	device = platform_create_bundle(&driver, NULL, NULL, 0, NULL, 0);
+	err = PTR_ERR_OR_ZERO(device);
 	if (err)
 		goto err_reboot;
 	cpu_emergency_register_virt_callback(vmxoff);

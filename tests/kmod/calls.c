@@ -12,9 +12,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <asm/ldt.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -103,6 +105,42 @@ static void memory_exits(void)
 	      !m.run->mmio.is_write);
 	m.run->mmio.data[0] = answer;
 	IS(machine_out(&m, 0x10), answer);
+}
+
+/* What is left of 32-bit addresses beyond 4 GiB is at 0 again. */
+static void wrapped_code(void)
+{
+	struct kvm_userspace_memory_region top = { .slot = 2,
+						   .guest_phys_addr = 0xfffff000,
+						   .memory_size = 4096,
+						   .userspace_addr = (uintptr_t)m.data };
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+
+	test("an instruction that ends beyond 4 GiB is read on from 0");
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &top), 0);
+	CODE(&m, "", HOLE_GPA);
+	memcpy(m.data + 0xffe, "\xa0\x20", 2); /* mov al,[20]; out 10,al */
+	memcpy(m.low, "\x00\xe6\x10", 3);
+	IS(call(m.cpu, KVM_GET_SREGS, &sregs), 0);
+	sregs.cs.base = 0xffff0000;
+	sregs.cs.limit = 0xffffffff;
+	sregs.cs.g = 1;
+	IS(call(m.cpu, KVM_SET_SREGS, &sregs), 0);
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	regs.rip = 0xfffe;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+	HOLDS(machine_exits(&m, KVM_EXIT_MMIO) && m.run->mmio.phys_addr == HOLE_GPA + 0x20);
+	m.run->mmio.data[0] = 0x21;
+	IS(machine_out(&m, 0x10), 0x21);
+	IS(call(m.cpu, KVM_GET_SREGS, &sregs), 0);
+	sregs.cs.base = 0;
+	sregs.cs.limit = 0xffff;
+	sregs.cs.g = 0;
+	IS(call(m.cpu, KVM_SET_SREGS, &sregs), 0);
+	top.memory_size = top.userspace_addr = 0;
+	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &top), 0);
+	memset(m.low, 0, 4);
 }
 
 /* Reads the byte at DATA_GPA for ever: mov al,[0]; out 10,al; jmp back */
@@ -469,6 +507,22 @@ static void interrupts(void)
 	close(fd);
 }
 
+static void far_deadline(void)
+{
+	test("a deadline that is more than half of all ticks away has not passed");
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	vector(m.low, 0x40, 0x1800);
+	/* APIC on; LVTT: vector 40, by deadline; deadline c000000000000000; sti; nop; nop; out
+	 * 10,al */
+	CODE(&m,
+	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
+	     "\x66\xb9\x32\x08\x00\x00\x66\xb8\x40\x00\x04\x00\x0f\x30"
+	     "\x66\xb9\xe0\x06\x00\x00\x66\x31\xc0\x66\xba\x00\x00\x00\xc0\x0f\x30"
+	     "\xfb\x90\x90\xe6\x10",
+	     DATA_GPA);
+	machine_out(&m, 0x10);
+}
+
 static void level(void)
 {
 	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -731,10 +785,51 @@ static void debug(void)
 	IS(m.data[0x10], 2);
 	IS(machine_out(&m, 0x30), 0);
 
+	/* In that shadow a single step is due, and the CPU wants to be told so when it enters. */
+	test("INT1 after MOV SS, in single steps, is #DB too, and the guest goes on");
+	/* mov bp,sp; and byte [bp+5],fe, TF of the flags on the stack; out 31,al; iret */
+	memcpy(m.low + 0x1a00, "\x89\xe5\x80\x66\x05\xfe\xe6\x31\xcf", 9);
+	vector(m.low, 1, 0x1a00);
+	/* pushf; pop ax; or ah,1; push ax; popf; mov ss,bx; int1; mov al,66; out 30,al */
+	CODE(&m, "\x9c\x58\x80\xcc\x01\x50\x9d\x8e\xd3\xf1\xb0\x66\xe6\x30", DATA_GPA);
+	HOLDS(machine_out(&m, 0x31) >= 0);
+	for (int i = 0; i < 3 && machine_exits(&m, KVM_EXIT_IO) && m.run->io.port == 0x31; i++)
+		;
+	HOLDS(m.run->io.port == 0x30 && *io_data() == 0x66);
+	vector(m.low, 1, 0x1900);
+
 	test("INT1 is #DB after it");
 	CODE(&m, "\xf1\xb0\x66\xe6\x30", DATA_GPA);
 	IS(machine_out(&m, 0x31) & 0xf, 0);
 	IS(machine_out(&m, 0x30), 0x66);
+}
+
+static bool is_segment(uint16_t selector)
+{
+	bool is;
+
+	__asm__("lar %w1, %k1" : "=@ccz"(is), "+r"(selector));
+	return is;
+}
+
+/* An exit leaves all these empty. */
+static void segments(void)
+{
+	struct user_desc data = { .limit = 0xfffff, .seg_32bit = 1, .limit_in_pages = 1 };
+	uint16_t ds, es, gs;
+
+	test("a thread has its segments and its LDT again when the guest has run");
+	IS(syscall(SYS_modify_ldt, 1, &data, sizeof(data)), 0);
+	HOLDS(is_segment(7));
+	CODE(&m, "\xe6\x10", DATA_GPA);
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %1, %%gs" : : "r"(0x2b), "r"(7));
+	machine_out(&m, 0x10);
+	__asm__ volatile("mov %%ds, %0; mov %%es, %1; mov %%gs, %2" : "=r"(ds), "=r"(es), "=r"(gs));
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%gs" : : "r"(0));
+	IS(ds, 0x2b);
+	IS(es, 0x2b);
+	IS(gs, 7);
+	HOLDS(is_segment(7));
 }
 
 static void on_alarm(int signo)
@@ -765,6 +860,25 @@ static void signals(void)
 	IS(machine_run(&m), -EINTR);
 }
 
+/* 64-bit code, the first 2 MiB one to one, and no gate for any exception. */
+static void long_mode(void)
+{
+	struct kvm_sregs s;
+
+	memcpy(m.low + 0x2000, &(uint64_t){ 0x3007 }, 8);
+	memcpy(m.low + 0x3000, &(uint64_t){ 0x4007 }, 8);
+	memcpy(m.low + 0x4000, &(uint64_t){ 0x87 }, 8);
+	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+	s.cr0 = 0x80000021;
+	s.cr3 = 0x2000;
+	s.cr4 = 0x20;
+	s.efer = 0x500;
+	s.cs.l = 1;
+	s.cs.type = 11;
+	s.idt.limit = 0;
+	IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
+}
+
 /* The halted state stays with the vCPU, so these get a new machine. */
 static void states(void)
 {
@@ -786,6 +900,14 @@ static void states(void)
 	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
 	IS(call(m.cpu, KVM_GET_REGS, &again), 0);
 	HOLDS(!memcmp(&regs, &again, sizeof(regs)));
+
+	test("64-bit code cannot switch paging off: #GP, which without a gate for it is a shutdown");
+	long_mode();
+	/* mov rax,cr0; and eax,7fffffff; or eax,40000000; mov cr0,rax; out 10,al */
+	CODE(&m, "\x0f\x20\xc0\x25\xff\xff\xff\x7f\x0d\x00\x00\x00\x40\x0f\x22\xc0\xe6\x10", 0);
+	HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
+	machine_fini(&m);
+	machine_init(&m);
 
 	test("a triple fault is KVM_EXIT_SHUTDOWN");
 	CODE(&m, "\x0f\x0b", DATA_GPA);
@@ -861,6 +983,7 @@ int main(int argc, char **argv)
 	answers();
 	bugs();
 	memory_exits();
+	wrapped_code();
 	memory_changes();
 	memory_shared();
 	memory_under_load();
@@ -872,6 +995,7 @@ int main(int argc, char **argv)
 	kicks_of_any_value();
 	interrupts();
 	debug();
+	segments();
 	machine_fini(&m);
 	machine_init(&m);
 	states();
@@ -881,6 +1005,7 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	machine_init(&m);
 	level();
+	far_deadline();
 	machine_fini(&m);
 	machine_init(&m);
 	events();

@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -415,6 +416,56 @@ static void processes(void)
 	HOLDS(WIFEXITED(status) && WEXITSTATUS(status) == 42);
 }
 
+#define CGROUP "/sys/fs/cgroup/misuse"
+
+static bool write_file(const char *path, const char *text)
+{
+	const int fd = open(path, O_WRONLY | O_CLOEXEC);
+	const bool ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	close(fd);
+	return ok;
+}
+
+static long charged(void)
+{
+	char text[32] = "";
+	const int fd = open(CGROUP "/memory.current", O_RDONLY | O_CLOEXEC);
+	const ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	return n > 0 ? strtol(text, NULL, 10) : 0;
+}
+
+/* A VMCS, the run page and its data are three pages, and the rest of a vCPU half a page at least;
+ * the kernel charges 64 pages at once on each CPU, hence many vCPUs. */
+static void charges(void)
+{
+	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP };
+	enum { VMS = 8, VCPUS = 32 };
+	int vms[VMS];
+	long before;
+
+	mkdir(CGROUP, 0755);
+	if (!write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory") ||
+	    !write_file(CGROUP "/cgroup.procs", "0")) {
+		test("what vCPUs take is charged to a cgroup # SKIP no memory controller here");
+		return;
+	}
+	test("what vCPUs take is charged to the process's cgroup");
+	before = charged();
+	for (int i = 0; i < VMS; i++) {
+		vms[i] = call_number(m.sys, KVM_CREATE_VM, 0);
+		IS(call(vms[i], KVM_ENABLE_CAP, &split), 0);
+		for (int k = 0; k < VCPUS; k++)
+			close(call_number(vms[i], KVM_CREATE_VCPU, k));
+	}
+	saw(charged() - before > VMS * VCPUS * 11264l, "%d vCPUs are %ld KiB", VMS * VCPUS,
+	    (charged() - before) / 1024);
+	for (int i = 0; i < VMS; i++)
+		close(vms[i]);
+}
+
 /* ---- random calls */
 
 static const unsigned long requests[] = {
@@ -578,6 +629,7 @@ int main(int argc, char **argv)
 	states();
 	pages();
 	processes();
+	charges();
 	machine_fini(&m);
 	return tests_end();
 }
