@@ -122,6 +122,7 @@ wait $first
 spin
 is_apart net
 kill -KILL $second $pid
+wait $second $pid # their end would interrupt the shell where it opens a FIFO
 
 # Who holds the lock by which the shared one is found, in a network namespace of his own or in ours.
 hold() { # COMMAND...: that starts it
