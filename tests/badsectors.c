@@ -16,6 +16,7 @@ struct fault {
 	struct op *victim; /* NULL: free */
 };
 static struct fault faults[1024];
+static unsigned long bad_from, bad_to; /* bytes; none where both are 0 */
 
 void __real_loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *iov,
 		       unsigned nr, uint64_t offset);
@@ -36,17 +37,22 @@ static void on_fault(struct op *op, int res)
 	victim->done(victim, -EIO);
 }
 
+/* Before main(): the jail forgets the environment. */
+__attribute__((constructor)) static void read_sectors(void)
+{
+	const char *text = getenv("MAYFLY_BAD_SECTORS");
+
+	if (!text || sscanf(text, "%lu-%lu", &bad_from, &bad_to) != 2)
+		bad_from = bad_to = 0;
+}
+
 static bool is_bad(const struct iovec *iov, unsigned nr, uint64_t offset)
 {
-	static unsigned long from, to;
-	const char *text = getenv("MAYFLY_BAD_SECTORS");
 	uint64_t end = offset;
 
-	if (!to && (!text || sscanf(text, "%lu-%lu", &from, &to) != 2))
-		return false;
 	for (unsigned i = 0; i < nr; i++)
 		end += iov[i].iov_len;
-	return offset < to && end > from;
+	return offset < bad_to && end > bad_from;
 }
 
 static void fail_soon(struct loop *loop, struct op *victim)
