@@ -188,8 +188,10 @@ serve --id 4cc0-xyz --log-path "$T/log-fifo" --level Debug --module api --show-l
 	--http-api-max-payload-size 1000 --hv auto --
 ask GET /
 shows '"id":"4cc0-xyz"'
-cat "$T/log-fifo" > "$T/from-fifo" &
+exec 5< "$T/log-fifo" # before there is no writer any more, for which opening it would wait
+cat <&5 > "$T/from-fifo" &
 reader=$!
+exec 5<&-
 ask GET /version
 stop
 wait $reader
@@ -298,8 +300,7 @@ story "a guest is configured, started, and ends: its status is the exit code"
 serve --metrics-path "$T/metrics"
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\",\"boot_args\":\"exit=42\"}"
 is_done
-ask PUT /actions '{"action_type":"InstanceStart"}'
-is_done
+starts
 ended
 ends_with 42
 holds grep -q "^Hello from ring 3" "$T/serial"
@@ -317,8 +318,7 @@ ask PUT /serial "{\"serial_out_path\":\"$T/serial_out\"}"
 is_done
 mv "$T/serial_out" "$T/moved"
 rm "$T/kernel" "$T/disk"
-ask PUT /actions '{"action_type":"InstanceStart"}'
-is_done
+starts
 ended
 ends_with 5
 holds grep -q "^Hello from ring 3" "$T/moved"
@@ -337,8 +337,7 @@ serve --metrics-path "$T/metrics.disk"
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/blk.elf\",\"boot_args\":\"sectors=16384\"}"
 ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/disk\",\"cache_type\":\"Writeback\"}"
 is_done
-ask PUT /actions '{"action_type":"InstanceStart"}'
-is_done
+starts
 ended
 ends_with 0
 holds [ "$(grep -c FAILED "$T/serial")" -eq 0 ]
@@ -352,8 +351,7 @@ is_free() {
 with_drive_one() {
 	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
 	ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/one\"}"
-	ask PUT /actions '{"action_type":"InstanceStart"}'
-	is_done
+	starts
 	holds eval '! is_free "$T/one"'
 }
 serve --no-jail
@@ -409,8 +407,7 @@ holds [ "$(ls "/proc/$pid/fd" | wc -l)" -lt 16 ]
 holds [ "$(ls "/proc/$pid/task" | wc -l)" -eq 1 ]
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\",\"boot_args\":\"exit=9\"}"
 ask PUT /serial "{\"serial_out_path\":\"$T/port\"}"
-ask PUT /actions '{"action_type":"InstanceStart"}'
-is_done
+starts
 ended
 ends_with 9
 holds grep -q "^Hello from ring 3" "$T/port"
@@ -425,8 +422,7 @@ vcpu_ticks() {
 story "a paused guest gets no CPU time, and goes on when it is resumed"
 serve
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
-ask PUT /actions '{"action_type":"InstanceStart"}'
-is_done
+starts
 ask PATCH /vm '{"state":"Paused"}'
 is_done
 ask PATCH /vm '{"state":"Paused"}'
@@ -466,7 +462,7 @@ serve --metrics-path "$T/metrics.serial"
 ask PUT /serial '{"rate_limiter":{"size":100,"one_time_burst":28,"refill_time":3600000}}'
 is_done
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"flood=1\"}"
-ask PUT /actions '{"action_type":"InstanceStart"}'
+starts
 ended
 ends_with 0
 awk 'BEGIN { for (i = 0; i < 2; i++) printf "%063d\n", i }' | cmp -s - "$T/serial" || is_wrong "not the first 128 bytes"
@@ -485,7 +481,7 @@ nine_clients() {
 story "ten thousand requests do not cost the guest a byte of its output"
 serve
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"flood=64\"}"
-ask PUT /actions '{"action_type":"InstanceStart"}'
+starts
 nine_clients
 ended
 ends_with 0
@@ -501,8 +497,7 @@ for writes in 50000 200000 800000 3200000; do
 	serve --metrics-path "$T/metrics.busy" --level Off
 	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/blk.elf\",\"boot_args\":\"speed write qd=32 n=$writes\"}"
 	ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/busy\"}"
-	ask PUT /actions '{"action_type":"InstanceStart"}'
-	is_done
+	starts
 	nine_clients
 	ask GET /
 	grep -q '"state":"Running","vmm_version":"0.1.0","app_name":"mayfly"}' "$T/out" && outlasted=yes
@@ -520,7 +515,7 @@ done
 story "connections that are closed are gone, also while a guest runs"
 serve
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
-ask PUT /actions '{"action_type":"InstanceStart"}'
+starts
 for i in $(seq 30); do
 	ask GET /version
 done
@@ -533,7 +528,7 @@ request GET /events | socat -t 30 - "UNIX-CONNECT:$SOCKET,shut-none" > "$T/event
 events=$!
 until grep -qs "Not started" "$T/events"; do sleep 0.1; done
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
-ask PUT /actions '{"action_type":"InstanceStart"}'
+starts
 ask PATCH /vm '{"state":"Paused"}'
 stop
 wait $events
@@ -546,9 +541,7 @@ prints '{"event":"state","state":"Not started"}
 story "a guest that halts for good is noticed once it is resumed, not while it is paused"
 serve
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"halt\"}"
-{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } |
-	socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out"
-answers "HTTP/1.1 204 $HEAD\r\nHTTP/1.1 204 $HEAD\r\n"
+starts_paused
 sleep 0.5
 ask GET /
 shows '"state":"Paused"'

@@ -14,8 +14,10 @@ serve() {
 	read -r _ < "$T/ready"
 }
 
-# Waits for its end: $status.
+# Waits for its end: $status. In a story that has gone wrong, by a start that was refused say, it might never
+# come: there it is told to end.
 ended() {
+	[ -z "$wrong" ] || kill -TERM "$pid"
 	wait "$pid"
 	status=$?
 	pid=''
@@ -73,4 +75,17 @@ is_done() {
 
 refused() {
 	gives 400 "{\"fault_message\":\"$1\"}"
+}
+
+# Starts the guest.
+starts() {
+	ask PUT /actions '{"action_type":"InstanceStart"}'
+	grep -q '^HTTP/1.1 204 ' "$T/out" || is_wrong "the start was refused: $(tail -n 1 "$T/out")"
+}
+
+# The same, and pauses it at once.
+starts_paused() {
+	{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } |
+		socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out"
+	[ "$(grep -c '^HTTP/1.1 204 ' "$T/out")" -eq 2 ] || is_wrong "the start or the pause was refused: $(tail -n 1 "$T/out")"
 }

@@ -57,14 +57,12 @@ holds grep -q 'echoes, 0 lost' "$T/serial"
 holds [ "$(grep -c '^{"utc_timestamp_ms":' "$T/go-metrics.out")" -eq 2 ]
 holds grep -qE '"net_1":\{.*"tx_packets_count":[1-9].*"tap_write_agg":\{"min_us":[0-9]+,"max_us":[1-9]' "$T/go-metrics.out"
 
-# Starts the guest with these words and pauses it at once.
-start_paused() {
+# A guest with these words, on tap0, paused.
+starts_on_tap() {
 	ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/net.elf\",\"boot_args\":\"$1\"}"
 	ask PUT /network-interfaces/n '{"iface_id":"n","host_dev_name":"tap0"}'
 	is_done
-	{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } |
-		socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out"
-	answers "HTTP/1.1 204 $HEAD\r\nHTTP/1.1 204 $HEAD\r\n"
+	starts_paused
 }
 
 # throttled KEY: how often, by all lines of the metrics
@@ -77,7 +75,7 @@ story "rate limits of an interface can be set while its guest runs"
 for way in rx tx; do
 	rm -f "$T/metrics"
 	serve --metrics-path "$T/metrics"
-	start_paused "do=icmp ip=10.9.0.1 from=10.9.0.2 n=30"
+	starts_on_tap "do=icmp ip=10.9.0.1 from=10.9.0.2 n=30"
 	ask PATCH /network-interfaces/n "{\"iface_id\":\"n\",\"${way}_rate_limiter\":{\"ops\":{\"size\":10,\"refill_time\":100}}}"
 	is_done
 	ask GET /vm/config
@@ -96,8 +94,7 @@ serve --metrics-path "$T/metrics"
 ask PUT /network-interfaces/n '{"iface_id":"n","host_dev_name":"tap0","tx_rate_limiter":{"ops":{"size":1,"refill_time":3600000}}}'
 is_done
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/net.elf\",\"boot_args\":\"do=icmp ip=10.9.0.1 from=10.9.0.2 n=30\"}"
-{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } |
-	socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out"
+starts_paused
 ask PATCH /network-interfaces/n '{"iface_id":"n","tx_rate_limiter":{"ops":{"size":0,"refill_time":0}}}'
 is_done
 ask PATCH /vm '{"state":"Resumed"}'

@@ -25,8 +25,8 @@ conclude() {
 		failures=$((failures + 1))
 		echo "not ok $stories - $name"
 		echo "# $wrong"
-		sed 's/^/# stdout: /' "$T/out" | tail -n 12
-		sed 's/^/# stderr: /' "$T/err" | tail -n 12
+		awk '{ print "# stdout: " $0 }' "$T/out" | tail -n 12
+		awk '{ print "# stderr: " $0 }' "$T/err" | tail -n 12
 	fi
 	name=''
 }
