@@ -3,210 +3,15 @@
  * The API behind HTTP by the wire contract's tables: every request, every field's rules, every
  * state, with a monitor that only notes what it was told. Paths of files are this program's own.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "monitor.h"
+
 #include <sys/stat.h>
-#include <unistd.h>
-
-/* Before cmocka, which has a macro fail(): the function is (fail)(). */
-#include "../../api/api.h"
-
-#include <cmocka.h>
-
-#include "scratch.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-#define LINE_MOST 65536u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct {
-	unsigned starts, pauses, resumes, changes, taps, counts;
-	bool is_no_tap, ends_in_pause;
-	const char *refusal; /* of the next start */
-	struct disk_update disk;
-	struct net_update net;
-	struct token_bucket buckets[4];
-	char path[64];
-} seen;
-
-static struct api api;
-static struct vm_config config;
-static char body[API_BODY_MAX];
-static struct api_reply reply;
-static struct api_fds fds; /* come with the next request */
-
-static int note_start(void *vm, const struct vm_config *c)
-{
-	assert_ptr_equal(vm, &seen);
-	assert_ptr_equal(c, &config);
-	seen.starts++;
-	return seen.refusal ? (fail)(0, "%s", seen.refusal) : 0;
-}
-
-static int note_tap_open(const char *name)
-{
-	if (!strcmp(name, "none"))
-		return -ENODEV;
-	if (!strcmp(name, "busy"))
-		return -EBUSY;
-	if (!strcmp(name, "notun"))
-		return -ENOENT;
-	seen.taps++;
-	return open("/dev/null", O_RDWR);
-}
-
-static int note_tap_check(int fd)
-{
-	return fd > 2 && !seen.is_no_tap ? 0 : -EINVAL;
-}
-
-static void note_pause(void *vm)
-{
-	(void)vm;
-	seen.pauses++;
-	if (seen.ends_in_pause)
-		api_ended(&api, "rebooted", 120);
-}
-
-static void note_resume(void *vm)
-{
-	(void)vm;
-	seen.resumes++;
-}
-
-static int note_disk(void *vm, const struct disk_update *update)
-{
-	(void)vm;
-	seen.disk = *update;
-	snprintf(seen.path, sizeof(seen.path), "%s", update->path ? update->path : "");
-	if (update->bytes)
-		seen.buckets[0] = *update->bytes;
-	return 0;
-}
-
-static int note_net(void *vm, const struct net_update *update)
-{
-	(void)vm;
-	seen.net = *update;
-	if (update->tx_ops)
-		seen.buckets[3] = *update->tx_ops;
-	return 0;
-}
-
-static void note_count(void *vm, struct counters *counters)
-{
-	(void)vm;
-	counters->exits[EXIT_IO_OUT] = 7;
-	counters->latency[EXIT_IO_OUT] =
-		(struct latency){ .min_us = 1,
-				  .max_us = 2000,
-				  .sum_us = 2011,
-				  .buckets = { 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1 } };
-}
-
-static void note_change(struct api *a)
-{
-	assert_ptr_equal(a, &api);
-	seen.changes++;
-}
-
-static void note_devices(void *vm, struct devices_counters *d)
-{
-	(void)vm;
-	seen.counts++;
-	d->disks[0].counts[BLOCK_READ_BYTES] = seen.counts * 4096u;
-	d->disks[1].counts[BLOCK_READ_BYTES] = seen.counts * 512u;
-	d->disks[1].latency[BLOCK_WRITE] = (struct latency){
-		.min_us = 3, .max_us = 5, .sum_us = 8, .buckets = { 0, 0, 1, 1 }
-	};
-	d->disks[1].queue_depth = 31;
-	d->nets[0].counts[NET_TX_REMAINING_REQS_COUNT] = seen.counts * 2u;
-}
-
-static const struct api_ops ops = { note_start, note_tap_open, note_tap_check,
-				    note_pause, note_resume,   note_disk,
-				    note_net,	note_count,    note_devices };
 static const struct api_ops ops_without_devices = { note_start, note_tap_open, note_tap_check,
 						    note_pause, note_resume,   NULL,
 						    NULL,	note_count,    NULL };
-static const struct api_names names = { "mayfly", "mayfly API", "0.1.0", "unit" };
-
-static void make_api(const struct api_ops *with)
-{
-	const struct log_form quiet = { .fd = STDERR_FILENO };
-
-	memset(&seen, 0, sizeof(seen));
-	memset(&config, 0, sizeof(config));
-	log_to(&quiet);
-	api_init(&api, &names, with, &seen, &config, &quiet);
-	api.changed = note_change;
-}
-
-static int fresh(void **state)
-{
-	(void)state;
-	api_let_go(&api);
-	make_api(&ops);
-	run("rm -rf *; echo > kernel; echo > disk");
-	return chdir(dir);
-}
-
-/* "PUT /path body" */
-static unsigned ask(const char *line)
-{
-	static const char *const methods[] = { "GET ", "PUT ", "PATCH ", "DELETE " };
-	struct http_request request = { 0 };
-	char path[256] = "";
-	unsigned m = 0;
-
-	while (strncmp(line, methods[m], strlen(methods[m])))
-		m++;
-	line += strlen(methods[m]);
-	request.method = (enum http_method)m;
-	request.body = strchr(line, ' ');
-	snprintf(path, sizeof(path), "%.*s",
-		 (int)(request.body ? (size_t)(request.body - line) : strlen(line)), line);
-	request.path = path;
-	request.body_len = request.body ? strlen(++request.body) : 0;
-	reply = (struct api_reply){ .body = body, .size = sizeof(body) - 1, .fds = &fds };
-	api_request(&api, &request, &reply);
-	body[reply.head.body_len] = '\0';
-	return reply.head.status;
-}
-
-static void gives(const char *line, unsigned status, const char *wanted)
-{
-	if (ask(line) != status || strcmp(body, wanted))
-		fail_msg("%s\n  gave %u %s\n  not  %u %s", line, reply.head.status, body, status,
-			 wanted);
-}
-
-static void done(const char *line)
-{
-	gives(line, 204, "");
-}
-
-static void refused(const char *line, const char *why)
-{
-	char wanted[2048];
-
-	snprintf(wanted, sizeof(wanted), "{\"fault_message\":\"%s\"}", why);
-	gives(line, 400, wanted);
-}
-
-#define SERDE "An error occurred when deserializing the json body of a request: "
-#define AFTER "The requested operation is not supported after starting the microVM."
-#define UNTIL "The requested operation is not supported before starting the microVM."
 
 struct row {
 	const char *line, *why; /* NULL: done */
@@ -220,12 +25,6 @@ static void all(const struct row *rows, size_t nr)
 		else
 			done(rows[i].line);
 	}
-}
-
-static void start_it(void)
-{
-	done("PUT /boot-source {\"kernel_image_path\":\"kernel\"}");
-	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
 }
 
 static void questions(void **state)
@@ -526,10 +325,6 @@ static void boot_sources(void **state)
 		      "2047 go in.");
 }
 
-#define DRIVE(id, root, more) \
-	"PUT /drives/" id " {\"drive_id\":\"" id "\",\"is_root_device\":" root more "}"
-#define DISK ",\"path_on_host\":\"disk\""
-
 static void drives(void **state)
 {
 	static const struct row rows[] = {
@@ -599,9 +394,6 @@ static void root_by_uuid(void **state)
 	assert_string_equal(config.cmdline, "quiet pci=off root=PARTUUID=0eaa91a0-01 ro");
 }
 
-#define NET(id, more)                                                                        \
-	"PUT /network-interfaces/" id " {\"iface_id\":\"" id "\",\"host_dev_name\":\"tap" id \
-	"\"" more "}"
 #define MAC ",\"guest_mac\":\"02:Fc:00:00:00:05\""
 
 static void networks(void **state)
@@ -1032,169 +824,6 @@ static void loggers(void **state)
 	fclose(log);
 }
 
-static void metrics(void **state)
-{
-	char line[8192] = "";
-	FILE *file;
-
-	(void)state;
-	refused("PUT /metrics {}", SERDE "missing field `metrics_path` at line 1 column 2.");
-	refused("PUT /metrics {\"metrics_path\":\"no/where\"}",
-		"Metrics error: no/where: No such file or directory (os error 2)");
-	refused("PUT /metrics {\"metrics_path\":\"m\",\"properties\":{\"a\":1}}",
-		SERDE "invalid type: integer `1`, expected strings for `properties`.");
-	refused("PUT /metrics {\"metrics_path\":\"m\",\"properties\":{\"a\":\"1\",\"a\":\"2\"}}",
-		SERDE "duplicate field `a`.");
-	done("PUT /metrics {\"metrics_path\":\"m\",\"emit_id\":true,\"properties\":{\"a\":\"b\"}}");
-	refused("PUT /metrics {\"metrics_path\":\"m\"}",
-		"Metrics error: Reinitialization of metrics not allowed.");
-	refused("PUT /actions {\"action_type\":\"FlushMetrics\"}", UNTIL);
-	start_it();
-	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
-	file = fopen("m", "r");
-	assert_non_null(file);
-	assert_non_null(fgets(line, sizeof(line), file));
-	assert_non_null(
-		strstr(line, ",\"id\":\"unit\",\"properties\":{\"a\":\"b\"},\"api_server\":{"));
-	assert_non_null(strstr(line, "\"metrics_count\":6,\"metrics_fails\":5,"));
-	assert_non_null(strstr(line, "\"exit_io_out\":7,"));
-	assert_non_null(strstr(line, "\"actions_count\":2,\"actions_fails\":1,"));
-	assert_non_null(strstr(line, "\"exit_io_out_agg\":{\"min_us\":1,\"max_us\":2000,"
-				     "\"sum_us\":2011},"));
-	assert_non_null(fgets(line, sizeof(line), file));
-	assert_non_null(strstr(line, "\"exit_io_out\":0,"));
-	assert_non_null(strstr(line, "\"exit_io_out_agg\":{\"min_us\":1,\"max_us\":2000,"
-				     "\"sum_us\":0},"));
-	assert_non_null(strstr(line, "\"actions_count\":1,\"actions_fails\":0,"));
-	assert_null(fgets(line, sizeof(line), file));
-	fclose(file);
-	assert_int_equal(ask("GET /metrics"), 200);
-	assert_string_equal(reply.head.type, "text/plain; version=0.0.4");
-	assert_non_null(strstr(body, "# TYPE mayfly_vcpu_exit_io_out counter\n"
-				     "mayfly_vcpu_exit_io_out 7\n"));
-	assert_non_null(
-		strstr(body, "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"1\"} 2\n"
-			     "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"2\"} 5\n"));
-	assert_non_null(
-		strstr(body, "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"1024\"} 6\n"
-			     "mayfly_vcpu_exit_microseconds_bucket{kind=\"io_out\",le=\"+Inf\"} 7\n"
-			     "mayfly_vcpu_exit_microseconds_sum{kind=\"io_out\"} 2011\n"
-			     "mayfly_vcpu_exit_microseconds_count{kind=\"io_out\"} 7\n"));
-	assert_non_null(strstr(body, "mayfly_put_api_requests_actions_count 3\n"));
-}
-
-/* A pipe that is full loses the line, and the next one says so; what it counts is not lost. */
-static void full_metrics(void **state)
-{
-	static char line[LINE_MOST];
-	int pipe_fd;
-
-	(void)state;
-	assert_int_equal(mkfifo("fifo", 0600), 0);
-	pipe_fd = open("fifo", O_RDWR | O_NONBLOCK);
-	done("PUT /metrics {\"metrics_path\":\"fifo\"}");
-	start_it();
-	while (read(pipe_fd, line, sizeof(line)) > 0)
-		;
-	while (write(pipe_fd, line, 4096) > 0)
-		;
-	refused("PUT /actions {\"action_type\":\"FlushMetrics\"}",
-		"Internal VMM error: the metrics could not be written.");
-	while (read(pipe_fd, line, sizeof(line)) > 0)
-		;
-	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
-	memset(line, 0, sizeof(line));
-	assert_true(read(pipe_fd, line, sizeof(line) - 1) > 0);
-	assert_non_null(strstr(line, "\"missed_metrics_count\":1,\"metrics_fails\":0,"));
-	assert_non_null(strstr(line, "\"actions_count\":2,\"actions_fails\":1,"));
-	assert_int_equal(line[strlen(line) - 1], '\n');
-	/* Where there is room for a part of a line, the next one is a line all the same. */
-	while (write(pipe_fd, line, 4096) > 0)
-		;
-	assert_int_equal(read(pipe_fd, line, 4096), 4096);
-	refused("PUT /actions {\"action_type\":\"FlushMetrics\"}",
-		"Internal VMM error: the metrics could not be written.");
-	while (read(pipe_fd, line, sizeof(line)) > 0)
-		;
-	for (unsigned i = 0; i < 2; i++) {
-		done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
-		memset(line, 0, sizeof(line));
-		assert_true(read(pipe_fd, line, sizeof(line) - 1) > 0);
-		assert_memory_equal(line, "\n{\"utc_timestamp_ms\":" + i, 20);
-	}
-	close(pipe_fd);
-}
-
-static void device_metrics(void **state)
-{
-	char line[16384] = "";
-	FILE *file;
-
-	(void)state;
-	done("PUT /metrics {\"metrics_path\":\"m\"}");
-	done(DRIVE("data", "false", DISK));
-	done(DRIVE("root", "true", DISK));
-	done(NET("n", ""));
-	start_it();
-	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
-	file = fopen("m", "r");
-	for (unsigned i = 0; i < 2; i++) { /* deltas, so both say the same */
-		assert_non_null(fgets(line, sizeof(line), file));
-		assert_non_null(
-			strstr(line, "\"update_fails\":0,\"read_bytes\":4608,\"write_bytes\":0,"));
-		assert_non_null(strstr(line, "\"block_root\":{\"activate_fails\":0,"));
-		assert_non_null(strstr(strstr(line, "\"block_root\""), "\"read_bytes\":4096,"));
-		assert_non_null(strstr(strstr(line, "\"block_data\""), "\"read_bytes\":512,"));
-		assert_non_null(strstr(line, "\"net\":{\"activate_fails\":0,"));
-		assert_non_null(strstr(strstr(line, "\"net_n\""),
-				       "\"tx_remaining_reqs_count\":2,"
-				       "\"tap_write_agg\":{\"min_us\":0,"));
-	}
-	ask("GET /metrics");
-	assert_non_null(strstr(body, "# TYPE mayfly_block_read_bytes counter\n"
-				     "mayfly_block_read_bytes{id=\"root\"} 12288\n"
-				     "mayfly_block_read_bytes{id=\"data\"} 1536\n"));
-	assert_non_null(strstr(body, "# TYPE mayfly_block_queue_depth gauge\n"
-				     "mayfly_block_queue_depth{id=\"root\"} 0\n"
-				     "mayfly_block_queue_depth{id=\"data\"} 31\n"));
-	assert_non_null(strstr(body,
-			       "mayfly_block_write_microseconds_bucket{id=\"data\",le=\"4\"} 1\n"
-			       "mayfly_block_write_microseconds_bucket{id=\"data\",le=\"8\"} 2\n"));
-	assert_non_null(strstr(body, "mayfly_block_write_microseconds_sum{id=\"data\"} 8\n"
-				     "mayfly_block_write_microseconds_count{id=\"data\"} 2\n"));
-	assert_non_null(strstr(body,
-			       "# TYPE mayfly_net_tap_write_microseconds histogram\n"
-			       "mayfly_net_tap_write_microseconds_bucket{id=\"n\",le=\"1\"} 0\n"));
-	assert_non_null(strstr(strstr(line, "\"block_data\""),
-			       "\"write_agg\":{\"min_us\":3,\"max_us\":5,\"sum_us\":0}}"));
-	fclose(file);
-}
-
-/* As many devices as there can be, with names as long as they can be: the line holds them. */
-static void many_device_metrics(void **state)
-{
-	static char line[70000];
-	FILE *file;
-
-	(void)state;
-	done("PUT /metrics {\"metrics_path\":\"m\"}");
-	for (unsigned i = 0; i < DEVICES_MAX; i++) {
-		snprintf(
-			line, sizeof(line),
-			"PUT /network-interfaces/%064u {\"iface_id\":\"%064u\",\"host_dev_name\":\"t%u\"}",
-			i, i, i);
-		done(line);
-	}
-	start_it();
-	file = fopen("m", "r");
-	assert_non_null(fgets(line, sizeof(line), file));
-	assert_int_equal(line[strlen(line) - 1], '\n');
-	snprintf(body, sizeof(body), "\"net_%064u\":{", DEVICES_MAX - 1);
-	assert_non_null(strstr(line, body));
-	assert_int_equal(ask("GET /metrics"), 200);
-	fclose(file);
-}
-
 static void states(void **state)
 {
 	static const char *const before[] = {
@@ -1368,11 +997,6 @@ static void random_requests(void **state)
 	}
 }
 
-#define TEST(words, function)                                                 \
-	{                                                                     \
-		.name = (words), .test_func = (function), .setup_func = fresh \
-	}
-
 static const struct CMUnitTest tests[] = {
 	TEST("GET tells the instance, the version and the configuration", questions),
 	TEST("what is no request is refused in Firecracker's words", no_requests),
@@ -1402,10 +1026,6 @@ static const struct CMUnitTest tests[] = {
 	TEST("without such devices a PATCH is refused", updates_without_devices),
 	TEST("serial: a file, or standard output", serial_ports),
 	TEST("logger: level, form and file", loggers),
-	TEST("metrics: deltas in lines, totals for Prometheus", metrics),
-	TEST("metrics into a pipe that is full: a line is lost and counted", full_metrics),
-	TEST("metrics of devices: each and the sum, deltas", device_metrics),
-	TEST("metrics of as many devices as there can be", many_device_metrics),
 	TEST("what is allowed when, and a start that fails", states),
 	TEST("a config file starts at once, or says why not", config_files),
 	TEST("an answer that does not fit is refused", large_answers),
