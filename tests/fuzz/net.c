@@ -11,22 +11,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/un.h>
 
-#include "../../seccomp/sealed.h"
-#include "../../vmm/log.h"
-#include "../unit/netdev.h"
+#include "links.h"
 
-#define promise(x) ((x) ? (void)0 : broken(#x, __LINE__))
-#define FED	   (1u << 16)
+#define FED (1u << 16)
 
 struct head {
 	uint8_t kind, features, buf_shift, feed;
 };
 
-static char folder[] = "/tmp/mayfly-fuzz.XXXXXX";
-static char socket_path[64], peers_path[64];
-static int listener = -1;
 static struct net_config config;
 static uint32_t buf_size;
 static bool is_posted[RING], is_sent[RING];
@@ -38,65 +31,6 @@ static struct {
 	size_t at, len;
 } frames[4096];
 static size_t nr_frames;
-
-static _Noreturn void broken(const char *what, int line)
-{
-	fprintf(stderr, "tests/fuzz/net.c:%d: broken: %s\n", line, what);
-	abort();
-}
-
-/* What is said about a lost connection is not for here. */
-int fail(int err, const char *fmt, ...)
-{
-	(void)fmt;
-	return err ? err : -EINVAL;
-}
-
-void note(const char *fmt, ...)
-{
-	(void)fmt;
-}
-
-_Noreturn void must_failed(const char *what, const char *file, int line)
-{
-	fprintf(stderr, "%s: ", file);
-	broken(what, line);
-}
-
-/* Sealed memory is for what is opened once; here each input opens a link. */
-const struct sockaddr_un *sealed_address(const char *path)
-{
-	static struct sockaddr_un places[2 * PEERS_MAX];
-	static unsigned next;
-	struct sockaddr_un *place = &places[next++ % (2 * PEERS_MAX)];
-
-	place->sun_family = AF_UNIX;
-	strcpy(place->sun_path, path);
-	return place;
-}
-
-static void clean_up(void)
-{
-	unlink(socket_path);
-	unlink(strcat(peers_path, "/lock"));
-	*strrchr(peers_path, '/') = '\0';
-	rmdir(peers_path);
-	rmdir(folder);
-}
-
-static void set_up(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-	promise(mkdtemp(folder));
-	snprintf(socket_path, sizeof(socket_path), "%s/socket", folder);
-	snprintf(peers_path, sizeof(peers_path), "%s/peers", folder);
-	atexit(clean_up);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	strcpy(address.sun_path, socket_path);
-	promise(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0);
-	promise(listen(listener, 50) == 0);
-}
 
 static void post(unsigned head)
 {
@@ -255,7 +189,7 @@ static void check_frame(const uint8_t *got, size_t len)
 		next_frame++;
 		return;
 	}
-	broken("a frame that was not sent", __LINE__);
+	broken("a frame that was not sent", __FILE__, __LINE__);
 }
 
 static void take_used(void)
@@ -418,7 +352,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < sizeof(head))
 		return 0;
 	if (listener < 0)
-		set_up();
+		make_links();
 	memcpy(&head, data, sizeof(head));
 	data += sizeof(head);
 	size -= sizeof(head);

@@ -14,13 +14,8 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
-#include "../../seccomp/sealed.h"
-#include "../../vmm/log.h"
-#include "../unit/netdev.h"
-
-#define promise(x) ((x) ? (void)0 : broken(#x, __LINE__))
+#include "links.h"
 
 /* Chains may name the same bytes over and over: so 256 of them have 4 GiB. */
 #define GUEST_SIZE (16u << 20)
@@ -38,79 +33,15 @@ struct head {
 	} steps[STEPS];
 };
 
-static char folder[] = "/tmp/mayfly-fuzz.XXXXXX";
-static char socket_path[64], peers_path[64], peer_path[72];
-static int listener = -1, peer = -1; /* which nobody reads */
+static int peer = -1; /* which nobody reads */
 static struct net_config config;
 static uint8_t *guest;
 
-static _Noreturn void broken(const char *what, int line)
-{
-	fprintf(stderr, "tests/fuzz/netbad.c:%d: broken: %s\n", line, what);
-	abort();
-}
-
-/* What is said about a guest that misbehaves is not for here. */
-int fail(int err, const char *fmt, ...)
-{
-	(void)fmt;
-	return err ? err : -EINVAL;
-}
-
-void note(const char *fmt, ...)
-{
-	(void)fmt;
-}
-
-_Noreturn void must_failed(const char *what, const char *file, int line)
-{
-	fprintf(stderr, "%s: ", file);
-	broken(what, line);
-}
-
-/* Sealed memory is for what is opened once; here each input opens a link. */
-const struct sockaddr_un *sealed_address(const char *path)
-{
-	static struct sockaddr_un places[2 * PEERS_MAX];
-	static unsigned next;
-	struct sockaddr_un *place = &places[next++ % (2 * PEERS_MAX)];
-
-	place->sun_family = AF_UNIX;
-	strcpy(place->sun_path, path);
-	return place;
-}
-
-static void clean_up(void)
-{
-	unlink(socket_path);
-	unlink(peer_path);
-	unlink(strcat(peers_path, "/lock"));
-	*strrchr(peers_path, '/') = '\0';
-	rmdir(peers_path);
-	rmdir(folder);
-}
-
-static int bind_at(const char *path, int type)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	const int fd = socket(AF_UNIX, type | SOCK_NONBLOCK, 0);
-
-	strcpy(address.sun_path, path);
-	promise(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-	return fd;
-}
-
 static void set_up(void)
 {
-	promise(mkdtemp(folder));
-	snprintf(socket_path, sizeof(socket_path), "%s/socket", folder);
-	snprintf(peers_path, sizeof(peers_path), "%s/peers", folder);
-	snprintf(peer_path, sizeof(peer_path), "%s/7", peers_path);
-	atexit(clean_up);
+	make_links();
 	promise(mkdir(peers_path, 0700) == 0);
 	peer = bind_at(peer_path, SOCK_DGRAM);
-	listener = bind_at(socket_path, SOCK_STREAM);
-	promise(listen(listener, 50) == 0);
 	guest = mmap(NULL, GUEST_SIZE + 4096, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	promise(guest != MAP_FAILED);
@@ -358,7 +289,7 @@ static void settle(void)
 		if (net.dev.phase != VIRTIO_STOPPING)
 			return;
 	}
-	broken("a reset comes to an end", __LINE__);
+	broken("a reset comes to an end", __FILE__, __LINE__);
 }
 
 /* The register write of a reset waits for the loop's thread: here is its turn. */
