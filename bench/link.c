@@ -8,7 +8,8 @@
  * segmented frame; instead of the peer link, the receiver's and the sender's taps, which a bridge
  * joins.
  */
-#include "../virtio/net.h"
+#define RING 256u
+#include "../tests/unit/driver.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -23,18 +24,9 @@
 #include <unistd.h>
 
 #define MEM_SIZE (8u << 20)
-#define RING	 256u
 #define BUF	 4096u
 #define BUFS_GPA 0x100000u
 #define OUT_GPA	 0x400000u
-enum { RX, TX };
-enum { D_NEXT = 1, D_WRITE = 2 };
-
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
 
 /* Of one process, seen by the one that measures. */
 struct station {
@@ -43,8 +35,6 @@ struct station {
 };
 
 static struct station *stations;
-static struct net net;
-static struct mem mem;
 static struct loop loop;
 static struct net_config config = { .id = "net0", .kind = NET_PEER };
 static int irq_fd, wake_fd;
@@ -63,36 +53,6 @@ static uint64_t now(clockid_t clock)
 
 	clock_gettime(clock, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-#define QUEUE_GPA(q) (0x10000u + 0x4000u * (q))
-static volatile struct desc *descs(unsigned q)
-{
-	return mem_at(&mem, QUEUE_GPA(q), 16 * RING);
-}
-
-static volatile uint16_t *driver_area(unsigned q)
-{
-	return mem_at(&mem, QUEUE_GPA(q) + 0x2000, 6 + 2 * RING);
-}
-
-static volatile uint16_t *device_area(unsigned q)
-{
-	return mem_at(&mem, QUEUE_GPA(q) + 0x3000, 6 + 8 * RING);
-}
-
-static void out(uint64_t reg, uint32_t value)
-{
-	virtio_access(&net.dev, reg, (uint8_t *)&value, 4, true);
-}
-
-static void offer(unsigned q, uint16_t head)
-{
-	volatile uint16_t *area = driver_area(q);
-
-	area[2 + area[1] % RING] = head;
-	atomic_thread_fence(memory_order_release);
-	area[1]++;
 }
 
 static void notify(unsigned q)
@@ -138,28 +98,6 @@ static void prepare(void)
 	}
 }
 
-static void start(void)
-{
-	const uint32_t features = 1u << 15 | 1u << 11 | 1u << 7 | 3; /* merged, segments */
-
-	out(0x70, 1);
-	out(0x70, 3);
-	out(0x24, 0);
-	out(0x20, features);
-	out(0x24, 1);
-	out(0x20, 1);
-	out(0x70, 11);
-	for (unsigned q = RX; q <= TX; q++) {
-		out(0x30, q);
-		out(0x38, RING);
-		out(0x80, QUEUE_GPA(q));
-		out(0x90, QUEUE_GPA(q) + 0x2000);
-		out(0xa0, QUEUE_GPA(q) + 0x3000);
-		out(0x44, 1);
-	}
-	out(0x70, 15);
-}
-
 static void wait_interrupt(void)
 {
 	uint64_t count;
@@ -191,7 +129,7 @@ static void *drive(void *queue)
 	uint16_t seen = 0;
 
 	prepare();
-	start();
+	start_device(1u << 15 | 1u << 11 | 1u << 7 | 3); /* merged, segments */
 	for (uint16_t i = 0; i < RING; i++)
 		offer(q, i);
 	notify(q);

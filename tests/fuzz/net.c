@@ -195,7 +195,7 @@ static void check_frame(const uint8_t *got, size_t len)
 static void take_used(void)
 {
 	static uint8_t got[FRAME_MAX + 5000];
-	const uint16_t *area = device_area(RX);
+	const volatile uint16_t *area = device_area(RX);
 	const uint32_t *elements = (const uint32_t *)(area + 2);
 	size_t at = 0;
 	unsigned left = 0;

@@ -84,7 +84,7 @@ static void feed_frame(uint32_t len)
 /* The next used element. */
 static bool used(unsigned q, uint32_t *id, uint32_t *len)
 {
-	const uint16_t *area = device_area(q);
+	const volatile uint16_t *area = device_area(q);
 	const uint32_t *element = (const uint32_t *)(area + 2) + seen[q] % RING * 2;
 
 	if (area[1] == seen[q])
@@ -766,7 +766,7 @@ static void peers_batches_in_small_buffers(void **state)
 			expect_frame(lens[i], 256);
 			of_frame = (uint16_t)(seen[RX] - before);
 			for (unsigned j = 0; j < of_frame; j++) {
-				const uint16_t *area = device_area(RX);
+				const volatile uint16_t *area = device_area(RX);
 				const uint32_t *e = (const uint32_t *)(area + 2) +
 						    (uint16_t)(before + j) % RING * 2;
 
@@ -1229,7 +1229,7 @@ static int command(const uint8_t *bytes, uint32_t len)
 {
 	static uint16_t head;
 	uint8_t *at = mem_at(&mem, OUT_GPA, 64);
-	struct desc *d = descs(CONTROL);
+	volatile struct desc *d = descs(CONTROL);
 	uint32_t id, written;
 
 	memcpy(at, bytes, len);

@@ -3,7 +3,7 @@
  * A network device without a kernel: tests/unit/net.c and tests/fuzz/net.c are driver, link and
  * ring in one thread, so that each step is theirs. The loop's functions are replaced: what is
  * submitted lies in slots[], and complete() gives it back with any result. The driver's side is
- * real: registers, rings in a guest memory of MEM_SIZE.
+ * real (driver.h), in a guest memory of MEM_SIZE.
  */
 #ifndef TESTS_UNIT_NETDEV_H
 #define TESTS_UNIT_NETDEV_H
@@ -15,16 +15,15 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "../../virtio/net.h"
+#define RING 64u /* entries of each queue */
+#include "driver.h"
 
 #define MEM_SIZE (2u << 20)
 #define SLOTS	 1024u
-#define RING	 64u /* entries of each queue */
 #define BUFS_GPA 0x100000u
 #define OUT_GPA	 0x80000u
 #define QUEUES	 5u /* two pairs, and one for control, at most */
-enum { RX, TX, CONTROL = QUEUES - 1 };
-enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 };
+enum { CONTROL = QUEUES - 1 };
 
 /* The ring: what was submitted and has not completed. */
 struct slot {
@@ -223,21 +222,8 @@ static inline size_t room_of(const struct slot *s)
 
 /* The driver. */
 
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
-static struct net net;
-static struct mem mem;
 static struct loop loop;
 static uint16_t seen[QUEUES]; /* used elements */
-
-static inline void out(uint64_t reg, uint32_t value)
-{
-	virtio_access(&net.dev, reg, (uint8_t *)&value, 4, true);
-}
 
 static inline uint32_t status(void)
 {
@@ -245,22 +231,6 @@ static inline uint32_t status(void)
 
 	virtio_access(&net.dev, 0x70, (uint8_t *)&value, 4, false);
 	return value;
-}
-
-#define QUEUE_GPA(q) (0x1000u + 0x4000u * (q))
-static inline struct desc *descs(unsigned q)
-{
-	return mem_at(&mem, QUEUE_GPA(q), 16 * RING);
-}
-
-static inline uint16_t *driver_area(unsigned q)
-{
-	return mem_at(&mem, QUEUE_GPA(q) + 0x2000, 6 + 2 * RING);
-}
-
-static inline uint16_t *device_area(unsigned q)
-{
-	return mem_at(&mem, QUEUE_GPA(q) + 0x3000, 6 + 8 * RING);
 }
 
 /* The loop sees what a register write set going. */
@@ -276,35 +246,14 @@ static inline void kick(unsigned q)
 	end_turn();
 }
 
-static inline void offer(unsigned q, uint16_t head)
-{
-	uint16_t *area = driver_area(q);
-
-	area[2 + area[1] % RING] = head;
-	area[1]++;
-}
-
 /* Where no reset is under way. */
 static inline void start_driver(uint64_t features)
 {
-	out(0x70, 1);
-	out(0x70, 3);
-	out(0x24, 0);
-	out(0x20, (uint32_t)features);
-	out(0x24, 1);
-	out(0x20, 1 | (uint32_t)(features >> 32)); /* VERSION_1 */
-	out(0x70, 11);
 	for (unsigned q = RX; q < net.dev.nr_queues; q++) {
-		memset(mem_at(&mem, QUEUE_GPA(q), 0x4000), 0, 0x4000);
-		out(0x30, q);
-		out(0x38, RING);
-		out(0x80, QUEUE_GPA(q));
-		out(0x90, QUEUE_GPA(q) + 0x2000);
-		out(0xa0, QUEUE_GPA(q) + 0x3000);
-		out(0x44, 1);
+		memset(mem_at(&mem, QUEUE_GPA(q), QUEUE_SIZE), 0, QUEUE_SIZE);
 		seen[q] = 0;
 	}
-	out(0x70, 15);
+	start_device(features);
 	wake();
 }
 
