@@ -167,8 +167,10 @@ static int open_unnamed_layer(struct disk *d, const struct overlay_base *base)
 	return err ? fail(err, "%s: making a layer without a name", d->config->path) : 0;
 }
 
-/* As Firecracker names a drive to its guest: device and inode, in decimal, 20 bytes of it, and
- * zeros where they are fewer. */
+/*
+ * As Firecracker names a drive to its guest: device and inode, in decimal, 20 bytes of it, and
+ * zeros where they are fewer.
+ */
 static void name_serial(struct disk *d)
 {
 	struct stat st = { 0 };

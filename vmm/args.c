@@ -95,10 +95,10 @@ static int take_initrd(struct vm_config *c, const char *value)
 static int take_mem(struct vm_config *c, const char *value)
 {
 	if (args_size(value, &c->mem_size) || !config_mem_is_ok(c->mem_size))
-		return fail(
-			0,
-			"--mem %s: give 16M to 1T, in whole pages of 4K (without K, M, G or T it is bytes)",
-			value);
+		return fail(0,
+			    "--mem %s: give 16M to 1T, in whole pages of 4K (without K, M, G or T "
+			    "it is bytes)",
+			    value);
 	return 0;
 }
 
