@@ -105,6 +105,14 @@ exec 9<&- 8<&-
 status=$?
 ends_with 4
 
+story "what the caller's environment holds is forgotten, but for where layers go"
+export SECRET=of-the-caller TMPDIR=/tmp
+spin
+holds grep -q TMPDIR=/tmp "/proc/$pid/environ"
+holds eval '! grep -q of-the-caller "/proc/$pid/environ"'
+stop
+unset SECRET TMPDIR
+
 story "a word that speaks of standard output does not close it"
 "$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline "exit=4 /dev/fd/1" 2> "$T/err" | cat > "$T/out"
 prints "Hello from ring 3"
