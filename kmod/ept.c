@@ -366,25 +366,30 @@ static int get_pages(const struct fault *f, struct page **pages, bool *writable)
 	return n ?: -EFAULT;
 }
 
-int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec)
+/* Apart, so that a kick does not pay for the array. */
+static noinline int fault_in(struct vcpu *v, const struct fault *f)
 {
-	struct fault f = { .gpa = gpa & PAGE_MASK, .write = write, .exec = exec };
 	struct page *pages[AROUND];
 	bool writable;
 	int n, err;
 
-	if (!fault_begin(v->vm, &f))
-		return EXIT;
 	err = reserve_fill(&v->reserve);
 	if (err)
 		return err;
-	n = get_pages(&f, pages, &writable);
+	n = get_pages(f, pages, &writable);
 	if (n < 0)
 		return n == -EINTR || n == -EAGAIN ? RESUME : -EFAULT;
-	map(v->vm, &v->reserve, &f, pages, n, writable);
+	map(v->vm, &v->reserve, f, pages, n, writable);
 	while (n)
 		put_page(pages[--n]);
 	return RESUME;
+}
+
+int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec)
+{
+	struct fault f = { .gpa = gpa & PAGE_MASK, .write = write, .exec = exec };
+
+	return fault_begin(v->vm, &f) ? fault_in(v, &f) : EXIT;
 }
 
 /* Host address of bytes within one page, or 0. */
