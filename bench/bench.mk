@@ -11,6 +11,7 @@ BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net link exits repo
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
+	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
 	@bench/all
 
 bench-tools: $(BENCH_TOOLS)

@@ -43,11 +43,6 @@ static const struct {
 };
 #define LOADS (sizeof(loads) / sizeof(loads[0]))
 
-struct monitor {
-	const struct peer *peer;
-	const char *program;
-};
-
 struct plan {
 	bool is_alone; /* nothing else on the machine comes between */
 	const char *host, *machine, *guest;
@@ -287,17 +282,6 @@ static void print_targets(const struct plan *plan)
 	print_target("idle_switches", NULL, "at_most", 0);
 }
 
-static void take_monitor(struct plan *plan, const char *name, const char *program)
-{
-	struct monitor *m = &plan->monitors[plan->nr_monitors];
-
-	if (plan->nr_monitors++ == WHO_MAX || !(m->peer = peer_find(name))) {
-		fprintf(stderr, "bench: %s: no such monitor, or one too many\n", name);
-		exit(EXIT_FAILURE);
-	}
-	m->program = program;
-}
-
 /*
  * What else runs would keep guest and monitor from running side by side, which the bare program has
  * no need of. Inherited by all that is started, for the loads; for some seconds in all.
@@ -329,8 +313,7 @@ int main(int argc, char **argv)
 		{ "runs", required_argument, NULL, 'r' },
 		{ "percent", required_argument, NULL, 'p' },
 		{ "file-mib", required_argument, NULL, 'f' },
-		{ "mayfly", required_argument, NULL, 'a' },
-		{ "qemu", required_argument, NULL, 'q' },
+		{ "monitor", required_argument, NULL, 'o' },
 		{ "guest", required_argument, NULL, 'g' },
 		{ 0 },
 	};
@@ -359,11 +342,8 @@ int main(int argc, char **argv)
 		case 'f':
 			plan.file_mib = number(optarg);
 			break;
-		case 'a':
-			take_monitor(&plan, "mayfly", optarg);
-			break;
-		case 'q':
-			take_monitor(&plan, "qemu", optarg);
+		case 'o':
+			peer_take(plan.monitors, &plan.nr_monitors, 2, optarg);
 			break;
 		case 'g':
 			plan.guest = optarg;

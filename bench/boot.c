@@ -23,11 +23,6 @@
 #define END_LIMIT    10u       /* and for a power-off; a monitor that cannot is killed */
 #define SETTLE_NS    50000000l /* after init, before a look at the memory */
 
-struct monitor {
-	const struct peer *peer;
-	const char *program;
-};
-
 struct plan {
 	const char *host, *machine;
 	unsigned runs, memory_runs;
@@ -379,24 +374,6 @@ static _Noreturn void usage(void)
 	exit(EXIT_FAILURE);
 }
 
-static void take_monitor(struct plan *plan, char *value)
-{
-	char *program = strchr(value, '=');
-	struct monitor *m = &plan->monitors[plan->nr_monitors];
-
-	if (plan->nr_monitors == MONITORS_MAX)
-		usage();
-	if (program)
-		*program++ = '\0';
-	m->peer = peer_find(value);
-	if (!m->peer) {
-		fprintf(stderr, "bench: %s: no monitor that is known here\n", value);
-		exit(EXIT_FAILURE);
-	}
-	m->program = program ? program : m->peer->program;
-	plan->nr_monitors++;
-}
-
 enum {
 	MONITOR = 1,
 	KERNEL,
@@ -440,7 +417,7 @@ static void take(struct plan *plan, int option, char *value)
 {
 	switch (option) {
 	case MONITOR:
-		take_monitor(plan, value);
+		peer_take(plan->monitors, &plan->nr_monitors, MONITORS_MAX, value);
 		break;
 	case KERNEL:
 		plan->guest.kernel = value;

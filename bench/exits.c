@@ -434,13 +434,18 @@ static const struct {
 };
 #define FIGURES (sizeof(figures) / sizeof(figures[0]))
 
-static void print_head(const char *title)
+/* The boots' figures are the last ones. */
+static void print_head(const char *host, const char *runs, bool boots)
 {
-	printf("{\"bench\":\"exits\",\"title\":\"%s\"}\n", title);
-	for (unsigned i = 0; i < FIGURES; i++)
+	const unsigned nr = boots ? FIGURES : FIGURES - 2;
+
+	printf("{\"bench\":\"exits\",\"title\":\"Exits on mayfly.ko and kvm_intel, %s host; "
+	       "instructions for each operation, %s runs\"}\n",
+	       host, runs);
+	for (unsigned i = 0; i < nr; i++)
 		printf("{\"figure\":\"%s\",\"label\":\"%s\",\"unit\":\"%s\",\"plot\":false}\n",
 		       figures[i].id, figures[i].label, figures[i].unit);
-	for (unsigned i = 0; i < FIGURES; i++)
+	for (unsigned i = 0; i < nr; i++)
 		if (figures[i].at_most > 0)
 			printf("{\"target\":\"%s\",\"who\":\"mayfly\",\"over\":\"kvm_intel\","
 			       "\"at_most\":%g}\n",
@@ -449,13 +454,13 @@ static void print_head(const char *title)
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && !strcmp(argv[1], "--title")) {
-		print_head(argv[2]);
+	if (argc > 3 && !strcmp(argv[1], "head")) {
+		print_head(argv[2], argv[3], argc > 4);
 		return 0;
 	}
 	if (argc < 3) {
-		fprintf(stderr, "usage: exits mayfly|kvm_intel RUNS [MONITOR ARG...]\n"
-				"       exits --title TEXT\n"
+		fprintf(stderr, "usage: exits head HOST RUNS [MONITOR ARG...]\n"
+				"       exits mayfly|kvm_intel RUNS [MONITOR ARG...]\n"
 				"Prints JSON lines; the monitor's boot is measured, too.\n");
 		return EXIT_FAILURE;
 	}

@@ -23,11 +23,6 @@
 #define IDLE	  10u  /* seconds */
 #define ENDS	  2u   /* of a link: who sends or asks, and who counts or answers */
 
-struct monitor {
-	const struct peer *peer;
-	const char *program;
-};
-
 struct plan {
 	const char *host, *machine, *guest;
 	unsigned runs, window_ms, questions;
@@ -308,23 +303,6 @@ static void print_targets(const struct plan *plan)
 	}
 }
 
-static void take_monitor(struct plan *plan, char *text)
-{
-	struct monitor *m = &plan->monitors[plan->nr_monitors];
-	char *program = strchr(text, '=');
-
-	if (!program || plan->nr_monitors++ == 2) {
-		fprintf(stderr, "bench/net: --monitor %s\n", text);
-		exit(EXIT_FAILURE);
-	}
-	*program++ = '\0';
-	*m = (struct monitor){ peer_find(text), program };
-	if (!m->peer) {
-		fprintf(stderr, "bench/net: no monitor %s is known here\n", text);
-		exit(EXIT_FAILURE);
-	}
-}
-
 static void take_options(struct plan *plan, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -356,7 +334,7 @@ static void take_options(struct plan *plan, int argc, char **argv)
 			plan->window_ms = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		case 'p':
-			take_monitor(plan, optarg);
+			peer_take(plan->monitors, &plan->nr_monitors, 2, optarg);
 			break;
 		default:
 			exit(EXIT_FAILURE);

@@ -165,19 +165,27 @@ static void lkvm(struct command *c, const struct guest *guest, const char *dir)
 }
 
 static const struct peer peers[] = {
-	{ "mayfly", "mayfly", mayfly, .is_mayfly = true, .powers_off = true },
-	{ "qemu", "qemu-system-x86_64", qemu, .powers_off = false },
-	{ "firecracker", "firecracker", firecracker, .powers_off = false },
-	{ "cloud-hypervisor", "cloud-hypervisor", cloud_hypervisor, .powers_off = true },
-	{ "lkvm", "lkvm", lkvm, .powers_off = false },
+	{ "mayfly", mayfly, .is_mayfly = true, .powers_off = true },
+	{ "qemu", qemu, .powers_off = false },
+	{ "firecracker", firecracker, .powers_off = false },
+	{ "cloud-hypervisor", cloud_hypervisor, .powers_off = true },
+	{ "lkvm", lkvm, .powers_off = false },
 };
 
-const struct peer *peer_find(const char *name)
+void peer_take(struct monitor *monitors, unsigned *nr, unsigned max, const char *text)
 {
-	for (unsigned i = 0; i < sizeof(peers) / sizeof(peers[0]); i++)
-		if (!strcmp(peers[i].name, name))
-			return &peers[i];
-	return NULL;
+	const char *program = strchr(text, '=');
+
+	for (unsigned i = 0; program && *nr < max && i < sizeof(peers) / sizeof(peers[0]); i++) {
+		if (strlen(peers[i].name) != (size_t)(program - text) ||
+		    strncmp(peers[i].name, text, (size_t)(program - text)))
+			continue;
+		monitors[(*nr)++] = (struct monitor){ &peers[i], program + 1 };
+		return;
+	}
+	fprintf(stderr, "bench: --monitor %s: not NAME=PROGRAM, no monitor that is known here, or one too many\n",
+		text);
+	exit(EXIT_FAILURE);
 }
 
 void peer_command(struct command *c, const struct peer *peer, const char *program,

@@ -30,14 +30,21 @@ struct command {
 
 struct peer {
 	const char *name;
-	const char *program; /* found on PATH unless the user names another */
 	void (*command)(struct command *c, const struct guest *guest, const char *dir);
 	bool is_mayfly;	 /* has a timeline: DIR/timeline */
 	bool powers_off; /* ends with a Linux guest; else it is killed after init */
 };
 
-/* The peer of that name, or NULL. */
-const struct peer *peer_find(const char *name);
+struct monitor {
+	const struct peer *peer;
+	const char *program; /* a path, or a name to be found on PATH */
+};
+
+/*
+ * Adds `text`, NAME=PROGRAM, to the `nr` monitors of at most `max`, which refer to it. Ends the process
+ * where it cannot.
+ */
+void peer_take(struct monitor *monitors, unsigned *nr, unsigned max, const char *text);
 
 /* Fills `c` for `program` to boot `guest`. Files that the peer needs or writes go to `dir`. */
 void peer_command(struct command *c, const struct peer *peer, const char *program,

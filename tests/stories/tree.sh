@@ -107,9 +107,9 @@ fi
 
 story "benchmarks leave no file, also where they fail, and say what failed"
 mkdir "$T/tmp"
-run env TMPDIR="$T/tmp" bench/api --runs 1
+run env TMPDIR="$T/tmp" bench/api --on native --runs 1
 holds [ -z "$(ls "$T/tmp")" ]
-run env TMPDIR="$T/tmp" bench/jail --runs 1 --starts 1
+run env TMPDIR="$T/tmp" bench/jail --on native --runs 1 --starts 1
 [ $status -eq 0 ] || says "a microVM ended with 125; see 'build/mayfly run --kernel build/guest/hello.elf'"
 holds [ -z "$(ls "$T/tmp")" ]
 for benchmark in boot api jail blk net exits; do

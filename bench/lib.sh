@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the benchmarks' scripts have in common; they source it in the top folder. A script says its
+# options and what its program is told; the program measures where nothing else is needed, on this
+# machine or in an emulated host, and prints lines of which build/bench/report makes a table and
+# verdicts, here.
+#
+#   options VALUED FLAGS ARG...  takes from ARG... --VALUED VALUE, which is one more of it where that is
+#                                an array, and --FLAG, into variables of these names with _ for -.
+#                                Every script has --on, --runs, --json, --check, and --help by its usage
+#   hosts                        where it runs
+#   choose_host                  one of them in `on`, if nobody said which; `machine`: what that is
+#   by_host NAME VALUE...        what NAME is on each of hosts where nobody said it
+#   copies, programs, host       what an emulated host is given, and more words for tests/host/run
+#   take_peer NAME PROGRAM       one more --monitor NAME=PROGRAM in the array plan
+#   take_qemu                    the same for QEMU, where it is installed
+#   measure COMMAND...           runs it there, and reports
+# shellcheck shell=bash disable=SC2034,SC2178
+
+script=bench/${0##*/}
+hosts=(native svm vtx)
+on='' runs='' machine='' copies=() programs=() host=() plan=() report=()
+
+fail() {
+	echo "$script: $*" >&2
+	exit 2
+}
+
+options() {
+	local valued=" on runs $1 " flags=" $2 " word
+	shift 2
+	while [ $# -gt 0 ]; do
+		word=${1#--}
+		case $1 in
+		--json | --check) report+=("$1") ;;
+		--help) usage && exit ;;
+		--*[^a-z-]*) fail "$1: unknown option (see --help)" ;;
+		--[a-z]*)
+			if [[ $flags == *" $word "* ]]; then
+				local -n to=${word//-/_}
+				to=1
+			elif [[ $valued == *" $word "* ]]; then
+				[ $# -ge 2 ] || fail "$1 needs a value"
+				local -n to=${word//-/_}
+				if [[ ${to@a} == a ]]; then to+=("$2"); else to=$2; fi
+				shift
+			else
+				fail "$1: unknown option (see --help)"
+			fi
+			;;
+		*) fail "$1: unknown option (see --help)" ;;
+		esac
+		shift
+	done
+	[[ ${runs:-1} =~ ^[1-9][0-9]*$ ]] || fail "--runs $runs: not a number above 0"
+}
+
+# A test guest runs wherever there is a /dev/kvm, even one that no stock kernel boots on.
+choose_host() {
+	[ -n "$on" ] || { { : <> /dev/kvm; } 2> /dev/null && on=native; } || on=svm
+	[[ " ${hosts[*]} " == *" $on "* ]] || fail "--on $on: not one of ${hosts[*]}"
+	machine=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
+	[ "$on" = native ] || machine="emulated by $machine"
+}
+
+by_host() {
+	local -n to=$1
+	local i
+	for i in "${!hosts[@]}"; do
+		shift
+		[ "$on" != "${hosts[$i]}" ] || to=${to:-$1}
+	done
+}
+
+# In an emulated host programs lie in /usr/bin, with their libraries beside them.
+take_peer() {
+	local program=$2
+	type -P "$program" > /dev/null || fail "$program: no such program"
+	if [ "$on" != native ]; then
+		programs+=("$program")
+		program=/usr/bin/${program##*/}
+	fi
+	plan+=(--monitor "$1=$program")
+	[ "$1" != qemu ] || copies+=(/usr/share/qemu/qboot.rom)
+}
+
+take_qemu() {
+	if type -P qemu-system-x86_64 > /dev/null; then
+		take_peer qemu qemu-system-x86_64
+	else
+		echo "$script: no qemu-system-x86_64 to compare with: apt-get install qemu-system-x86" >&2
+	fi
+}
+
+measure() {
+	local file
+	host+=(--on "$on" --timeout $((600 * runs)))
+	for file in "${copies[@]}" build/bench/report; do
+		[ -e "$file" ] || fail "$file: not built; run 'make all bench-tools'"
+	done
+	for file in "${copies[@]}"; do host+=(--copy "$file"); done
+	for file in "${programs[@]}"; do host+=(--program "$file"); done
+	lines=$(mktemp "${TMPDIR:-/tmp}/mayfly-bench.XXXXXX")
+	trap 'rm -f "$lines"' EXIT
+	tests/host/run "${host[@]}" -- "$@" > "$lines" || fail "measuring ended with status $?"
+	build/bench/report "${report[@]}" < "$lines"
+}
