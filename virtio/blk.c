@@ -70,14 +70,6 @@ struct range {
 	uint32_t nr, flags;
 };
 
-/* One look at the clock for all that a turn of the loop brings: requests are many. */
-static uint64_t turn_ns(struct blk *b)
-{
-	if (!b->turn_ns)
-		b->turn_ns = loop_now_ns(CLOCK_MONOTONIC);
-	return b->turn_ns;
-}
-
 /* The last request of a device that is being reset. */
 static void end_reset(struct blk *b)
 {
@@ -118,7 +110,7 @@ static void warn(struct blk *b, const struct disk_io *io, int err)
 static void count(const struct blk_request *r)
 {
 	struct device_counters *c = &r->blk->counters;
-	const uint64_t us = (turn_ns(r->blk) - r->begun_ns) / 1000;
+	const uint64_t us = (loop_turn_ns(r->blk->dev.loop) - r->begun_ns) / 1000;
 
 	if (r->charge == 0) {
 		c->counts[BLOCK_FLUSH_COUNT] += r->io.what == DISK_FLUSH;
@@ -337,7 +329,7 @@ static void handle(struct blk *b, unsigned queue)
 	r->head = c->head;
 	r->is_in_flight = true;
 	r->io.done = on_done;
-	r->begun_ns = turn_ns(b);
+	r->begun_ns = loop_turn_ns(b->dev.loop);
 	b->nr_in_flight++;
 	status = parse(b, r, c);
 	if (status != IN_PROGRESS)
@@ -390,11 +382,9 @@ static void on_turn(struct turn *turn)
 	bool goes_on;
 
 	b->has_progress = false;
-	b->turn_ns = 0;
 	for (unsigned i = 0; i < b->dev.nr_queues; i++)
 		if (b->is_polled[i])
 			take(b, i);
-	b->turn_ns = 0;
 	goes_on = b->has_progress || (had_progress && b->nr_in_flight > 0);
 	for (unsigned i = 0; i < b->dev.nr_queues && !goes_on && !b->held; i++)
 		goes_on = b->is_polled[i] && stop_polling(b, i);

@@ -41,7 +41,6 @@ struct blk {
 	bool is_polled[MAX_VCPUS];
 	bool has_progress; /* in this turn */
 	struct turn turn;
-	uint64_t turn_ns; /* when it began, once somebody has asked; else 0 */
 	/* The rate limit: a request that waits for it; meanwhile no queue is looked at. */
 	struct blk_request *held;
 	bool is_timing;

@@ -110,7 +110,7 @@ static void send_out(struct net_pair *p, struct net_out *out)
 {
 	struct net *n = p->net;
 
-	out->begun_ns = loop_now_ns(CLOCK_MONOTONIC);
+	out->begun_ns = loop_turn_ns(n->dev.loop);
 	if (n->link->ops->send(n->link, p->index, &out->link)) {
 		lose_out(p, out);
 		return;
@@ -183,7 +183,7 @@ static void on_sent(struct link_out *link_out, int err)
 		n->counters.tx_packets_count++;
 		n->counters.tx_bytes_count += out->len;
 		latency_add(&n->counters.tap_write,
-			    (loop_now_ns(CLOCK_MONOTONIC) - out->begun_ns) / 1000);
+			    (loop_turn_ns(n->dev.loop) - out->begun_ns) / 1000);
 		give_out_back(p, out);
 	}
 	if (p->nr_sending == 0)

@@ -67,6 +67,7 @@ int loop_init(struct loop *loop, bool has_devices)
 
 	loop->stopped = false;
 	loop->turns = loop->again = NULL;
+	loop->turn_ns = 0;
 	if (err == -EPERM || err == -EACCES)
 		return fail(err, "io_uring is forbidden here; allow it with "
 				 "'sysctl kernel.io_uring_disabled=0' (in a container, also in its "
@@ -257,6 +258,7 @@ static void end_turn(struct loop *loop)
 {
 	struct turn *turn;
 
+	loop->turn_ns = 0;
 	while ((turn = loop->turns)) {
 		loop->turns = turn->next;
 		turn->is_again = false;
@@ -302,6 +304,7 @@ static void complete(struct loop *loop)
 {
 	struct io_uring_cqe *cqe;
 
+	loop->turn_ns = 0;
 	while (!loop->stopped && io_uring_peek_cqe(&loop->ring, &cqe) == 0) {
 		struct op *op = io_uring_cqe_get_data(cqe);
 		const int res = cqe->res;
@@ -341,6 +344,13 @@ void loop_turn(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	loop->stopped = true;
+}
+
+uint64_t loop_turn_ns(struct loop *loop)
+{
+	if (!loop->turn_ns)
+		loop->turn_ns = loop_now_ns(CLOCK_MONOTONIC);
+	return loop->turn_ns;
 }
 
 uint64_t loop_now_ns(clockid_t clock)

@@ -31,6 +31,7 @@ struct loop {
 	unsigned nr_files, max_files;
 	struct turn *turns; /* to be called at the end of this turn */
 	struct turn *again; /* and of the next */
+	uint64_t turn_ns;   /* when this turn began, once somebody has asked; else 0 */
 	/* Of what is waited for without being registered: an epoll(7) descriptor, which is. */
 	int ready_fd, ready_file;
 	struct op ready_op;
@@ -124,6 +125,10 @@ int loop_run(struct loop *loop);
  */
 void loop_turn(struct loop *loop);
 void loop_stop(struct loop *loop);
+
+/* CLOCK_MONOTONIC, looked at once for all that completes together, and once for what is done at the
+ * end of that turn: requests are many. */
+uint64_t loop_turn_ns(struct loop *loop);
 
 /* Any thread's: the time, and how another thread wakes the loop or the guest by an eventfd. */
 uint64_t loop_now_ns(clockid_t clock);

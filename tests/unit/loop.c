@@ -402,6 +402,49 @@ static void turn_ends(void **state)
 	assert_false(turns.turn.is_queued);
 }
 
+/* What the clock says meanwhile is another time each time. */
+static uint64_t look(void)
+{
+	const uint64_t seen = loop_turn_ns(&loop);
+
+	while (loop_now_ns(CLOCK_MONOTONIC) <= seen)
+		;
+	return seen;
+}
+
+static void yielded_and_looked(struct op *op, int res)
+{
+	struct probe *p = container_of(op, struct probe, op);
+
+	(void)res;
+	p->value = look();
+	loop_at_turn_end(&loop, &turns.turn);
+}
+
+static void one_time_a_turn(void **state)
+{
+	struct probe p[3] = { 0 };
+	uint64_t end;
+
+	(void)state;
+	need_io_uring();
+	turns = (struct turns){ .turn.end = turn_ended };
+	for (unsigned i = 0; i < COUNT(p); i++) {
+		p[i].op.done = yielded_and_looked;
+		loop_yield(&loop, &p[i].op);
+	}
+	assert_int_equal(loop_run(&loop), 0);
+	assert_true(p[0].value > 0);
+	assert_true(p[1].value == p[0].value && p[2].value == p[0].value);
+	end = look();
+	assert_true(end > p[0].value); /* of what was done at its end */
+	assert_true(look() == end);
+	loop.stopped = false;
+	loop_yield(&loop, &p[0].op);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_true(p[0].value > end);
+}
+
 static void data_operations(void **state)
 {
 	unsigned left = 3;
@@ -583,6 +626,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("the file table: taken, replaced, emptied", files),
 	TEST("stopping keeps what has completed", stops),
 	TEST("a turn's end comes once, and again where it asks", turn_ends),
+	TEST("what completes together has one time, the end of its turn another", one_time_a_turn),
 	TEST("what mayfly does not do, the ring refuses: operations", forbidden_operations),
 	TEST("the ring refuses: files that are not registered, other flags", forbidden_flags),
 	TEST("the ring refuses: registrations but of files", forbidden_registrations),
