@@ -163,11 +163,12 @@ $(BUILD)/init.o: $(BUILD)/init
 	@cd $(BUILD) && ld -r -b binary -z noexecstack -o init.o init && \
 		objcopy --rename-section .data=.rodata,alloc,load,readonly,data,contents init.o
 
-# The filters of system calls: a table into programs, by a program of the building machine's own.
+# The filters of system calls: a table into programs, by a program of the building machine's own, static for
+# emulated hosts.
 $(BUILD)/generate: $(POLICY) seccomp/policy.h seccomp/filters.h Makefile
 	@mkdir -p $(BUILD)
 	@echo "  HOSTCC  $@"
-	@gcc -std=c11 -O1 -D_GNU_SOURCE $(WARN) -o $@ $(POLICY) -lseccomp
+	@gcc -std=c11 -O1 -D_GNU_SOURCE $(WARN) -static -o $@ $(POLICY) -lseccomp
 
 $(BUILD)/programs.c: $(BUILD)/generate
 	@$< > $@.new && mv $@.new $@

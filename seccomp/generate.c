@@ -2,9 +2,11 @@
 /*
  * Runs on the machine that builds: the policy's table into programs, by libseccomp, printed as C
  * for filters.c, or with --file as what --seccomp-filter takes. Once for each kind of thread.
+ * `--file vcpu|loop N` leaves out row N of `policy` for that thread: tests/stories/rows.sh.
  */
 #include "policy.h"
 
+#include <errno.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,10 @@ static const char *const names[FILTERS] = {
 	[FILTER_VCPU] = "vcpu",	  [FILTER_RUN] = "run",	    [FILTER_LINKS] = "links",
 	[FILTER_SERVE] = "serve", [FILTER_START] = "start",
 };
+
+/* A row that some programs are to lack. */
+static size_t lacking_row;
+static unsigned lacking_filters; /* a set of bits: 1 << enum filter */
 
 static void need(int result, const char *what)
 {
@@ -52,9 +58,12 @@ static void add_rows(scmp_filter_ctx filter, enum filter which)
 			add_row(filter, SCMP_ACT_TRAP, &policy_never[i]);
 		return;
 	}
-	for (size_t i = 0; i < policy_rows; i++)
-		if (policy[i].filters & 1u << which)
+	for (size_t i = 0; i < policy_rows; i++) {
+		const unsigned lacking = i == lacking_row ? lacking_filters : 0;
+
+		if (policy[i].filters & ~lacking & 1u << which)
 			add_row(filter, SCMP_ACT_ALLOW, &policy[i]);
+	}
 }
 
 /* A tree of system calls; what is not x86-64's own (32 bits, x32) ends the process on the spot. */
@@ -134,12 +143,25 @@ static void print_calls(void)
 	printf(";\n");
 }
 
+static void leave_out(const char *thread, const char *row)
+{
+	const unsigned vcpu = 1u << FILTER_VCPU, start = 1u << FILTER_START;
+
+	lacking_filters = !strcmp(thread, "vcpu") ? vcpu : ~(vcpu | start);
+	lacking_row = strtoul(row, NULL, 10);
+	need(lacking_row < policy_rows && policy[lacking_row].filters & lacking_filters ? 0
+											: -EINVAL,
+	     "a row of that thread");
+}
+
 int main(int argc, char **argv)
 {
 	const int is_file = argc > 1 && !strcmp(argv[1], "--file");
 	static struct sock_filter insns[FILTERS][INSNS_MAX];
 	unsigned nr[FILTERS];
 
+	if (argc > 3)
+		leave_out(argv[2], argv[3]);
 	if (!is_file)
 		printf("/* Made by seccomp/generate.c of seccomp/policy.c. */\n"
 		       "#include \"seccomp/filters.h\"\n\n");

@@ -262,7 +262,7 @@ static const struct {
 	{ "fault", act_fault },	      /* an exception: STATUS_FAULT */
 	{ "spin", act_spin },	      /* for ever */
 	{ "echo", echo },	      /* input to output, echo=irq by interrupt */
-	{ "flood", flood },	      /* flood=N KiB of output, with irq by interrupt */
+	{ "flood", flood },	      /* flood=N KiB of output, with irq by interrupt, or blind */
 };
 
 static bool asked_for(const char *name)

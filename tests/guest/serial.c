@@ -178,10 +178,19 @@ static void send_by_interrupt(const char *p, size_t n)
 	}
 }
 
-/* flood=N: N KiB of numbered lines, by interrupt where the word irq is there too. */
+static void send_blindly(const char *p, size_t n)
+{
+	while (n--)
+		set(UART_DATA, (uint8_t)*p++);
+}
+
+/*
+ * flood=N: N KiB of numbered lines; with the word irq by interrupt, with blind without a look at
+ * whether the UART has room.
+ */
 int flood(void)
 {
-	bool by_interrupt = arg("irq");
+	bool by_interrupt = arg("irq"), is_blind = arg("blind");
 	uint64_t lines = arg_number("flood", 64) * 1024 / LINE_SIZE;
 	char line[LINE_SIZE];
 
@@ -193,6 +202,8 @@ int flood(void)
 		make_line(line, n);
 		if (by_interrupt)
 			send_by_interrupt(line, sizeof(line));
+		else if (is_blind)
+			send_blindly(line, sizeof(line));
 		else
 			serial_send(line, sizeof(line));
 	}

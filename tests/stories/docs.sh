@@ -87,6 +87,14 @@ awk '/^    [A-Z]/ { asked = $1 !~ /^(InstanceInfo|Version|VmConfig|Id):/ }
 	inside && asked && /^        [a-z_]+: / { sub(/:$/, "", $1); print $1 }' api/openapi.yaml > "$T/named"
 same "$T/fields" "$T/named" "api/bodies.c and api/openapi.yaml"
 
+story "every row of seccomp/policy.c stands in rows.sh, for each thread that has it"
+sed -n '/^const struct policy_row policy\[\]/,/^};/p' seccomp/policy.c | grep -c SYS_ > "$T/number"
+policy_rows > "$T/rows"
+holds [ "$(wc -l < "$T/rows")" -eq "$(cat "$T/number")" ]
+awk '{ vcpu = /^(ALL|VCPU) /; loop = !/^VCPU /; if (vcpu) print "vcpu " $0; if (loop) print "loop " $0 }' "$T/rows" > "$T/needed"
+sed -nE "s/^(fatal_)?row [a-z_]+ (vcpu|loop) '(.*)'$/\2 \3/p" tests/stories/rows.sh > "$T/told"
+same "$T/needed" "$T/told" "seccomp/policy.c and tests/stories/rows.sh"
+
 calls() { grep -oE 'KVM_(GET|SET|CREATE|CHECK|ENABLE|RUN|IRQFD|IOEVENTFD)[A-Z0-9_]*' "$@" | grep -v _FLAG_ | sort -u; }
 
 story "kmod/README.md promises all calls that the module has, no others, and those that vmm/hv.c makes are among them"

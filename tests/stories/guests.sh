@@ -159,6 +159,19 @@ guest exits flood=128 --serial pty
 ends_with 0
 says "bytes of serial output had no reader"
 
+story "a microVM that is stopped goes on when it is continued"
+"$MAYFLY" run --timeout 180s --kernel "$GUESTS/exits.elf" --cmdline flood=16 > "$T/out" 2> "$T/err" &
+for _ in 1 2 3; do
+	sleep 0.2
+	kill -STOP $!
+	sleep 0.2
+	kill -CONT $!
+done 2> /dev/null
+wait $!
+status=$?
+ends_with 0
+arrives_whole 16
+
 story "a signal that was ignored from the start, as nohup does, stays ignored"
 (trap '' HUP && exec "$MAYFLY" run --timeout 2s --kernel "$GUESTS/exits.elf" --cmdline spin) 2> "$T/err" &
 sleep 0.5
@@ -194,8 +207,12 @@ if command -v socat > /dev/null; then
 	status=$?
 	ends_with 11
 	holds [ ! -e "$T/socket" ]
+
+	story "standard output that is a socket"
+	socat -u "EXEC:$MAYFLY run --timeout 180s --kernel $GUESTS/exits.elf --cmdline flood=16" - > "$T/out" 2> "$T/err"
+	arrives_whole 16
 else
-	skipped "the serial port on a Unix socket" "no socat here"
+	skipped "the serial port and standard output as a socket" "no socat here"
 fi
 
 story "closed standard descriptors do no harm"

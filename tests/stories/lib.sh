@@ -10,6 +10,7 @@
 #   says TEXT         ...and TEXT is in its standard error
 #   says_one_line     ...and its standard error is one line
 #   holds COMMAND     COMMAND succeeds
+#   policy_rows       prints the rows of seccomp/policy.c as they stand there, but for their reasons
 
 MAYFLY=${MAYFLY:-build/mayfly}
 T=$(mktemp -d)
@@ -86,4 +87,9 @@ says_one_line() {
 
 holds() {
 	"$@" || is_wrong "does not hold: $*"
+}
+
+policy_rows() {
+	sed -n '/^const struct policy_row policy\[\]/,/^};/s/^	{ \([A-Z |]*\), SYS_\([a-z0-9_]*\), "[^"]*", \(.*\) },$/\1 \2 \3/p' \
+		seccomp/policy.c
 }

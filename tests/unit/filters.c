@@ -483,8 +483,11 @@ static void rows(void **state)
 	}
 }
 
-/* What fits a row of what is never done, and beside it, where it has a condition, what does not. */
-static void args_of(const struct policy_row *row, bool fitting, uint64_t args[6])
+/*
+ * What fits a row of what is never done, or where it has a condition, what does not; the bits of
+ * the argument that the condition does not look at are those of `others`.
+ */
+static void args_of(const struct policy_row *row, bool fitting, uint64_t others, uint64_t args[6])
 {
 	memset(args, 0xff, 6 * sizeof(*args));
 	for (int i = 0; i < 3 && row->args[i].mask; i++) {
@@ -492,7 +495,8 @@ static void args_of(const struct policy_row *row, bool fitting, uint64_t args[6]
 		const uint64_t value = a->value == FILTER_PLACE_PID ? own_pid : a->value;
 		const bool equal = fitting == !(a->index & POLICY_NOT);
 
-		args[a->index & ~POLICY_NOT] = equal ? value : value ^ (a->mask & -a->mask);
+		args[a->index & ~POLICY_NOT] =
+			(equal ? value : value ^ (a->mask & -a->mask)) | (others & ~a->mask);
 	}
 }
 
@@ -503,10 +507,13 @@ static void try_never(void)
 	for (size_t i = 0; i < policy_never_rows; i++) {
 		const struct policy_row *row = &policy_never[i];
 
-		args_of(row, true, args);
-		seen->refused[i] = !is_let_through(row->call, args);
-		args_of(row, false, args);
-		seen->trapped[i] = row->args[0].mask && !is_let_through(row->call, args);
+		seen->refused[i] = true;
+		for (unsigned j = 0; j < 2; j++) {
+			args_of(row, true, j ? UINT64_MAX : 0, args);
+			seen->refused[i] &= !is_let_through(row->call, args);
+			args_of(row, false, j ? UINT64_MAX : 0, args);
+			seen->trapped[i] |= row->args[0].mask && !is_let_through(row->call, args);
+		}
 	}
 	seen->is_done = true;
 }
