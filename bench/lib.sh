@@ -33,21 +33,17 @@ options() {
 		case $1 in
 		--json | --check) report+=("$1") ;;
 		--help) usage && exit ;;
-		--*[^a-z-]*) fail "$1: unknown option (see --help)" ;;
-		--[a-z]*)
+		*)
+			[[ $1 =~ ^--[a-z-]+$ && $flags$valued == *" $word "* ]] || fail "$1: unknown option (see --help)"
+			local -n to=${word//-/_}
 			if [[ $flags == *" $word "* ]]; then
-				local -n to=${word//-/_}
 				to=1
-			elif [[ $valued == *" $word "* ]]; then
+			else
 				[ $# -ge 2 ] || fail "$1 needs a value"
-				local -n to=${word//-/_}
 				if [[ ${to@a} == a ]]; then to+=("$2"); else to=$2; fi
 				shift
-			else
-				fail "$1: unknown option (see --help)"
 			fi
 			;;
-		*) fail "$1: unknown option (see --help)" ;;
 		esac
 		shift
 	done
