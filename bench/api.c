@@ -311,7 +311,7 @@ static void one_run(unsigned run)
 	fflush(stdout);
 }
 
-/* An emulated host has no bounds in time. */
+/* Bounds are for a machine of its own: an emulated host is slow, and its files lie in memory. */
 static void describe(const char *host, unsigned runs)
 {
 	const bool is_native = !strcmp(host, "native");
@@ -337,7 +337,7 @@ static void describe(const char *host, unsigned runs)
 		printf("{\"figure\":\"%s\",\"label\":\"%s\",\"unit\":\"%s\",\"plot\":false}\n",
 		       figures[i].id, figures[i].label, figures[i].unit);
 	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
-		if (figures[i].at_most && (is_native || strcmp(figures[i].unit, "us")))
+		if (figures[i].at_most && is_native)
 			printf("{\"target\":\"%s\",\"who\":\"mayfly\",\"at_most\":%ld}\n",
 			       figures[i].id, figures[i].at_most);
 }

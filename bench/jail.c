@@ -157,7 +157,8 @@ int main(int argc, char **argv)
 	if (null < 0)
 		die("/dev/null");
 	if (runs == 0 || starts > STARTS_MAX || argc - 5 > WORDS_MAX - 5) {
-		fprintf(stderr, "bench: jail: give a program, a host, runs, and at most %u starts\n",
+		fprintf(stderr,
+			"bench: jail: give a program, a host, runs, and at most %u starts\n",
 			STARTS_MAX);
 		return EXIT_FAILURE;
 	}

@@ -154,7 +154,7 @@ static _Noreturn void be(unsigned q)
 	wake_fd = eventfd(0, 0);
 	mem.nr_regions = 1;
 	mem.regions[0] = (struct mem_region){ .size = MEM_SIZE, .host = calloc(1, MEM_SIZE) };
-	if (net_open(&net, &config, 1) || net_init(&net, &mem) || loop_init(&loop, true) ||
+	if (net_open(&net, &config, 1) || net_init(&net, &mem) || loop_init(&loop) ||
 	    net_attach(&net, &loop) || virtio_open(&net.dev, &loop, irq_fd, wake_fd))
 		exit(1);
 	net_listen(&net);

@@ -183,7 +183,8 @@ void peer_take(struct monitor *monitors, unsigned *nr, unsigned max, const char 
 		monitors[(*nr)++] = (struct monitor){ &peers[i], program + 1 };
 		return;
 	}
-	fprintf(stderr, "bench: --monitor %s: not NAME=PROGRAM, no monitor that is known here, or one too many\n",
+	fprintf(stderr,
+		"bench: --monitor %s: not NAME=PROGRAM, no monitor that is known here, or one too many\n",
 		text);
 	exit(EXIT_FAILURE);
 }

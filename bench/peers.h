@@ -41,8 +41,8 @@ struct monitor {
 };
 
 /*
- * Adds `text`, NAME=PROGRAM, to the `nr` monitors of at most `max`, which refer to it. Ends the process
- * where it cannot.
+ * Adds `text`, NAME=PROGRAM, to the `nr` monitors of at most `max`, which refer to it. Ends the
+ * process where it cannot.
  */
 void peer_take(struct monitor *monitors, unsigned *nr, unsigned max, const char *text);
 

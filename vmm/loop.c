@@ -15,20 +15,18 @@
 #include <unistd.h>
 
 /* Submissions of one turn; more only cost another io_uring_enter. */
-#define ENTRIES		256u
+#define ENTRIES	    256u
 /*
- * Completions that may wait at once: enough for 19 devices with all that they watch and some
- * thousand requests. What is beyond, the kernel keeps (IORING_FEAT_NODROP), more slowly. The pages
- * for them are there from the start; without devices few will do.
+ * Completions that may wait at once: of four times what goes out with one enter. What is beyond,
+ * the kernel keeps (IORING_FEAT_NODROP), more slowly. The pages for them are there from the start.
  */
-#define COMPLETIONS	4096u
-#define COMPLETIONS_FEW 512u
+#define COMPLETIONS 1024u
 /*
  * 19 devices, their wake-ups and files, of which a tap has one for each queue, and the monitor's
  * own. Where the process may not open as many (RLIMIT_NOFILE), half of it or less will mostly do.
  */
-#define FILES		2048u
-#define FILES_LEAST	64u
+#define FILES	    2048u
+#define FILES_LEAST 64u
 
 static int make_file_table(struct loop *loop)
 {
@@ -54,14 +52,14 @@ static int make_ready(struct loop *loop)
 	return loop->ready_file < 0 ? fail(loop->ready_file, "registering an epoll descriptor") : 0;
 }
 
-int loop_init(struct loop *loop, bool has_devices)
+int loop_init(struct loop *loop)
 {
 	/* COOP_TASKRUN and friends come with DEFER_TASKRUN: completions are made in our own enter.
 	 */
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			 IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED,
-		.cq_entries = has_devices ? COMPLETIONS : COMPLETIONS_FEW,
+		.cq_entries = COMPLETIONS,
 	};
 	int err = io_uring_queue_init_params(ENTRIES, &loop->ring, &params);
 

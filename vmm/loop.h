@@ -42,10 +42,9 @@ struct loop {
 
 /*
  * Sets up the ring (Linux 6.1 or newer: SINGLE_ISSUER, DEFER_TASKRUN) for the calling thread, with
- * the restrictions of seccomp/ring.c; `has_devices` or may get some: room for many completions at
- * once. 0 or -errno with the reason and the cure logged.
+ * the restrictions of seccomp/ring.c. 0 or -errno with the reason and the cure logged.
  */
-int loop_init(struct loop *loop, bool has_devices);
+int loop_init(struct loop *loop);
 
 /*
  * Registers a descriptor, which stays the caller's and open; returns its index for the calls below,

@@ -114,8 +114,7 @@ static void on_timeout(struct op *op, int res)
 /* The loop, and what it watches from the start: the end, signals, the time limit. */
 static int make_loop(struct vm *v)
 {
-	const struct vm_config *c = v->config;
-	int err = loop_init(&v->loop, c->has_api || c->nr_disks || c->nr_nets);
+	int err = loop_init(&v->loop);
 
 	if (err)
 		return err;

@@ -27,8 +27,8 @@
 
 int __real_filter_enter(enum filter which, const char *thread);
 int __wrap_filter_enter(enum filter which, const char *thread);
-int __real_loop_init(struct loop *loop, bool has_devices);
-int __wrap_loop_init(struct loop *loop, bool has_devices);
+int __real_loop_init(struct loop *loop);
+int __wrap_loop_init(struct loop *loop);
 void *__real_malloc(size_t size);
 void *__wrap_malloc(size_t size);
 void *__real_calloc(size_t nr, size_t size);
@@ -222,10 +222,10 @@ int __wrap_filter_enter(enum filter which, const char *thread)
 	return err;
 }
 
-int __wrap_loop_init(struct loop *l, bool has_devices)
+int __wrap_loop_init(struct loop *l)
 {
 	loop = l;
-	return __real_loop_init(l, has_devices);
+	return __real_loop_init(l);
 }
 
 static void tell_of_memory(void)

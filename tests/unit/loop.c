@@ -76,7 +76,7 @@ static int make_loop(void **state)
 	(void)state;
 	if (!is_allowed()) /* each test skips itself */
 		return 0;
-	return loop_init(&loop, true);
+	return loop_init(&loop);
 }
 
 static int drop_loop(void **state)

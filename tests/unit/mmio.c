@@ -132,7 +132,7 @@ static void signal_it(int fd, uint64_t count)
 /* The ring belongs to the thread that made it. */
 static void *loop_thread(void *arg)
 {
-	const bool is_made = loop_init(&m->loop, true) == 0;
+	const bool is_made = loop_init(&m->loop) == 0;
 
 	m->is_looping = is_made;
 	if (is_made) {

@@ -123,7 +123,7 @@ static int join_link(void **state)
 	struct net_config config = { .id = "net0", .path = path };
 
 	*state = NULL;
-	if (loop_init(&loop, true)) /* no io_uring here */
+	if (loop_init(&loop)) /* no io_uring here */
 		return 0;
 	*state = &loop;
 	strcpy(strrchr(folder, '.'), ".XXXXXX");

@@ -118,7 +118,7 @@ static _Noreturn void be_server(int ready_fd)
 	};
 	unsigned before;
 
-	if (loop_init(&loop, true))
+	if (loop_init(&loop))
 		_exit(77);
 	signal(SIGPIPE, SIG_IGN);
 	log_to(&quiet);

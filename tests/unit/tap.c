@@ -199,7 +199,7 @@ static void down_and_up(void **state)
 
 	(void)state;
 	need_taps();
-	if (loop_init(&loop, true))
+	if (loop_init(&loop))
 		skip();
 	fd = make_tap("t4", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
 	assert_int_equal(open_fd(fd), 0);
@@ -271,7 +271,7 @@ static void too_long(void **state)
 
 	(void)state;
 	need_taps();
-	if (loop_init(&loop, true))
+	if (loop_init(&loop))
 		skip();
 	if (off >= 0) /* nothing else is to come */
 		assert_int_equal(write(off, "1", 1), 1);
