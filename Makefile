@@ -87,7 +87,7 @@ test: deps ## install what is missing, build, and run all tests
 	@rootfs/kernel > /dev/null
 	@tests/run
 
-soak: tests-built ## the long tests: a disk's monitor killed 50 times, mayfly.ko on Linux 6.12 and under all stories of Linux
+soak: tests-built ## the long tests: a disk's monitor killed 50 times, mayfly.ko on Linux 6.12, on a kernel with KASAN and lockdep, and under all stories of Linux
 	@tests/run soak
 
 tests-built: all guests bench-tools $(BUILD)/tests/mayfly-san $(BUILD)/tests/mayfly-seam $(BUILD)/tests/filters $(TOOLS) $(BAD_SECTORS) $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly, its tests and benchmarks
@@ -123,7 +123,7 @@ clean: ## remove build/ (the cache stays)
 clean-cache: ## remove the cache: kernels, images and sources, also those of older versions
 	@bash -c '. rootfs/cache && cd "$$cache" 2> /dev/null || exit 0; \
 		echo "removing what mayfly keeps in $$cache" && \
-		discard {cjson,host,initrd,kernel,newer,rootfs,selftests,sources,stock}[-.]*'
+		discard {cjson,debug,host,initrd,kernel,newer,rootfs,selftests,sources,stock}[-.]*'
 
 help: ## list the targets
 	@echo "make run and make test are all you need. All targets:"

@@ -351,7 +351,7 @@ static int on_resume(struct device *dev)
 	return err;
 }
 
-static const struct dev_pm_ops pm_ops = { SET_SYSTEM_SLEEP_PM_OPS(on_suspend, on_resume) };
+static const struct dev_pm_ops pm_ops = { SYSTEM_SLEEP_PM_OPS(on_suspend, on_resume) };
 static struct platform_driver driver = { .driver = { .name = "mayfly", .pm = &pm_ops } };
 
 static void free_regions(void)
