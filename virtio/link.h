@@ -20,16 +20,22 @@
 #define PEERS_MAX    32u   /* microVMs on one peer link */
 #define LINK_BURST   16u   /* frames at once, in each direction */
 #define LINK_IOV     1024u /* segments that one system call takes */
-/* Before the guest's own come the header or length, and the Ethernet header. */
-#define LINK_HEAD    2u
-#define LINK_OUT_IOV (QUEUE_MAX + LINK_HEAD + 1)
+#define LINK_OUT_IOV (QUEUE_MAX + 2u)
 
-/* What stands before a frame in the monitor's own memory: checked there, then copied. */
+/* What stands before a frame in the monitor's own memory, as one segment: checked there, then
+ * copied. */
 struct link_head {
-	struct frame_header header; /* with links that have headers */
-	uint32_t length;	    /* big endian; with streams */
+	union {
+		struct frame_header header; /* with links that have headers */
+		struct {
+			uint32_t unused[2];
+			uint32_t length; /* big endian; with streams */
+		};
+	};
 	uint8_t eth[FRAME_ETH];
 };
+_Static_assert(offsetof(struct link_head, eth) == FRAME_HEADER, "header and frame are together");
+_Static_assert(offsetof(struct link_head, length) + 4 == FRAME_HEADER, "so are length and frame");
 
 /* A frame to be received. */
 struct link_in {
@@ -43,8 +49,8 @@ struct link_in {
 	bool is_batch;		    /* what came is the head of a parcel.h */
 	uint8_t *tail;		    /* link->tail bytes more, behind the segments */
 	size_t room;		    /* bytes of all segments */
-	unsigned nr;		    /* of segments; the first begins in head */
-	struct iovec iov[LINK_IOV]; /* the link may change them */
+	unsigned nr;		    /* of segments */
+	struct iovec iov[LINK_IOV]; /* the first is of head; the link may change them */
 };
 
 /* One destination of a frame. */

@@ -63,14 +63,14 @@ static uint32_t frame_room(const struct net *n)
 	return FRAME_HEADER + (is_cut && n->link->has_header ? FRAME_MAX : n->link->frame_max);
 }
 
-/* Adds spare buffers, behind LINK_HEAD places, until there is `room`; one only where the driver
+/* Adds spare buffers, behind a place for the head, until there is `room`; one only where the driver
  * merges none. */
 static void gather(struct net_pair *p, struct net_in *in, uint32_t room)
 {
 	const unsigned most = p->net->dev.features & NET_F_MRG_RXBUF ? QUEUE_MAX : 1;
 	struct link_in *l = &in->link;
 
-	l->nr = LINK_HEAD;
+	l->nr = 1;
 	l->room = 0;
 	in->nr_heads = 0;
 	while (l->room < room && in->nr_heads < most && (p->nr_spare > 0 || pop_buffer(p))) {
@@ -106,15 +106,12 @@ static void put_head_first(struct net *n, struct net_in *in)
 	struct link_in *l = &in->link;
 
 	l->head.header = (struct frame_header){ 0 };
-	l->nr = LINK_HEAD + frame_split(l->iov + LINK_HEAD, l->nr - LINK_HEAD, FRAME_HEAD,
-					in->front, &in->nr_front);
-	l->iov[0] = (struct iovec){ &l->head.header, FRAME_HEADER };
-	l->iov[1] = (struct iovec){ l->head.eth, FRAME_ETH };
+	l->nr = 1 + frame_split(l->iov + 1, l->nr - 1, FRAME_HEAD, in->front, &in->nr_front);
+	l->iov[0] = (struct iovec){ &l->head, FRAME_HEAD };
 	if (n->link->has_header)
 		return;
 	l->room -= FRAME_HEADER;
-	l->nr--;
-	memmove(l->iov, l->iov + 1, l->nr * sizeof(*l->iov));
+	l->iov[0] = (struct iovec){ l->head.eth, FRAME_ETH };
 }
 
 /*
@@ -292,8 +289,7 @@ static bool pass_on(struct net_pair *p, struct net_in *in, struct frame_header *
 	nr = count_buffers(p, in, FRAME_HEADER + len);
 	h->num_buffers = (uint16_t)nr;
 	memcpy(frame - FRAME_HEADER, h, FRAME_HEADER);
-	frame_put(in->link.iov + LINK_HEAD, in->link.nr - LINK_HEAD, frame - FRAME_HEADER,
-		  FRAME_HEADER + len);
+	frame_put(in->link.iov + 1, in->link.nr - 1, frame - FRAME_HEADER, FRAME_HEADER + len);
 	publish(p, in, nr, FRAME_HEADER + len);
 	return true;
 }
@@ -301,7 +297,7 @@ static bool pass_on(struct net_pair *p, struct net_in *in, struct frame_header *
 /* Its buffers are free then for what is in it. 0 or -EPROTO. */
 static int open_parcel(struct net_pair *p, struct net_in *in)
 {
-	const unsigned before = in->link.is_batch ? LINK_HEAD : 0;
+	const unsigned before = in->link.is_batch ? 1 : 0;
 	const uint32_t len = in->link.is_batch ? in->len - FRAME_ETH : FRAME_HEADER + in->len;
 
 	frame_get(in->link.iov + before, in->link.nr + 1 - before, p->parcel->bytes, len);
@@ -368,7 +364,7 @@ static int examine(struct net_pair *p, struct net_in *in)
 		return -EPROTO;
 	in->is_parcel = in->is_to_be_cut || (n->link->tail && FRAME_HEADER + in->len > l->room);
 	if (!in->is_parcel && got == FRAME_CHECKSUM) /* behind header and Ethernet header */
-		frame_make_checksum(h, l->iov + LINK_HEAD, l->nr - LINK_HEAD, FRAME_ETH, in->len);
+		frame_make_checksum(h, l->iov + 1, l->nr - 1, FRAME_ETH, in->len);
 	return 0;
 }
 

@@ -52,12 +52,11 @@ static bool take_chain(struct net_pair *p, struct net_out *out)
 		if (n->config->is_spoof_refused)
 			return false;
 	}
-	l->iov[0] = n->link->has_header ? (struct iovec){ &l->head.header, FRAME_HEADER }
-					: (struct iovec){ &l->head.length, sizeof(l->head.length) };
-	l->iov[1] = (struct iovec){ l->head.eth, FRAME_ETH };
-	memcpy(l->iov + LINK_HEAD, c->iov, nr * sizeof(*c->iov));
-	l->nr = LINK_HEAD + nr;
-	l->bytes = l->iov[0].iov_len + out->len;
+	l->iov[0] = n->link->has_header ? (struct iovec){ &l->head, FRAME_HEAD }
+					: (struct iovec){ &l->head.length, 4 + FRAME_ETH };
+	memcpy(l->iov + 1, c->iov, nr * sizeof(*c->iov));
+	l->nr = 1 + nr;
+	l->bytes = l->iov[0].iov_len - FRAME_ETH + out->len;
 	l->next = NULL;
 	l->nr_sends = 0;
 	l->err = -ENOTCONN;

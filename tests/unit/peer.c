@@ -52,7 +52,7 @@ static void expect_frame(const uint8_t *frame, uint32_t len)
 
 static void on_received(struct link_in *i, int res)
 {
-	const unsigned before = i->is_batch ? 2 : 0;
+	const unsigned before = i->is_batch ? 1 : 0;
 	struct frame_header h;
 	uint8_t *frame;
 	uint32_t len;
@@ -60,6 +60,8 @@ static void on_received(struct link_in *i, int res)
 	assert_true(res > 0);
 	datagrams++;
 	assert_int_equal(i->head.header.num_buffers, sender.slot);
+	/* By this it is learned where the sender's station is. */
+	assert_memory_equal(i->head.eth, out[received].head.eth, FRAME_ETH);
 	len = i->is_batch ? (uint32_t)res - FRAME_ETH : (uint32_t)res + FRAME_HEADER;
 	frame_get(i->iov + before, i->nr + 1 - before, parcel.bytes, len);
 	assert_int_equal(i->is_batch ? parcel_open_batch(&parcel, len)
@@ -79,11 +81,10 @@ static void receive_next(void)
 	in.link = &receiver.link;
 	in.is_batch = false;
 	in.tail = tail;
-	in.iov[0] = (struct iovec){ &in.head, sizeof(in.head.header) };
-	in.iov[1] = (struct iovec){ in.head.eth, sizeof(in.head.eth) };
-	in.iov[2] = (struct iovec){ room, sizeof(room) };
-	in.nr = 3;
-	in.room = sizeof(in.head.header) + sizeof(in.head.eth) + sizeof(room);
+	in.iov[0] = (struct iovec){ &in.head, FRAME_HEAD };
+	in.iov[1] = (struct iovec){ room, sizeof(room) };
+	in.nr = 2;
+	in.room = FRAME_HEAD + sizeof(room);
 	receiver.link.ops->receive(&receiver.link, 0, &in, true);
 }
 
@@ -95,10 +96,9 @@ static void prepare(unsigned i, uint32_t len)
 		payload[i][j] = (uint8_t)(i + j * 7 + (j >> 8));
 	*o = (struct link_out){ .link = &sender.link, .done = on_sent, .err = -ENOTCONN };
 	memset(o->head.eth, 0xff, sizeof(o->head.eth));
-	o->iov[0] = (struct iovec){ &o->head.header, sizeof(o->head.header) };
-	o->iov[1] = (struct iovec){ o->head.eth, sizeof(o->head.eth) };
-	o->iov[2] = (struct iovec){ payload[i], len - FRAME_ETH };
-	o->nr = 3;
+	o->iov[0] = (struct iovec){ &o->head, FRAME_HEAD };
+	o->iov[1] = (struct iovec){ payload[i], len - FRAME_ETH };
+	o->nr = 2;
 	o->bytes = FRAME_HEADER + len;
 }
 
@@ -208,9 +208,9 @@ static void full_batches(void **state)
 	for (unsigned i = 0; i < FRAMES; i++) {
 		prepare(i, i < FRAMES / 2 ? 4000 : LENGTH);
 		for (unsigned j = 0; i >= FRAMES / 2 && j < LENGTH - FRAME_ETH; j++)
-			out[i].iov[2 + j] = (struct iovec){ payload[i] + j, 1 };
+			out[i].iov[1 + j] = (struct iovec){ payload[i] + j, 1 };
 		if (i >= FRAMES / 2)
-			out[i].nr = 2 + LENGTH - FRAME_ETH;
+			out[i].nr = 1 + LENGTH - FRAME_ETH;
 		send_frame(i);
 	}
 	flush();

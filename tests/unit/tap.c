@@ -179,11 +179,10 @@ static int send_one(void)
 	static struct link_out out;
 	static uint8_t payload[46];
 
-	out = (struct link_out){ .link = &tap.link, .done = on_sent, .err = -ENOTCONN, .nr = 3 };
+	out = (struct link_out){ .link = &tap.link, .done = on_sent, .err = -ENOTCONN, .nr = 2 };
 	memset(out.head.eth, 0xff, FRAME_ETH);
-	out.iov[0] = (struct iovec){ &out.head.header, FRAME_HEADER };
-	out.iov[1] = (struct iovec){ out.head.eth, FRAME_ETH };
-	out.iov[2] = (struct iovec){ payload, sizeof(payload) };
+	out.iov[0] = (struct iovec){ &out.head, FRAME_HEAD };
+	out.iov[1] = (struct iovec){ payload, sizeof(payload) };
 	nr_sent = 0;
 	if (tap.link.ops->send(&tap.link, 0, &out))
 		return -ENOTCONN;
@@ -246,10 +245,9 @@ static int receive_one(int host, uint32_t len, uint32_t room)
 	static uint8_t frame[256] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, [12] = 0x88, 0xb5 };
 	static uint8_t rest[256];
 
-	in = (struct link_in){ .link = &tap.link, .done = on_received, .nr = 3 };
-	in.iov[0] = (struct iovec){ &in.head.header, FRAME_HEADER };
-	in.iov[1] = (struct iovec){ in.head.eth, FRAME_ETH };
-	in.iov[2] = (struct iovec){ rest, room - FRAME_ETH };
+	in = (struct link_in){ .link = &tap.link, .done = on_received, .nr = 2 };
+	in.iov[0] = (struct iovec){ &in.head, FRAME_HEAD };
+	in.iov[1] = (struct iovec){ rest, room - FRAME_ETH };
 	in.room = FRAME_HEADER + room;
 	received = 0;
 	memset(rest, 0, sizeof(rest));
