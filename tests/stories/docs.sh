@@ -109,6 +109,13 @@ holds [ "$(wc -l < "$T/used")" -gt 15 ]
 holds cmp -s "$T/have" "$T/out"
 holds [ -z "$(comm -23 "$T/used" "$T/have")" ]
 
+story "kmod/README.md says how many lines the module has"
+cat kmod/*.[chS] | wc -l > "$T/lines"
+holds grep -q "^.wc -l kmod/\*.\[chS\]. says $(cat "$T/lines")," kmod/README.md
+# Its table's rows are all of them.
+sed -n 's/^| [^|]* | \([0-9]*\) |$/\1/p' kmod/README.md | awk '{ sum += $1 } END { print sum }' > "$T/sum"
+holds cmp -s "$T/lines" "$T/sum"
+
 if ! git rev-parse --git-dir > /dev/null 2>&1; then
 	skipped "paths and licences in all files" "this tree is no git repository"
 	the_end
