@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A network device without a kernel: tests/unit/net.c and tests/fuzz/net.c are driver, link and
+ * A network device without a kernel: the tests (nettest.h) and tests/fuzz are driver, link and
  * ring in one thread, so that each step is theirs. The loop's functions are replaced: what is
  * submitted lies in slots[], and complete() gives it back with any result. The driver's side is
  * real (driver.h), in a guest memory of MEM_SIZE.
