@@ -404,8 +404,8 @@ static void on_timer(struct op *op, int res)
 	if (!r || !is_allowed(b, r))
 		return;
 	disk_io_submit(&b->disk, &r->io);
-	for (unsigned i = 0; i < b->dev.nr_queues; i++)
-		blk_kick(&b->dev, i);
+	for (unsigned i = 1; i <= b->dev.nr_queues; i++) /* its own queue's turn is the last */
+		blk_kick(&b->dev, (r->queue + i) % b->dev.nr_queues);
 }
 
 /* 2.4: stop taking, cancel, wait, forget. One more in flight until all have been told. */
@@ -503,12 +503,6 @@ static void tell_capacity(struct blk *b)
 	const uint64_t capacity = b->disk.size / DISK_SECTOR;
 
 	virtio_config_set(&b->dev, offsetof(struct config, capacity), &capacity, sizeof(capacity));
-}
-
-void blk_resize(struct blk *b)
-{
-	if (disk_resize(&b->disk))
-		tell_capacity(b);
 }
 
 int blk_update(struct blk *b, const struct disk_update *u)

@@ -59,9 +59,6 @@ int blk_init(struct blk *blk, unsigned nr_queues, const struct mem *mem);
 /* Hands the disk's files to the loop that virtio_open() was given. 0 or -errno, logged. */
 int blk_attach(struct blk *blk, struct loop *loop);
 
-/* The image may have another size now: tells the guest. On the loop's thread. */
-void blk_resize(struct blk *blk);
-
 /*
  * While it runs, on the loop's thread: what `update` gives, in the place of what is. What is in
  * flight ends on the old image. 0 or -errno, logged; then nothing has changed.

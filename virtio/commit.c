@@ -53,18 +53,21 @@ static int merge(const struct overlay *o, int layer_fd, int base_fd)
 
 static int open_layer(const char *path, int *fd)
 {
-	struct overlay_base file;
-	int err = disk_open_file(path, 0, O_RDWR, fd, &file);
+	const int err = disk_open_file(path, 0, O_RDWR, fd);
 
 	return err ? err : disk_lock(*fd, path, true, true);
 }
 
 static int open_base(const char *path, int *fd, struct overlay_base *base)
 {
-	int err = disk_open_file(path, 0, O_RDWR, fd, base);
+	int err = disk_open_file(path, 0, O_RDWR, fd);
 
+	if (!err)
+		err = disk_lock(*fd, path, true, true);
+	if (!err)
+		err = disk_measure(*fd, path, base);
 	base->size &= ~(uint64_t)(DISK_SECTOR - 1);
-	return err ? err : disk_lock(*fd, path, true, true);
+	return err;
 }
 
 static int merge_marked(struct overlay *o, int layer_fd, int base_fd, const char *layer,
@@ -76,7 +79,7 @@ static int merge_marked(struct overlay *o, int layer_fd, int base_fd, const char
 		return fail(err, "%s", layer);
 	err = merge(o, layer_fd, base_fd);
 	if (!err)
-		err = disk_measure(base_fd, base);
+		err = disk_measure(base_fd, path, base);
 	if (err)
 		return fail(err, "%s: what is in the layer is not all in it: commit again", path);
 	base->size = o->size;

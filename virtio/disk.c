@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Disks as files: opening, checking, locking, replacing, closing. Before anything runs, but for
- * disk_replace() and disk_resize(), which the API asks for; what is done with them is disk_io.c's.
+ * disk_replace(), which the API asks for; what is done with them is disk_io.c's.
  */
 #include "disk.h"
 #include "../vmm/log.h"
@@ -61,24 +61,23 @@ static int open_any(const char *path, int open_fd, int flags)
 	return err;
 }
 
-int disk_measure(int fd, struct overlay_base *base)
+int disk_measure(int fd, const char *path, struct overlay_base *base)
 {
 	struct stat st;
 
 	if (fstat(fd, &st))
-		return -errno;
+		return fail(-errno, "%s", path);
 	*base = (struct overlay_base){ .size = (uint64_t)st.st_size };
 	if (S_ISREG(st.st_mode))
 		base->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 	else if (ioctl(fd, BLKGETSIZE64, &base->size))
-		return -errno;
+		return fail(-errno, "%s", path);
 	return 0;
 }
 
-int disk_open_file(const char *path, int open_fd, int flags, int *fd, struct overlay_base *base)
+int disk_open_file(const char *path, int open_fd, int flags, int *fd)
 {
 	struct stat st;
-	int err;
 
 	*fd = open_any(path, open_fd, flags);
 	if (*fd < 0)
@@ -87,8 +86,10 @@ int disk_open_file(const char *path, int open_fd, int flags, int *fd, struct ove
 		return fail(-errno, "%s", path);
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return fail(0, "%s: %s", path, kind_of(st.st_mode));
-	err = disk_measure(*fd, base);
-	return err ? fail(err, "%s", path) : 0;
+	if (fcntl(*fd, F_GETFL) & O_APPEND) /* pwrite(2): wherever it is to go */
+		return fail(0, "%s: is open for appending: all that is written would go to its end",
+			    path);
+	return 0;
 }
 
 /* The same file once more: a path that has come to mean another one meanwhile is refused. */
@@ -140,12 +141,17 @@ static int open_layer(struct disk *d, const struct overlay_base *base)
 {
 	const char *path = d->config->overlay;
 	struct overlay_base layer = { 0 };
-	int err = disk_open_file(path, 0, O_RDWR | O_CREAT, &d->layer.fd, &layer);
+	int err = disk_open_file(path, 0, O_RDWR | O_CREAT, &d->layer.fd);
 
 	if (!err)
 		err = disk_lock(d->layer.fd, path, true, true);
+	if (!err)
+		err = disk_measure(d->layer.fd, path, &layer);
 	if (err)
 		return err;
+	/* The time of change that it will know the base by is on the disk before. */
+	if (layer.size == 0 && fsync(d->base.fd))
+		return fail(-errno, "%s", d->config->path);
 	if (layer.size == 0)
 		err = overlay_empty(d->layer.fd, base);
 	if (!err && layer.size == 0)
@@ -193,9 +199,14 @@ int disk_open(struct disk *d, const struct disk_config *config)
 	*d = (struct disk){ .config = config,
 			    .base = { .fd = -1, .direct_fd = -1 },
 			    .layer = { .fd = -1, .direct_fd = -1 },
+			    .old = { .fd = -1, .direct_fd = -1, .index = -1 },
 			    .is_volatile = config->is_overlay_tmp };
 	disk_io_init(d);
-	err = disk_open_file(config->path, config->fd, flags, &d->base.fd, &base);
+	err = disk_open_file(config->path, config->fd, flags, &d->base.fd);
+	if (!err)
+		err = disk_lock(d->base.fd, config->path, is_writer, true);
+	if (!err)
+		err = disk_measure(d->base.fd, config->path, &base);
 	if (err)
 		return err;
 	d->size = base.size & ~(uint64_t)(DISK_SECTOR - 1);
@@ -206,8 +217,7 @@ int disk_open(struct disk *d, const struct disk_config *config)
 		     config->path, (unsigned long long)(base.size - d->size));
 	name_serial(d);
 	base.size = d->size;
-	err = disk_lock(d->base.fd, config->path, is_writer, true);
-	if (!err && config->is_direct)
+	if (config->is_direct)
 		err = open_direct(&d->base, config->path, flags);
 	if (!has_layer || err)
 		return err;
@@ -260,82 +270,107 @@ static bool is_same_file(int a, int b)
 	       sa.st_ino == sb.st_ino && sa.st_rdev == sb.st_rdev;
 }
 
+static bool is_image_written(const struct disk *d)
+{
+	return !d->has_layer && !d->config->is_read_only;
+}
+
+int disk_check_apart(const struct disk *a, const struct disk *b)
+{
+	if (!is_same_file(a->base.fd, b->base.fd) || (!is_image_written(a) && !is_image_written(b)))
+		return 0;
+	return fail(0, "%s: is the image of two disks, one of which may write to it",
+		    a->config->path);
+}
+
 /* Opens `path` as the disk's image is open, and locks it, unless it is that image. */
 static int open_other(struct disk *d, const char *path, int open_fd, struct disk_file *file,
 		      struct overlay_base *size)
 {
 	const bool is_writer = !d->config->is_read_only;
-	const int flags = is_writer ? O_RDWR : O_RDONLY;
-	int err = disk_open_file(path, open_fd, flags, &file->fd, size);
+	int err = disk_open_file(path, open_fd, is_writer ? O_RDWR : O_RDONLY, &file->fd);
 
-	if (err)
-		return err;
-	if (size->size < DISK_SECTOR)
-		return fail(0, "%s: is empty", path);
-	if (is_same_file(file->fd, d->base.fd))
-		return 0;
-	err = disk_lock(file->fd, path, is_writer,
-			false); /* others of the loop would wait with us */
-	return !err && d->config->is_direct ? open_direct(file, path, flags) : err;
+	if (!err && !is_same_file(file->fd, d->base.fd)) /* others of the loop would wait with us */
+		err = disk_lock(file->fd, path, is_writer, false);
+	if (!err)
+		err = disk_measure(file->fd, path, size);
+	return !err && size->size < DISK_SECTOR ? fail(0, "%s: is empty", path) : err;
 }
 
-/* The new descriptors in the ring's places of the old ones. */
-static int put_in_place(struct disk *d, const struct disk_file *file)
+/* A place in the ring's table that no operation names: that of the image before the present one. */
+static int put_in_place(struct disk *d, struct disk_file *file)
 {
-	int err = loop_file_replace(d->loop, d->base.index, file->fd);
+	if (d->old.index < 0)
+		file->index = loop_file(d->loop, file->fd);
+	else if (!loop_file_replace(d->loop, d->old.index, file->fd))
+		file->index = d->old.index;
+	return file->index < 0 ? fail(-EMFILE, "%s: registering its new image", d->config->path)
+			       : 0;
+}
 
-	if (!err && file->direct_fd >= 0)
-		err = loop_file_replace(d->loop, d->base.direct_index, file->direct_fd);
-	if (err) /* as it was: these descriptors were taken before */
-		loop_file_replace(d->loop, d->base.index, d->base.fd);
-	return err;
+static void release_old(struct disk *d)
+{
+	loop_file_replace(d->loop, d->old.index, -1);
+	release(&d->old);
+}
+
+void disk_op_ended(struct disk *d, unsigned image)
+{
+	if (image == d->nr_replaced)
+		d->nr_ops--;
+	else if (--d->nr_old_ops == 0)
+		release_old(d);
+}
+
+static void look_again(struct disk *d, uint64_t size)
+{
+	d->size = size & ~(uint64_t)(DISK_SECTOR - 1);
+}
+
+static void put(struct disk *d, const struct disk_file *file)
+{
+	d->old = d->base;
+	d->nr_old_ops = d->nr_ops;
+	d->base = *file;
+	d->nr_ops = 0;
+	d->nr_replaced++;
+	name_serial(d);
+	if (d->nr_old_ops == 0)
+		release_old(d);
 }
 
 int disk_replace(struct disk *d, const char *path, int open_fd)
 {
-	struct disk_file file = { .fd = -1, .direct_fd = -1 }, old = d->base;
+	struct disk_file file = { .fd = -1, .direct_fd = -1, .index = -1 };
 	struct overlay_base size = { 0 };
 	int err;
 
+	if (d->has_layer || d->config->is_direct)
+		return fail(0, "%s: a disk with a layer or direct I/O keeps its image",
+			    d->config->path);
 	if (!*path) {
-		disk_resize(d);
-		return 0;
+		err = disk_measure(d->base.fd, d->config->path, &size);
+		if (!err)
+			look_again(d, size.size);
+		return err;
 	}
-	if (d->has_layer)
-		return fail(0, "%s: a disk with a layer keeps its image", path);
+	if (d->old.fd >= 0)
+		return fail(-EBUSY, "%s: requests to the image before this one are still under way",
+			    d->config->path);
 	err = open_other(d, path, open_fd, &file, &size);
 	if (!err && is_same_file(file.fd, d->base.fd)) {
 		close(file.fd); /* without a lock of its own */
-		disk_resize(d);
-		return 0;
+	} else {
+		if (!err)
+			err = put_in_place(d, &file);
+		if (err) {
+			release(&file);
+			return err;
+		}
+		put(d, &file);
 	}
-	if (!err)
-		err = put_in_place(d, &file);
-	if (err) {
-		release(&file);
-		return err;
-	}
-	d->base.fd = file.fd;
-	d->base.direct_fd = file.direct_fd;
-	d->nr_replaced++;
-	d->size = size.size & ~(uint64_t)(DISK_SECTOR - 1);
-	name_serial(d);
-	release(&old);
+	look_again(d, size.size);
 	return 0;
-}
-
-bool disk_resize(struct disk *d)
-{
-	struct overlay_base now = { 0 };
-	uint64_t size;
-
-	if (d->has_layer || disk_measure(d->base.fd, &now))
-		return false;
-	size = now.size & ~(uint64_t)(DISK_SECTOR - 1);
-	if (size == d->size)
-		return false;
-	d->size = size;
-	return true;
 }
 
 /* What a guest wrote and did not flush is kept, as an image without a layer would. */

@@ -28,6 +28,11 @@ struct disk {
 	struct disk_file base, layer;
 	uint64_t size;	      /* bytes, a multiple of DISK_SECTOR */
 	unsigned nr_replaced; /* images before the present one */
+	/* The last of them, until what is in the ring for it has come back: a place in the ring's
+	 * table means the file that is there when an operation begins, not when it was asked for.
+	 */
+	struct disk_file old;
+	unsigned nr_ops, nr_old_ops; /* in the ring, for the image and for the old one */
 	bool has_layer;
 	bool is_volatile; /* the layer goes with the process: nothing in it is ever flushed */
 	bool is_stopping; /* requests end as soon as they can */
@@ -47,6 +52,7 @@ struct disk {
 
 	/* Flushes: those that came while one was under way share the next. */
 	struct op flush_op;
+	unsigned flush_image; /* nr_replaced when it began */
 	enum disk_flush_stage flush_stage;
 	struct iovec flush_iov; /* what is left of a block of the bitmap, and where it goes */
 	uint64_t flush_at;
@@ -61,18 +67,22 @@ struct disk {
  */
 int disk_open(struct disk *disk, const struct disk_config *config);
 
+/* Two disks of one microVM: descriptors of one open file share their lock. 0 or -errno, logged. */
+int disk_check_apart(const struct disk *a, const struct disk *b);
+
 /* Hands the files to the loop. 0 or -errno, logged. */
 int disk_attach(struct disk *disk, struct loop *loop);
 
-/* Looks at the file's size again: true where it has changed. Never with a layer. */
-bool disk_resize(struct disk *disk);
-
 /*
  * Another image in the place of the present one, under the same rules; the same one, grown or not,
- * is looked at again. open_fd: see config_open(). Not with a layer. What is in flight ends where it
- * began, or, where steps of it are left, with -EIO. 0 or -errno, logged; then nothing has changed.
+ * is looked at again. open_fd: see config_open(). Not with a layer or direct I/O, nor while
+ * operations on the image before are under way (-EBUSY). What is in flight ends where it began, or,
+ * where steps of it are left, with -EIO. 0 or -errno, logged; then nothing has changed.
  */
 int disk_replace(struct disk *disk, const char *path, int open_fd);
+
+/* For disk_io.c: an operation that nr_ops counted when nr_replaced was `image` has come back. */
+void disk_op_ended(struct disk *disk, unsigned image);
 
 /*
  * When the loop runs no more: the layer's bitmap goes to its file. Blocks. The locks are given up
@@ -86,13 +96,11 @@ void disk_close(struct disk *disk, bool is_idle);
  */
 int disk_lock(int fd, const char *path, bool is_writer, bool may_wait);
 
-/*
- * A regular file or block device: opened with `flags`, as config_open() does; size in bytes. 0 or
- * -errno, logged.
+/* A regular file or block device: opened with `flags`, as config_open() does. 0 or -errno, logged.
  */
-int disk_open_file(const char *path, int open_fd, int flags, int *fd, struct overlay_base *base);
+int disk_open_file(const char *path, int open_fd, int flags, int *fd);
 
-/* Its size and time of change. 0 or -errno. */
-int disk_measure(int fd, struct overlay_base *base);
+/* Its size, in bytes, and time of change: only under a lock nobody else's. 0 or -errno, logged. */
+int disk_measure(int fd, const char *path, struct overlay_base *base);
 
 #endif

@@ -94,6 +94,13 @@ static void admit(struct disk *d)
 	}
 }
 
+/* Nobody will ask for a flush: the bitmap follows by itself. */
+static bool is_bitmap_due(const struct disk *d)
+{
+	return d->config->cache == DISK_CACHE_UNSAFE && d->has_layer && !d->is_volatile &&
+	       overlay_is_dirty(&d->overlay);
+}
+
 static void finish(struct disk_io *io, int err)
 {
 	struct disk *d = io->disk;
@@ -104,9 +111,7 @@ static void finish(struct disk_io *io, int err)
 		if (!err && io->what != DISK_DISCARD)
 			overlay_mark(&d->overlay, io->start, io->len);
 		admit(d);
-		/* Nobody will ask for a flush: the bitmap follows by itself. */
-		if (d->config->cache == DISK_CACHE_UNSAFE && !d->is_volatile &&
-		    d->flush_stage == FLUSH_NONE && overlay_is_dirty(&d->overlay))
+		if (d->flush_stage == FLUSH_NONE && is_bitmap_due(d))
 			start_flush(d);
 	}
 	io->done(io, err);
@@ -259,6 +264,15 @@ static bool is_image_gone(const struct disk_io *io)
 	       io->left > d->size - io->offset;
 }
 
+static void go(struct disk_io *io)
+{
+	io->disk->nr_ops++;
+	if (io->what == DISK_READ || io->what == DISK_WRITE)
+		transfer(io);
+	else
+		zero(io);
+}
+
 static void step(struct disk_io *io)
 {
 	if (io->disk->is_stopping)
@@ -267,15 +281,14 @@ static void step(struct disk_io *io)
 		finish(io, 0);
 	else if (is_image_gone(io))
 		finish(io, -EIO);
-	else if (io->what == DISK_READ || io->what == DISK_WRITE)
-		transfer(io);
 	else
-		zero(io);
+		go(io);
 }
 
+/* EINVAL: by a block device whose own sectors are larger than these. */
 static bool is_refused(int res)
 {
-	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENODEV;
+	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENODEV || res == -EINVAL;
 }
 
 /* All of a range of zeros or of no use at once; a discard that cannot be is the caller's to know.
@@ -295,6 +308,7 @@ static void on_step(struct op *op, int res)
 	struct disk_io *io = container_of(op, struct disk_io, op);
 	const bool is_transfer = io->what == DISK_READ || io->what == DISK_WRITE;
 
+	disk_op_ended(io->disk, io->image);
 	if (is_transfer)
 		advance(io, res > 0 ? (uint64_t)res : 0);
 	if (res == -EINTR) {
@@ -351,33 +365,39 @@ static void start_flush(struct disk *d)
 	d->flushing = d->flush_waiting;
 	d->flush_waiting = (struct disk_list){ 0 };
 	d->flush_stage = FLUSH_DATA;
+	d->flush_image = d->nr_replaced;
 	if (d->has_layer)
 		overlay_flush_begin(&d->overlay);
-	if (d->config->cache == DISK_CACHE_UNSAFE)
+	if (d->config->cache == DISK_CACHE_UNSAFE) {
 		write_bitmap(d);
-	else
-		loop_sync(d->loop, &d->flush_op, d->has_layer ? d->layer.index : d->base.index);
+		return;
+	}
+	d->nr_ops += !d->has_layer;
+	loop_sync(d->loop, &d->flush_op, d->has_layer ? d->layer.index : d->base.index);
 }
 
 static void end_flush(struct disk *d, int err)
 {
 	struct disk_list list = d->flushing;
+	const unsigned image = d->flush_image;
 	struct disk_io *io;
 
 	if (d->has_layer)
 		overlay_flush_end(&d->overlay, err == 0);
 	d->flushing = (struct disk_list){ 0 };
 	d->flush_stage = FLUSH_NONE;
-	if (d->flush_waiting.first)
+	if (d->flush_waiting.first || (!err && is_bitmap_due(d)))
 		start_flush(d);
-	while ((io = list_take(&list)))
-		finish(io, err);
+	while ((io = list_take(&list))) /* what was written to another image is not synced */
+		finish(io, io->image == image ? err : -EIO);
 }
 
 static void on_flush(struct op *op, int res)
 {
 	struct disk *d = container_of(op, struct disk, flush_op);
 
+	if (!d->has_layer)
+		disk_op_ended(d, d->flush_image);
 	if (d->flush_stage == FLUSH_BITMAP && res == 0)
 		res = -EIO;
 	if (d->flush_stage == FLUSH_BITMAP && res > 0 && goes_on(d, (uint64_t)res))

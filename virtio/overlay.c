@@ -88,7 +88,8 @@ int overlay_empty(int fd, const struct overlay_base *base)
 	err = overlay_write_header(fd, base, OVERLAY_EMPTYING);
 	if (err)
 		return err;
-	if (ftruncate(fd, sizeof(struct header)) || ftruncate(fd, (off_t)file_size_of(base->size)))
+	if (ftruncate(fd, sizeof(struct header)) ||
+	    ftruncate(fd, (off_t)file_size_of(base->size)) || fdatasync(fd))
 		return -errno;
 	return overlay_write_header(fd, base, OVERLAY_IN_USE);
 }

@@ -221,8 +221,11 @@ static int open_disks(struct vm *v)
 {
 	int err = 0;
 
-	for (unsigned i = 0; i < v->config->nr_disks && !err; i++)
+	for (unsigned i = 0; i < v->config->nr_disks && !err; i++) {
 		err = blk_open(&v->disks[i], &v->config->disks[i]);
+		for (unsigned j = 0; j < i && !err; j++)
+			err = disk_check_apart(&v->disks[i].disk, &v->disks[j].disk);
+	}
 	return err;
 }
 

@@ -327,11 +327,12 @@ static void start(const struct head *h)
 /* The image grows or shrinks under the guest; with a layer its size stays. */
 static void resize(off_t size)
 {
+	const struct disk_update same = { .path = "" };
 	uint64_t sectors;
 
 	if (!b->disk.has_layer)
 		promise(ftruncate(b->disk.base.fd, size) == 0);
-	blk_resize(b);
+	promise((blk_update(b, &same) == 0) == !b->disk.has_layer);
 	memcpy(&sectors, b->dev.config, sizeof(sectors));
 	promise(sectors == b->disk.size / DISK_SECTOR);
 	promise(b->disk.size == (b->disk.has_layer ? DISK_SIZE : (uint64_t)size));

@@ -115,7 +115,7 @@ static void make_pair(void)
 		assert_int_equal(pwrite(base_fd, data, sizeof(data), i * DISK_SECTOR),
 				 sizeof(data));
 	}
-	assert_int_equal(disk_measure(base_fd, &base), 0);
+	assert_int_equal(disk_measure(base_fd, "base", &base), 0);
 	assert_int_equal(overlay_empty(fd, &base), 0);
 	assert_int_equal(overlay_open(&o, fd, "layer", &base), 0);
 	for (unsigned i = 0; i < SECTORS; i++) {
@@ -142,7 +142,7 @@ static unsigned count_new(void)
 	struct overlay o;
 	unsigned n = 0;
 
-	assert_int_equal(disk_measure(base_fd, &base), 0);
+	assert_int_equal(disk_measure(base_fd, "base", &base), 0);
 	assert_int_equal(overlay_open(&o, fd, "layer", &base), 0);
 	for (unsigned i = 0; i < SECTORS; i++) {
 		const uint64_t at = (uint64_t)i * DISK_SECTOR;
@@ -178,7 +178,7 @@ static void new_layer(void)
 	const int base_fd = open(base_path, O_RDONLY);
 	struct overlay_base base;
 
-	assert_int_equal(disk_measure(base_fd, &base), 0);
+	assert_int_equal(disk_measure(base_fd, "base", &base), 0);
 	assert_int_equal(overlay_empty(fd, &base), 0);
 	close(base_fd);
 	close(fd);

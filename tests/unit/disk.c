@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -48,7 +49,7 @@ enum kind { READV, WRITEV, SYNC, FALLOCATE };
 static struct pending {
 	struct op *op;
 	enum kind kind;
-	int fd, mode;
+	int file, fd, mode;
 	struct iovec iov[MOST + 1];
 	unsigned nr;
 	uint64_t offset, len;
@@ -78,7 +79,7 @@ static struct pending *add(struct op *op, enum kind kind, int file, uint64_t off
 	struct pending *p = &pending[nr_pending++];
 
 	assert_true(nr_pending <= COUNT(pending));
-	*p = (struct pending){ .op = op, .kind = kind, .fd = fds[file], .offset = offset };
+	*p = (struct pending){ .op = op, .kind = kind, .file = file, .offset = offset };
 	return p;
 }
 
@@ -213,13 +214,23 @@ static int execute(struct pending *p)
 	return 0;
 }
 
-static void pick(void)
+static void pick_one(unsigned at)
 {
-	const unsigned at = dice(nr_pending);
 	struct pending p = pending[at];
 
 	pending[at] = pending[--nr_pending];
+	p.fd = fds[p.file]; /* as late as the kernel may look */
 	p.op->done(p.op, execute(&p));
+}
+
+static void pick(void)
+{
+	pick_one(dice(nr_pending));
+}
+
+static void pick_newest(void)
+{
+	pick_one(nr_pending - 1);
 }
 
 /* The disk, and what it must hold. */
@@ -554,7 +565,7 @@ static void check_image(int fd)
 	struct overlay o;
 	uint8_t sector[DISK_SECTOR];
 
-	assert_int_equal(disk_measure(disk.base.fd, &base), 0);
+	assert_int_equal(disk_measure(disk.base.fd, base_path, &base), 0);
 	assert_int_equal(overlay_open(&o, fd, "the layer", &base), 0);
 	for (unsigned i = 0; i < SECTORS; i++) {
 		const uint64_t at = (uint64_t)i * DISK_SECTOR;
@@ -771,12 +782,79 @@ static void failed_flush(void **state)
 		fail_next = EIO;
 		assert_int_equal(once(DISK_FLUSH, 0, 0), -EIO);
 		assert_int_equal(once(DISK_FLUSH, 0, 0), 0);
-		disk_measure(disk.base.fd, &base);
+		disk_measure(disk.base.fd, base_path, &base);
 		assert_int_equal(overlay_open(&o, layer_fd, "layer", &base), 0);
 		assert_int_equal(o.bits[0], 1);
 		overlay_close(&o);
 		close_disk();
 	}
+}
+
+/* A block device whose own sectors are larger than the guest's refuses what is not theirs. */
+static void large_sectors(void **state)
+{
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	fail_kind = FALLOCATE;
+	fail_next = EINVAL;
+	assert_int_equal(once(DISK_ZERO, 1, 3), 0);
+	fail_next = EINVAL;
+	assert_int_equal(once(DISK_DISCARD, 8, 1), -EOPNOTSUPP);
+	read_all();
+	close_disk();
+}
+
+/* What is written while the bitmap is on its way follows it, though nobody asks. */
+static void unsafe_bitmap(void **state)
+{
+	struct overlay_base base;
+	struct overlay o;
+
+	(void)state;
+	make(layer_path, false, DISK_CACHE_UNSAFE);
+	is_short = false;
+	submit(&ios[0], DISK_WRITE, 0, 8);
+	pick(); /* its data; its bit is on its way */
+	submit(&ios[1], DISK_WRITE, 8, 8);
+	while (ios[1].is_out) /* before the bit */
+		pick_newest();
+	settle();
+	disk_measure(disk.base.fd, base_path, &base);
+	assert_int_equal(overlay_open(&o, layer_fd, "layer", &base), 0);
+	assert_int_equal(o.bits[0], 3);
+	overlay_close(&o);
+	close_disk();
+}
+
+/* Who had the base before may have written to it until the lock was given up. */
+static void measured_when_locked(void **state)
+{
+	int ready[2], fd;
+	pid_t child;
+	char byte;
+
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	config.overlay = layer_path;
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	if (child == 0) {
+		fd = open(base_path, O_RDWR);
+		if (disk_lock(fd, base_path, true, false) || write(ready[1], "", 1) != 1)
+			_exit(1);
+		usleep(30000);
+		_exit(pwrite(fd, "late", 4, 0) != 4);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	while (open_disk()) /* where that took the child longer than one waits */
+		close_disk();
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close_disk();
+	assert_int_equal(open_disk(), 0);
+	close_disk();
+	close(ready[0]);
+	close(ready[1]);
 }
 
 /* An image that is cut short under the guest: an error, no zeros, and what is left goes on. */
@@ -789,10 +867,19 @@ static void shrunk(void **state)
 	assert_int_equal(once(DISK_READ, 98, 4), -EIO);
 	assert_int_equal(once(DISK_READ, 120, 1), -EIO);
 	assert_int_equal(once(DISK_READ, 90, 10), 0);
-	assert_true(disk_resize(&disk));
+	assert_int_equal(disk_replace(&disk, "", 0), 0);
 	assert_int_equal(disk.size, 100 * DISK_SECTOR);
-	assert_false(disk_resize(&disk));
 	close_disk();
+}
+
+/* As another microVM would: 0 if it could have it. */
+static int open_disk_again(const char *path)
+{
+	const int fd = open(path, O_RDWR);
+	const int err = disk_lock(fd, path, true, false);
+
+	close(fd);
+	return err;
 }
 
 /* What the API does: the new image is read, the old one another's to lock, and a bad one changes
@@ -853,6 +940,7 @@ static void replaced_meanwhile(void **state)
 	submit(&ios[0], DISK_ZERO, 0, MOST);
 	assert_int_equal(nr_pending, 1); /* fallocate(), in the place of which comes a write */
 	assert_int_equal(disk_replace(&disk, other, 0), 0);
+	assert_int_equal(disk_replace(&disk, base_path, 0), -EBUSY);
 	while (ios[0].is_out)
 		pick();
 	assert_int_equal(nr_failed, 1);
@@ -866,6 +954,77 @@ static void replaced_meanwhile(void **state)
 	close(fd);
 	close_disk();
 	unlink(other);
+}
+
+/* All that is in the ring when the image is replaced is the old one's, which nobody else can lock
+ * until then; a flush that has not begun is not said to have synced it. */
+static void replaced_in_flight(void **state)
+{
+	char other[160];
+	struct stat st;
+	uint8_t byte;
+	int fd;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	for (unsigned i = 0; i < 20; i++) {
+		seed = 300 + i;
+		make(NULL, false, DISK_CACHE_WRITEBACK);
+		is_short = false;
+		fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+		assert_int_equal(pwrite(fd, "x", 1, 0), 1);
+		assert_int_equal(ftruncate(fd, SECTORS * DISK_SECTOR), 0);
+		submit(&ios[0], DISK_WRITE, 0, 8);
+		submit(&ios[1], DISK_READ, 8, 8);
+		submit(&ios[2], DISK_UNMAP, 16, 8);
+		submit(&ios[3], DISK_FLUSH, 0, 0);
+		submit(&ios[4], DISK_FLUSH, 0, 0);
+		fails_are_fine = true;
+		assert_int_equal(disk_replace(&disk, other, 0), 0);
+		assert_int_not_equal(disk_replace(&disk, base_path, 0), 0);
+		assert_int_not_equal(open_disk_again(base_path), 0);
+		settle();
+		assert_int_equal(nr_failed, 1);
+		assert_int_equal(ios[4].err, -EIO);
+		assert_int_equal(open_disk_again(base_path), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(pread(fd, &byte, 1, 0), 1);
+		assert_int_equal(byte, 'x');
+		assert_in_range(st.st_blocks, 0, 8); /* 512 bytes each: one block of one byte */
+		close(fd);
+		assert_int_equal(disk_replace(&disk, base_path, 0), 0);
+		for (unsigned n = 0; n < 24; n += 8)
+			assert_int_equal(once(DISK_READ, n, 8), 0);
+		close_disk();
+	}
+	unlink(other);
+}
+
+/* What comes as a descriptor: not one that appends, nor one open file for two disks that write. */
+static void descriptors(void **state)
+{
+	struct disk_config other_config;
+	static struct disk other;
+
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	config.fd = open(base_path, O_RDWR | O_APPEND);
+	assert_int_not_equal(open_disk(), 0);
+	close_disk();
+	close(config.fd);
+	config.fd = open(base_path, O_RDWR);
+	assert_int_equal(open_disk(), 0);
+	other_config = config;
+	assert_int_equal(disk_open(&other, &other_config), 0); /* the lock is one */
+	assert_int_not_equal(disk_check_apart(&disk, &other), 0);
+	other_config.is_read_only = true;
+	assert_int_not_equal(disk_check_apart(&disk, &other), 0);
+	config.is_read_only = true;
+	assert_int_equal(disk_check_apart(&disk, &other), 0);
+	close(other.base.fd);
+	close_disk();
+	close(config.fd);
 }
 
 static void __attribute__((noinline)) litter_stack(void)
@@ -991,7 +1150,7 @@ static void emptied(void **state)
 	make(layer_path, false, DISK_CACHE_WRITEBACK);
 	once(DISK_WRITE, 0, 8);
 	once(DISK_FLUSH, 0, 0);
-	disk_measure(disk.base.fd, &base);
+	disk_measure(disk.base.fd, base_path, &base);
 	assert_int_equal(overlay_write_header(layer_fd, &base, OVERLAY_EMPTYING), 0);
 	assert_int_equal(ftruncate(layer_fd, 64), 0);
 	close_disk();
@@ -1014,7 +1173,7 @@ static void other_base(void **state)
 
 	(void)state;
 	make(layer_path, false, DISK_CACHE_WRITEBACK);
-	disk_measure(disk.base.fd, &base);
+	disk_measure(disk.base.fd, base_path, &base);
 	base.mtime_ns -= 1000000000;
 	assert_int_equal(overlay_write_header(layer_fd, &base, OVERLAY_IN_USE), 0);
 	close_disk();
@@ -1041,6 +1200,12 @@ int main(void)
 		{ "an image that shrinks is an error and a new size", shrunk, NULL, NULL, NULL },
 		{ "another image in the place of the first", replaced, NULL, NULL, NULL },
 		{ "...while a request is under way", replaced_meanwhile, NULL, NULL, NULL },
+		{ "...while there is one in each step", replaced_in_flight, NULL, NULL, NULL },
+		{ "a device of larger sectors has zeros written", large_sectors, NULL, NULL, NULL },
+		{ "unsafe, what is written while the bitmap is follows it", unsafe_bitmap, NULL,
+		  NULL, NULL },
+		{ "a base is measured when it is locked", measured_when_locked, NULL, NULL, NULL },
+		{ "descriptors that cannot be disks", descriptors, NULL, NULL, NULL },
 		{ "its name for the guest is followed by zeros", serial, NULL, NULL, NULL },
 		{ "stopping ends every request", stopped, NULL, NULL, NULL },
 		{ "a damaged header is refused", hostile_headers, NULL, NULL, NULL },
