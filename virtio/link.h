@@ -47,6 +47,7 @@ struct link_in {
 	struct link_head head;
 	struct msghdr msg;
 	bool is_batch;		    /* what came is the head of a parcel.h */
+	bool is_unwanted;	    /* the device is being reset: no step may follow */
 	uint8_t *tail;		    /* link->tail bytes more, behind the segments */
 	size_t room;		    /* bytes of all segments */
 	unsigned nr;		    /* of segments */
@@ -149,7 +150,8 @@ static inline void link_sent(struct link_send *send, int err)
  */
 static inline void link_in_order(struct link *link, struct io_uring_sqe *sqe, uint8_t flag)
 {
-	/* Where that was handed over meanwhile, because the ring was full, this does nothing. */
+	/* To several peers there may be more than the ring has room for: what was handed over
+	 * meanwhile is before it anyway. */
 	if (link->last)
 		link->last->flags |= flag;
 	link->last = sqe;

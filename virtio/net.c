@@ -45,12 +45,14 @@ void net_landed(struct net *n)
 
 static int set_pairs(struct net *n, unsigned nr)
 {
-	if (!(n->dev.features & NET_F_MQ) || nr < 1 || nr > n->link->nr_queues ||
-	    n->link->ops->set_queues(n->link, nr))
+	if (!(n->dev.features & NET_F_MQ) || nr < 1 || nr > n->link->nr_queues)
 		return CTRL_ERR;
+	if (n->link->ops->set_queues(n->link, nr)) { /* perhaps some of them */
+		n->link->ops->set_queues(n->link, n->nr_active);
+		return CTRL_ERR;
+	}
 	n->nr_active = nr;
-	for (unsigned i = 0; i < nr; i++)
-		rx_run(&n->pairs[i]);
+	rx_run_all(n);
 	return CTRL_OK;
 }
 

@@ -3,7 +3,7 @@
  * Frames between microVMs. Who comes connects to all who are there, and by inotify they see it come
  * and connect to it: nobody polls, and whoever dies and comes back is found again. A station that
  * is known gets its frames alone, others go to all. What peers send is hostile: net.c checks each
- * frame; one who does not read costs the others a single pause of STALL_NS.
+ * frame; one who does not read, or slowly, costs the others STALL_NS, once.
  */
 #include "peer.h"
 #include "../seccomp/sealed.h"
@@ -17,8 +17,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STALL_NS    200000000u
-#define SEND_BUFFER (4 << 20) /* the host's net.core.wmem_max may make less of it */
+#define STALL_NS    200000000u /* as long a peer may let others wait, all in all */
+#define SLOW_NS	    5000000u   /* what takes longer is waiting */
+#define PROMPT_NS   1000000u   /* what else makes up for */
+#define RECOVERED   64u	       /* frames in a row; its queue has room for 10 or so */
+#define SEND_BUFFER (4 << 20)  /* the host's net.core.wmem_max may make less of it */
 
 static void peer_receive(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
 static int peer_send(struct link *link, unsigned queue, struct link_out *out);
@@ -161,7 +164,6 @@ static void connect_slot(struct peer *p, unsigned slot)
 		return;
 	}
 	s->fd = fd;
-	s->is_stalled = false;
 }
 
 static void connect_all(struct peer *p)
@@ -205,18 +207,36 @@ static void on_events(struct op *op, int res)
 	loop_read(p->link.loop, &p->watch_op, p->watch_file, p->events, sizeof(p->events));
 }
 
-/* One that died may have come back already, and then has another socket. */
+/* One that reads now and then, to be waited for again and again, is waited for no longer in all
+ * than one that does not read. */
+static void judge(struct peer_slot *s, int res, uint64_t ns)
+{
+	if (s->is_stalled) {
+		s->nr_prompt = res < 0 ? 0 : s->nr_prompt + 1;
+		s->is_stalled = s->nr_prompt < RECOVERED;
+		return;
+	}
+	if (ns > SLOW_NS)
+		s->waited_ns += ns;
+	else
+		s->waited_ns -= s->waited_ns < PROMPT_NS ? s->waited_ns : PROMPT_NS;
+	s->is_stalled = res == -ECANCELED || s->waited_ns >= STALL_NS;
+	if (s->is_stalled)
+		s->waited_ns = s->nr_prompt = 0;
+}
+
+/* They come in order. One that died may have come back already, and then has another socket. */
 static void on_sent(struct op *op, int res)
 {
 	struct link_send *send = container_of(op, struct link_send, op);
 	const unsigned slot = (unsigned)(send - send->out->sends);
 	struct peer *p = container_of(send->out->link, struct peer, link);
+	const uint64_t now = loop_turn_ns(p->link.loop);
 
-	if (res >= 0)
-		p->slots[slot].is_stalled = false;
-	else if (res == -ECANCELED)
-		p->slots[slot].is_stalled = true;
-	else if (res != -EAGAIN && res != -ENOBUFS && res != -ENOMEM && res != -EMSGSIZE)
+	judge(&p->slots[slot], res, now - p->since_ns);
+	p->since_ns = now;
+	if (res < 0 && res != -ECANCELED && res != -EAGAIN && res != -ENOBUFS && res != -ENOMEM &&
+	    res != -EMSGSIZE)
 		connect_slot(p, slot);
 	link_sent(send, res < 0 ? res : 0);
 }
@@ -283,6 +303,7 @@ static void peer_flush(struct link *link)
 	if (!first)
 		return;
 	p->first = NULL;
+	p->since_ns = loop_turn_ns(link->loop);
 	(first->next ? &first->batch_head : &first->head)->header.num_buffers = (uint16_t)p->slot;
 	first->msg = (struct msghdr){ .msg_iov = first->iov, .msg_iovlen = (int)first->nr };
 	for (unsigned i = 0; i < PEERS_MAX; i++)

@@ -27,11 +27,14 @@ struct peer {
 	struct link_out *first, *last; /* to go out together; NULL: none */
 	int to;			       /* ...to that slot, or -1: to all */
 	size_t bytes;
+	uint64_t since_ns; /* what goes out now goes since then */
 	struct op watch_op;
 	char events[4096] __attribute__((aligned(8)));
 	struct peer_slot {
-		int fd, file; /* frames go out by it; -1: nobody is there */
-		bool is_stalled;
+		int fd, file;	    /* frames go out by it; -1: nobody is there */
+		bool is_stalled;    /* it is not waited for */
+		uint64_t waited_ns; /* it was; prompt ones make that less */
+		unsigned nr_prompt; /* in a row, since it is stalled */
 	} slots[PEERS_MAX];
 	struct {
 		uint8_t mac[6], slot;

@@ -139,7 +139,7 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 	p->is_short |= is_first && merges && in->link.room < room;
 	in->link.link = n->link;
 	in->link.done = on_received;
-	in->link.is_batch = false;
+	in->link.is_batch = in->link.is_unwanted = false;
 	in->link.tail = p->tails ? p->tails + (size_t)(in - p->in) * n->link->tail : NULL;
 	put_head_first(n, in);
 	return true;
@@ -386,12 +386,14 @@ static void drop_in(struct net_pair *p, struct net_in *in, int res)
 	give_back(p, in);
 	if (res == -EAGAIN || res == -ECANCELED)
 		return;
+	if (res == -ENOTCONN) /* a link that is down says when it is up */
+		return;
 	n->counters.rx_fails++;
 	if (res == -EMSGSIZE) {
 		n->counters.rx_long_frames++;
 	} else if (res == -EPROTO) {
 		n->counters.rx_bad_frames++;
-	} else if (res != -ENOTCONN) { /* a link that is down says when it is up */
+	} else {
 		n->counters.tap_read_fails++;
 		p->is_failing = true;
 		net_set_timer(n, &n->retry_timer, RETRY_NS);
@@ -454,8 +456,20 @@ void rx_kick(struct net_pair *p)
 
 void rx_cancel(struct net_pair *p)
 {
-	for (unsigned i = 0; i < LINK_BURST && p->nr_reading > 0; i++)
+	for (unsigned i = 0; i < LINK_BURST && p->nr_reading > 0; i++) {
+		p->in[i].link.is_unwanted = true;
 		loop_cancel(p->net->dev.loop, &p->in[i].link.op);
+	}
+}
+
+/* What has waited goes on, and what was out of use or failed begins anew. */
+void rx_run_all(struct net *n)
+{
+	for (unsigned i = 0; i < n->nr_active && n->dev.is_running; i++) {
+		n->pairs[i].is_failing = false;
+		deliver(&n->pairs[i]);
+		rx_run(&n->pairs[i]);
+	}
 }
 
 static void on_rx_timer(struct op *op, int res)
@@ -465,18 +479,7 @@ static void on_rx_timer(struct op *op, int res)
 	(void)res; /* -ETIME */
 	n->rx_timer.is_set = false;
 	n->counters.rx_event_rate_limiter_count++;
-	for (unsigned i = 0; i < n->nr_active && n->dev.is_running; i++) {
-		deliver(&n->pairs[i]);
-		rx_run(&n->pairs[i]);
-	}
-}
-
-void rx_run_all(struct net *n)
-{
-	for (unsigned i = 0; i < n->nr_active; i++) {
-		n->pairs[i].is_failing = false;
-		rx_run(&n->pairs[i]);
-	}
+	rx_run_all(n);
 }
 
 static void on_retry(struct op *op, int res)
@@ -485,10 +488,8 @@ static void on_retry(struct op *op, int res)
 
 	(void)res; /* -ETIME */
 	n->retry_timer.is_set = false;
-	for (unsigned i = 0; i < n->nr_active && n->dev.is_running; i++) {
+	for (unsigned i = 0; i < n->nr_active; i++)
 		n->pairs[i].is_late = n->pairs[i].is_starved;
-		deliver(&n->pairs[i]);
-	}
 	rx_run_all(n);
 }
 

@@ -221,6 +221,15 @@ static bool take(struct stream *s, uint32_t n)
 	return s->left == 0;
 }
 
+/* Who waited does so no more: the rest of a frame is nobody's. */
+static void give_up(struct stream *s)
+{
+	s->skip += s->left;
+	s->left = 0;
+	finish(s, -ECANCELED);
+}
+
+/* Cancelled in the middle of a frame for the sake of more room, it goes on: there was enough. */
 static void on_read(struct op *op, int res)
 {
 	struct link_in *in = container_of(op, struct link_in, op);
@@ -229,12 +238,11 @@ static void on_read(struct op *op, int res)
 	s->nr_ops--;
 	if (res > 0 && take(s, (uint32_t)res)) {
 		finish(s, (int)s->got);
-	} else if (res > 0) {
-		go_on(s);
-	} else if (res == -ECANCELED) { /* who waited does so no more: the rest is nobody's */
-		s->skip += s->left;
-		s->left = 0;
-		finish(s, res);
+	} else if (res > 0 || res == -ECANCELED) {
+		if (in->is_unwanted || (res < 0 && s->left == 0))
+			give_up(s);
+		else
+			go_on(s);
 	} else {
 		lose(s, res, res ? "reading" : "the other end closed the connection");
 		finish(s, -ENOTCONN);

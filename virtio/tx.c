@@ -126,6 +126,7 @@ static void send_batch(struct net_pair *p)
 
 	if (!p->held)
 		p->next_out = 0; /* few frames make use of few pages */
+	loop_room(n->dev.loop, LINK_BURST);
 	n->link->last = NULL;
 	for (;;) {
 		struct net_out *out = p->held ? p->held : next_out(p, &budget);
@@ -200,15 +201,16 @@ void tx_cancel(struct net_pair *p)
 	}
 }
 
-/* A batch that the timer finds again is stuck. */
+/* A batch that the timer finds again is stuck. In a reset it comes for those that were not under
+ * way yet when the others were cancelled. */
 static void on_stall(struct op *op, int res)
 {
 	struct net *n = container_of(op, struct net, stall_timer.op);
-	const bool is_stuck = n->stall_batch == n->batches;
+	const bool is_stuck = n->stall_batch == n->batches || n->is_stopping;
 
 	(void)res; /* -ETIME */
 	n->stall_timer.is_set = false;
-	if (!n->dev.is_running || n->pairs[0].nr_sending == 0)
+	if (n->pairs[0].nr_sending == 0)
 		return;
 	if (is_stuck)
 		tx_cancel(&n->pairs[0]);

@@ -115,17 +115,20 @@ int loop_file_replace(struct loop *loop, int file, int fd)
 	return n == 1 ? 0 : n < 0 ? n : -EBADF;
 }
 
-struct io_uring_sqe *loop_sqe(struct loop *loop)
+/* Hands over what is there, which makes room. */
+void loop_room(struct loop *loop, unsigned nr)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
-
-	while (!sqe) { /* full: hand over what is there, which makes room */
+	while (io_uring_sq_space_left(&loop->ring) < nr) {
 		const int err = io_uring_submit(&loop->ring);
 
 		must(err >= 0 || err == -EINTR || err == -EAGAIN || err == -EBUSY);
-		sqe = io_uring_get_sqe(&loop->ring);
 	}
-	return sqe;
+}
+
+struct io_uring_sqe *loop_sqe(struct loop *loop)
+{
+	loop_room(loop, 1);
+	return io_uring_get_sqe(&loop->ring);
 }
 
 void loop_prepared(struct io_uring_sqe *sqe, struct op *op)

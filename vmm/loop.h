@@ -69,6 +69,9 @@ int loop_file_replace(struct loop *loop, int file, int fd);
 struct io_uring_sqe *loop_sqe(struct loop *loop);
 void loop_prepared(struct io_uring_sqe *sqe, struct op *op);
 
+/* The next `nr` operations, at most 64, go to the kernel together: a chain of links is not cut. */
+void loop_room(struct loop *loop, unsigned nr);
+
 /* Reads or writes at the file's position; `file` is an index from loop_file(). */
 void loop_read(struct loop *loop, struct op *op, int file, void *buf, unsigned len);
 void loop_write(struct loop *loop, struct op *op, int file, const void *buf, unsigned len);

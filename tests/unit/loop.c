@@ -352,6 +352,35 @@ static void stops(void **state)
 	close(null);
 }
 
+static void ignore(struct op *op, int res)
+{
+	(void)op;
+	(void)res;
+}
+
+/* However full the ring is, there is room for a chain to go to the kernel in one. */
+static void room_for_a_chain(void **state)
+{
+	enum { CHAIN = 16 };
+	static struct op op = { .done = ignore };
+
+	(void)state;
+	need_io_uring();
+	for (unsigned before = 230; before <= 256; before++) {
+		while (io_uring_sq_ready(&loop.ring) < before)
+			loop_yield(&loop, &op);
+		loop_room(&loop, CHAIN);
+		for (unsigned i = 0; i < CHAIN; i++) {
+			struct io_uring_sqe *sqe = io_uring_get_sqe(&loop.ring);
+
+			assert_non_null(sqe);
+			io_uring_prep_nop(sqe);
+			loop_prepared(sqe, &op);
+		}
+		loop_turn(&loop);
+	}
+}
+
 /* A turn's end: once for all that completed in it, again where it asks, and then without a wait. */
 static struct turns {
 	struct turn turn;
@@ -620,6 +649,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("cancelling what has ended is harmless", cancelled_late),
 	TEST("files that are cut make room for others", cut_files),
 	TEST("more submissions than the ring has entries", many_submissions),
+	TEST("a chain of operations has room at once", room_for_a_chain),
 	TEST("completions submit again and again", submit_in_completions),
 	TEST("an eventfd is read when it is written", eventfds),
 	TEST("a pipe carries bytes and its end", pipes),

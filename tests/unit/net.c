@@ -99,6 +99,53 @@ static void too_long(void **state)
 	expect_frame(100, BUF);
 }
 
+/* A read that waits with little room is cancelled when there is more: not in the middle of a frame.
+ */
+static void more_room(void **state)
+{
+	(void)state;
+	open_device(MERGE);
+	post(4, BUF);
+	make_frame(1000);
+	feed_length(1000);
+	feed(frame, 400);
+	post(40, BUF);
+	complete_cancelled();
+	feed(frame + 400, 600);
+	expect_frame(1000, BUF);
+	assert_int_equal(net.counters.rx_fails, 0);
+}
+
+/* A reset that finds the other end in the middle of something does not wait for the rest of it. */
+static void reset_while_dripping(void **state)
+{
+	const uint32_t length = htonl(300);
+
+	(void)state;
+	open_device(MERGE);
+	make_frame(300);
+	for (unsigned n = 1; n < 30; n++) {
+		post(40, BUF);
+		feed((const uint8_t *)&length, n < 4 ? n : 4);
+		feed(frame, n < 5 ? 0 : n - 4);
+		begin_reset();
+		nr_cancelled = 0; /* too late for the read that has got a byte */
+		if (n < 4)
+			feed((const uint8_t *)&length + n, 1);
+		else
+			feed(frame + n - 4, 1);
+		assert_int_equal(status(), 0);
+		assert_null(receiving());
+		start_driver(MERGE);
+		post(40, BUF);
+		if (n < 3)
+			feed((const uint8_t *)&length + n + 1, 3 - n);
+		feed(frame + (n < 4 ? 0 : n - 3), n < 4 ? 300 : 300 - (n - 3));
+		reset_driver();
+		start_driver(MERGE);
+	}
+}
+
 /* What the driver is told of the link, and how often it was (5.1.4, 4.2.2: InterruptStatus). */
 static bool is_link_up(void)
 {
@@ -213,11 +260,13 @@ static void sent_in_order(void **state)
 	(void)state;
 	open_device(0);
 	make_frame(100);
+	together = 0;
 	for (uint16_t i = 0; i < 5; i++) {
 		descs(TX)[i] = (struct desc){ OUT_GPA, 112, 0, 0 };
 		offer(TX, i);
 	}
 	kick(TX);
+	assert_int_equal(together, LINK_BURST);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		if (!slots[i].is_taken || slots[i].sqe.opcode != IORING_OP_SENDMSG)
 			continue;
@@ -520,21 +569,22 @@ static void closed_before_it_ran(void **state)
 }
 
 /* What stands for a tap of two pairs of queues, where nothing comes and nothing goes. */
-static unsigned nr_set;
+static unsigned nr_set, refused_nr;
+static struct link_in *reading[2]; /* of the second pair's reads, too */
 
 static void receive_nothing(struct link *link, unsigned queue, struct link_in *in, bool is_waiting)
 {
 	(void)link;
-	(void)queue;
 	(void)is_waiting;
 	in->op.done = NULL;
+	reading[queue] = in;
 }
 
 static int set_queues(struct link *link, unsigned nr)
 {
 	(void)link;
 	nr_set = nr;
-	return 0;
+	return nr == refused_nr ? -EINVAL : 0;
 }
 
 static void close_nothing(struct link *link)
@@ -602,6 +652,42 @@ static void number_of_pairs(void **state)
 	assert_int_equal(status(), 15);
 }
 
+/* A link that cannot is left with as many as before. */
+static void number_refused(void **state)
+{
+	(void)state;
+	open_pairs(NET_F_CTRL_VQ | NET_F_MQ);
+	refused_nr = 2;
+	assert_int_equal(command(PAIRS(4, 0, 2, 0)), 1);
+	refused_nr = 0;
+	assert_int_equal(nr_set, 1);
+}
+
+/* What happened to a pair just before, or while, it was out of use is no reason not to read again.
+ */
+static void pair_in_use_again(void **state)
+{
+	struct link_in *in;
+
+	(void)state;
+	open_pairs(NET_F_CTRL_VQ | NET_F_MQ);
+	assert_int_equal(command(PAIRS(4, 0, 2, 0)), 0);
+	for (uint16_t i = 0; i < 40; i++) {
+		descs(2)[i] = (struct desc){ BUFS_GPA + i * BUF, BUF, D_WRITE, 0 };
+		offer(2, i);
+	}
+	kick(2);
+	in = reading[1];
+	assert_non_null(in);
+	reading[1] = NULL;
+	in->done(in, -EIO);
+	assert_int_equal(command(PAIRS(4, 0, 1, 0)), 0);
+	complete(find_slot(IORING_OP_TIMEOUT), -ETIME);
+	assert_null(reading[1]);
+	assert_int_equal(command(PAIRS(4, 0, 2, 0)), 0);
+	assert_non_null(reading[1]);
+}
+
 /* As many segments as a chain may have, and none of them for the answer. */
 static void command_without_room(void **state)
 {
@@ -655,6 +741,8 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: cut at every byte", cut_anywhere),
 	STREAM("stream: byte by byte", byte_by_byte),
 	STREAM("stream: a frame that no buffer takes is passed over", too_long),
+	STREAM("stream: more room comes in the middle of a frame", more_room),
+	STREAM("stream: a reset in the middle of what comes byte by byte", reset_while_dripping),
 	STREAM("stream: an impossible length ends it, and it is made anew", impossible_length),
 	STREAM("stream: an end in the middle of a frame; nobody there; back again", end_of_stream),
 	STREAM("stream: what is sent has its length before it", sent_with_length),
@@ -673,6 +761,8 @@ static const struct CMUnitTest tests[] = {
 	STREAM("closed before it ran it leaves nothing", closed_before_it_ran),
 	PEERS("the same of a link with parcels", closed_before_it_ran),
 	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
+	TAP("a number of pairs that the link refuses", number_refused),
+	TAP("a pair that failed reads again when it is in use again", pair_in_use_again),
 	TAP("a command of the most segments without room for its answer", command_without_room),
 };
 

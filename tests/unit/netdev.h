@@ -29,6 +29,7 @@ enum { CONTROL = QUEUES - 1 };
 struct slot {
 	struct io_uring_sqe sqe;
 	struct op *op;
+	uint64_t ns; /* of a timeout */
 	bool is_taken;
 };
 
@@ -55,6 +56,15 @@ struct io_uring_sqe *loop_sqe(struct loop *loop)
 {
 	(void)loop;
 	return &free_slot()->sqe;
+}
+
+/* How many were promised to go together, last. */
+static unsigned together;
+
+void loop_room(struct loop *loop, unsigned nr)
+{
+	(void)loop;
+	together = nr;
 }
 
 void loop_prepared(struct io_uring_sqe *sqe, struct op *op)
@@ -87,7 +97,7 @@ void loop_yield(struct loop *loop, struct op *op)
 	loop_prepared(sqe, op);
 }
 
-/* Time passes as it is asked for, and while a timer waits. */
+/* Time passes as it is asked for, and when a timer comes. */
 static uint64_t clock_ns;
 
 uint64_t loop_turn_ns(struct loop *loop)
@@ -115,8 +125,8 @@ void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec 
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	*ts = (struct __kernel_timespec){ .tv_nsec = (long long)ns };
-	clock_ns += ns;
 	io_uring_prep_timeout(sqe, ts, 0, 0);
+	container_of(sqe, struct slot, sqe)->ns = ns;
 	loop_prepared(sqe, op);
 }
 
@@ -166,6 +176,7 @@ static inline void complete(struct slot *s, int res)
 	struct op *op = s->op;
 
 	s->is_taken = false;
+	clock_ns += s->ns;
 	if (op)
 		op->done(op, res);
 	end_turn();
@@ -267,12 +278,17 @@ static inline void start_driver(uint64_t features)
  * A reset, which waits for all in flight. The register write would wait for the loop, which is this
  * thread: so what the transport does then is done by hand.
  */
-static inline void reset_driver(void)
+static inline void begin_reset(void)
 {
 	pthread_mutex_lock(&net.dev.lock);
 	net.dev.phase = VIRTIO_STOPPING;
 	pthread_mutex_unlock(&net.dev.lock);
 	wake();
+}
+
+static inline void reset_driver(void)
+{
+	begin_reset();
 	complete_cancelled();
 }
 

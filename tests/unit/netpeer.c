@@ -365,6 +365,58 @@ static void peers_send_batch(void **state)
 	close(fd);
 }
 
+/* A peer that reads now and then is not waited for again and again: what it has no room for is
+ * lost, until it has taken many in a row. */
+static void peers_slow(void **state)
+{
+	const int fd = other_peer();
+	unsigned nr = 0;
+
+	(void)state;
+	open_device(0);
+	for (; nr < 20; nr++) {
+		offer_frames(1, 100);
+		if (!find_slot(IORING_OP_WRITEV))
+			break;
+		clock_ns += 50000000;
+		complete(expect_datagram(1, 100), 9999);
+	}
+	assert_in_range(nr, 3, 5);
+	for (nr = 0; sending() && nr < 1000; nr++) {
+		complete(sending(), nr == 10 ? -EAGAIN : 9999);
+		offer_frames(1, 100);
+	}
+	assert_in_range(nr, 60, 100);
+	for (nr = 0; nr < 100; nr++) { /* a little late is not slow */
+		clock_ns += 2000000;
+		complete(expect_datagram(1, 100), 9999);
+		offer_frames(1, 100);
+	}
+	assert_int_equal(net.counters.tx_fails, 1);
+	close(fd);
+}
+
+/* What the kernel had not begun when a reset cancelled the rest is cancelled, too. */
+static void peers_reset_in_order(void **state)
+{
+	const int fd = other_peer();
+
+	(void)state;
+	open_device(0);
+	offer_frames(3, 9000); /* each alone, and behind the one before */
+	begin_reset();
+	for (unsigned left = 2; left > 0; left--) {
+		nr_cancelled = 0;
+		complete(find_slot(IORING_OP_WRITEV), -ECANCELED);
+		assert_int_not_equal(status(), 0);
+		complete(find_slot(IORING_OP_TIMEOUT), -ETIME);
+		assert_int_equal(nr_cancelled, left);
+	}
+	complete_cancelled();
+	assert_int_equal(status(), 0);
+	close(fd);
+}
+
 /* Each frame of a batch that is lost is counted, and given back. */
 static void peers_lose_batch(void **state)
 {
@@ -479,6 +531,8 @@ static const struct CMUnitTest tests[] = {
 	PEERS("peers: segments are cut for a driver that takes none", peers_segments),
 	PEERS("peers: what is in the queue goes out together", peers_send_batch),
 	PEERS("peers: a batch is lost with each of its frames", peers_lose_batch),
+	PEERS("peers: one that reads slowly is not waited for again and again", peers_slow),
+	PEERS("peers: a reset ends what was not under way yet", peers_reset_in_order),
 	PEERS("peers: a guest cannot make a batch itself", peers_no_guest_batch),
 };
 
