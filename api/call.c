@@ -76,7 +76,8 @@ int call_fd(struct call *c, const char *text, int *fd)
 		return 0;
 	n = strtoul(text + 3, &end, 10);
 	if (text[3] < '0' || text[3] > '9' || *end || !fds || n >= fds->nr || fds->fd[n] < 0)
-		return call_refuse(c, "No descriptor came with the request for `%.32s`.", text);
+		return call_refuse(c, "No descriptor came with the request for `%.*s`.",
+				   json_cut(text, 32), text);
 	*fd = fds->fd[n];
 	fds->fd[n] = -1;
 	return 0;
@@ -87,6 +88,12 @@ int call_open(struct call *c, const char *text, int flags, int *fd)
 	int sent, err = 0;
 
 	*fd = 0;
+	/* Ours are the ring, eventfds, other clients' connections. */
+	if (!strncmp(text, CONFIG_OWN_FD, strlen(CONFIG_OWN_FD)))
+		return call_refuse(c,
+				   "%.*s: mayfly's own descriptors are no files; send yours with "
+				   "the request, and `fd:0` as its path.",
+				   json_cut(text, 64), text);
 	if (call_fd(c, text, &sent))
 		return -EINVAL;
 	*fd = config_open(text, sent, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);

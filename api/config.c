@@ -75,8 +75,6 @@ bool config_mac(const char *text, uint8_t mac[6])
 	return true;
 }
 
-#define OWN_FD "/proc/self/fd/"
-
 /* As open() would on /proc, but that the position and O_NONBLOCK are the original's. */
 static int open_again(int fd, int flags)
 {
@@ -91,11 +89,20 @@ static int open_again(int fd, int flags)
 	return fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
+/* N of "/proc/self/fd/N", or -1. */
+static int own_fd(const char *path)
+{
+	const size_t start = strlen(CONFIG_OWN_FD), len = strlen(path);
+
+	if (strncmp(path, CONFIG_OWN_FD, start) || len == start || len > start + 9 ||
+	    strspn(path + start, "0123456789") != len - start)
+		return -1;
+	return (int)strtol(path + start, NULL, 10);
+}
+
 int config_open(const char *path, int fd, int flags)
 {
-	if (fd)
-		return open_again(fd, flags);
-	if (!strncmp(path, OWN_FD, strlen(OWN_FD)))
-		return open_again((int)strtol(path + strlen(OWN_FD), NULL, 10), flags);
-	return open(path, flags, 0600);
+	const int again = fd ? fd : own_fd(path);
+
+	return again < 0 ? open(path, flags, 0600) : open_again(again, flags);
 }

@@ -150,9 +150,10 @@ struct net_update {
 /*
  * open(2) for what a configuration names; a new file has mode 0600. Where it is open already, as
  * `fd` (0: it is not), it is that descriptor once more, if it may do what is asked for; it shares
- * its position, its flags and its locks with whoever opened it. So is "/proc/self/fd/N": in a jail
- * there may be no /proc. -1 with errno set.
+ * its position, its flags and its locks with whoever opened it. So is "/proc/self/fd/N", which is
+ * for the command line only: in a jail there may be no /proc. -1 with errno set.
  */
+#define CONFIG_OWN_FD "/proc/self/fd/"
 int config_open(const char *path, int fd, int flags);
 
 /* The words that name the root disk to the kernel, or "". */

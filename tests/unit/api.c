@@ -542,6 +542,11 @@ static void taps_by_descriptor(void **state)
 	assert_true(fds.fd[0] > 2);
 	refused("PUT /network-interfaces/c {\"iface_id\":\"c\",\"host_dev_name\":\"fd:-0\"}",
 		"No descriptor came with the request for `fd:-0`.");
+	/* Shown up to 32 bytes, and no character is cut in two. */
+	refused("PUT /boot-source {\"kernel_image_path\":\"fd:\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+		"\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\"}",
+		"No descriptor came with the request for `fd:\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+		"\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9`.");
 	seen.is_no_tap = true;
 	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}",
 		NO_TAP "fd:0 is no tap that was opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR.");
@@ -616,6 +621,33 @@ static void files_at_their_request(void **state)
 	assert_true(config.kernel_fd > 2 && config.disks[0].fd > 2 && config.serial.fd > 2);
 	assert_false(is_open(config.kernel_fd) || is_open(config.disks[0].fd) ||
 		     is_open(config.serial.fd));
+}
+
+#define OWN                                                                                    \
+	": mayfly's own descriptors are no files; send yours with the request, and `fd:0` as " \
+	"its path."
+
+/* No request reaches what the monitor has open, by whatever way it names a file. */
+static void own_descriptors(void **state)
+{
+	const int next = next_fd();
+
+	(void)state;
+	refused("PUT /boot-source {\"kernel_image_path\":\"/proc/self/fd/1\"}",
+		"/proc/self/fd/1" OWN);
+	refused("PUT /boot-source {\"kernel_image_path\":\"kernel\",\"initrd_path\":"
+		"\"/proc/self/fd/0/etc/x\"}",
+		"/proc/self/fd/0/etc/x" OWN);
+	refused(DRIVE("d", "false", ",\"path_on_host\":\"/proc/self/fd/4294967296\""),
+		"/proc/self/fd/4294967296" OWN);
+	refused("PUT /serial {\"serial_out_path\":\"/proc/self/fd/\"}", "/proc/self/fd/" OWN);
+	done(DRIVE("d", "false", DISK));
+	close(api.drives[0].image_fd);
+	api.drives[0].image_fd = 0;
+	start_it();
+	refused("PATCH /drives/d {\"drive_id\":\"d\",\"path_on_host\":\"/proc/self/fd/2\"}",
+		"/proc/self/fd/2" OWN);
+	assert_int_equal(next_fd(), next);
 }
 
 /* It is held until another takes its place, or the guest has it; and not longer. */
@@ -1016,6 +1048,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("a request that is refused leaves no file open", refused_files),
 	TEST("what a request names is opened with it, and by the name no more",
 	     files_at_their_request),
+	TEST("the monitor's own descriptors are nobody's files", own_descriptors),
 	TEST("files can come as descriptors, and stay open no longer than they must",
 	     files_by_descriptor),
 	TEST("what was given and never started is closed", never_started),

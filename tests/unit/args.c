@@ -662,6 +662,11 @@ static void descriptors(void **state)
 	assert_int_equal(errno, EBADF);
 	close(fds[1]);
 	close(again);
+	/* What is no number is a path like any other, to files that there are not. */
+	assert_int_equal(config_open("/proc/self/fd/", 0, O_RDWR), -1);
+	assert_int_equal(config_open("/proc/self/fd/0/etc/x", 0, O_RDONLY), -1);
+	assert_int_equal(config_open("/proc/self/fd/4294967296", 0, O_RDONLY), -1);
+	assert_int_equal(config_open("/proc/self/fd/-0", 0, O_RDONLY), -1);
 }
 
 static const struct CMUnitTest tests[] = {
