@@ -224,6 +224,21 @@ static void begin_events(struct connection *c, const struct http_answer *head)
 	receive(c);
 }
 
+/* A turn for each that waited, beginning behind this one: no two clients shut out a third. */
+static void wake_others(struct connection *c)
+{
+	struct server *s = c->server;
+	const unsigned next = (unsigned)(c - s->connections) + 1;
+
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
+		struct connection *other = &s->connections[(next + i) % SERVER_CONNECTIONS];
+
+		if (other->is_waiting)
+			loop_yield(s->loop, &other->next_op);
+		other->is_waiting = false;
+	}
+}
+
 static void answer(struct connection *c, const struct http_request *request)
 {
 	struct api_reply reply = { .body = c->out + HTTP_HEAD_MAX,
@@ -235,18 +250,11 @@ static void answer(struct connection *c, const struct http_request *request)
 	c->server->is_busy = false;
 	http_done(&c->http);
 	leave_descriptors(c);
+	wake_others(c); /* before what this one may have sent already */
 	if (reply.is_events)
 		begin_events(c, &reply.head);
 	else
 		send_answer(c, &reply.head);
-	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
-		struct connection *other = &c->server->connections[i];
-
-		if (other->is_waiting && !c->server->is_busy) {
-			other->is_waiting = false;
-			serve(other);
-		}
-	}
 }
 
 /* Goes on with a connection that has no operation in flight. */
