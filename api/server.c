@@ -19,6 +19,7 @@
 #define MINUTE_MS  60000u
 #define RETRY_MS   1000u
 #define REFUSED_MS 100
+#define LAST_MS	   1000u
 #define OUT_SIZE   (HTTP_HEAD_MAX + API_BODY_MAX)
 
 static void serve(struct connection *c);
@@ -53,11 +54,21 @@ static void close_connection(struct connection *c)
 	c->fd = -1;
 }
 
+/* Nothing more comes from it. Of this and the end of its moment (let_leave()) the second closes. */
+static void end_connection(struct connection *c)
+{
+	if (c->is_leaving)
+		loop_cancel(c->server->loop, &c->left_op);
+	else
+		close_connection(c);
+	c->is_leaving = false;
+}
+
 /* Until it says something more. */
 static void receive(struct connection *c)
 {
 	if (loop_wait_ready(c->server->loop, &c->receive_op, c->fd, EPOLLIN))
-		close_connection(c); /* no memory for it */
+		end_connection(c); /* no memory for it */
 }
 
 /* Descriptors go with the request whose bytes came last; more than it may have are closed. */
@@ -89,8 +100,8 @@ static ssize_t take_bytes(struct connection *c)
 	ssize_t n;
 
 	piece.iov_base = http_room(&c->http, &piece.iov_len);
-	if (c->is_events) /* what it says is not listened to */
-		piece = (struct iovec){ c->in, HTTP_LINE_MAX };
+	if (c->is_events || c->is_last) /* what it says is not listened to */
+		piece = (struct iovec){ c->in, HTTP_BUFFER(c->server->config.body_max) };
 	n = recvmsg(c->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (n > 0)
 		take_descriptors(c, &message);
@@ -102,6 +113,30 @@ static bool is_passing(ssize_t n)
 	return n == -EINTR || n == -EAGAIN;
 }
 
+/*
+ * The last answer is out, and its end told. Closed with bytes unread, and more to come, the client
+ * would see its own write fail and never read why: it has a moment to say all and to leave.
+ */
+static void let_leave(struct connection *c)
+{
+	shutdown(c->fd, SHUT_WR);
+	c->is_leaving = true;
+	loop_timeout(c->server->loop, &c->left_op, &c->left, LAST_MS);
+	receive(c);
+}
+
+static void on_left(struct op *op, int res)
+{
+	struct connection *c = container_of(op, struct connection, left_op);
+
+	(void)res; /* -ETIME, or -ECANCELED */
+	if (c->is_leaving)
+		shutdown(c->fd, SHUT_RDWR); /* its end shows in the receive */
+	else
+		close_connection(c);
+	c->is_leaving = false;
+}
+
 static void on_received(struct op *op, int events)
 {
 	struct connection *c = container_of(op, struct connection, receive_op);
@@ -109,10 +144,10 @@ static void on_received(struct op *op, int events)
 
 	(void)events; /* an error or the end shows in the receive */
 	if (n <= 0 && !is_passing(n)) {
-		close_connection(c);
+		end_connection(c);
 		return;
 	}
-	if (c->is_events) {
+	if (c->is_events || c->is_last) {
 		drop_descriptors(c);
 		receive(c);
 		return;
@@ -126,7 +161,7 @@ static void on_received(struct op *op, int events)
 static void go_on(struct connection *c)
 {
 	if (c->is_last)
-		close_connection(c);
+		let_leave(c);
 	else if (http_is_empty(&c->http))
 		receive(c);
 	else
@@ -411,6 +446,7 @@ static int make_connections(struct server *s)
 		c->receive_op.done = on_received;
 		c->send_op.done = on_sendable;
 		c->next_op.done = on_next;
+		c->left_op.done = on_left;
 	}
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The API on a Unix socket: up to ten connections at once, carried by the loop, each with at most
- * one operation in flight. A request is answered before the next one of its connection is read; a
- * slow or vanished client holds its own connection and nothing else.
+ * one operation in flight, and a timeout at its end. A request is answered before the next one of
+ * its connection is read; a slow or vanished client holds its own connection and nothing else.
  *
  * Connections are not registered with the loop: they come and go (loop_wait_ready() says why that
  * matters). The ring knows when there is something to do, and plain calls that never wait do it.
@@ -30,11 +30,13 @@ struct connection {
 	struct server *server;
 	int fd; /* -1: free */
 	struct http http;
-	struct op receive_op, send_op, next_op;
+	struct op receive_op, send_op, next_op, left_op;
+	struct __kernel_timespec left;
 	struct api_fds fds; /* came with the request that is being received */
 	char *in, *out;
 	size_t out_size, out_sent; /* bytes of the answer */
-	bool is_last;		   /* to be closed when the answer is out */
+	bool is_last;		   /* the answer ends it: nothing more is listened to */
+	bool is_leaving;	   /* and that has a moment to say what it will and to leave */
 	bool is_waiting;	   /* with its request, for that of another one to be done */
 	bool is_events;		   /* gets events, and is listened to only for its end */
 };

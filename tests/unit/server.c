@@ -409,6 +409,37 @@ static void broken(void **state)
 	close(fd);
 }
 
+/* Who says far more than may be said can say it all, and reads why it was for nothing. */
+static void too_large(void **state)
+{
+	static char text[3000000];
+	const int n = snprintf(text, sizeof(text), "PUT / HTTP/1.1\r\nContent-Length: %zu\r\n\r\n",
+			       sizeof(text));
+	struct pollfd gone = { .events = POLLOUT };
+	int fd;
+
+	(void)state;
+	need_server();
+	memset(text + n, ' ', sizeof(text) - (size_t)n - 1);
+	for (unsigned i = 0; i < 20; i++) {
+		fd = connect_to();
+		put(fd, text);
+		assert_true(rest(fd) > 0);
+		assert_non_null(strstr(got, "is larger than the limit of 1000"));
+		close(fd);
+	}
+	/* But nobody can go on for ever. */
+	gone.fd = fd = connect_to();
+	put(fd, "no request\r\n\r\n");
+	for (unsigned i = 0; i < 400 && !(gone.revents & POLLHUP); i++) {
+		send(fd, text, sizeof(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+		poll(&gone, 1, 0);
+		usleep(50000);
+	}
+	assert_true(gone.revents & POLLHUP);
+	close(fd);
+}
+
 static void largest_body(void **state)
 {
 	char text[1200];
@@ -666,6 +697,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("clients that vanish at any point cost nothing", vanishing),
 	TEST("the eleventh client is refused, the ten are not", eleventh),
 	TEST("what is no request ends its connection, after the answers before it", broken),
+	TEST("who says too much reads why", too_large),
 	TEST("the largest body, again and again", largest_body),
 	TEST("100-continue, then the body", continued),
 	TEST("requests are done one at a time, also where one takes long", one_at_a_time),
