@@ -143,6 +143,15 @@ int put_boot(struct call *c)
 
 /* Serial port, log, metrics. */
 
+/* By a path as the log is: nothing is cut off, and who reads a FIFO may come later. */
+static int open_serial(struct call *c, struct serial_body *s)
+{
+	const bool is_sent = !strncmp(s->serial_out_path, "fd:", 3);
+
+	return call_open(c, s->serial_out_path, is_sent ? O_WRONLY : O_RDWR | O_CREAT | O_APPEND,
+			 &s->out_fd);
+}
+
 int put_serial(struct call *c)
 {
 	static struct serial_body serial;
@@ -152,8 +161,7 @@ int put_serial(struct call *c)
 	memset(&serial, 0, sizeof(serial));
 	err = call_read(c, &serial_put, &serial);
 	if (!err && *serial.serial_out_path)
-		err = call_open(c, serial.serial_out_path, O_WRONLY | O_CREAT | O_TRUNC,
-				&serial.out_fd);
+		err = open_serial(c, &serial);
 	if (err)
 		return err < 0 ? err
 			       : call_refuse(c, "Serial error: %s: %s", serial.serial_out_path,

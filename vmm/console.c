@@ -26,15 +26,16 @@
 #define BATCH_NS    1000000u
 #define BATCH_BYTES 4096u
 #define RELAY_BYTES 65536u
-#define STALL_MS    1000 /* a socket or pty that takes nothing for so long has no reader */
+#define STALL_MS    1000 /* a socket, pty or FIFO that takes nothing for so long has no reader */
 
 static void client_gone(struct console *c);
 
 /* Output. */
 
+/* Of a FIFO of our own, too, nothing else would show that nobody reads it. */
 static bool can_vanish(const struct console *c)
 {
-	return c->config->kind == SERIAL_UNIX || c->config->kind == SERIAL_PTY;
+	return c->config->kind == SERIAL_UNIX || c->config->kind == SERIAL_PTY || c->is_own_fifo;
 }
 
 static bool has_reader(const struct console *c)
@@ -500,9 +501,11 @@ static int open_file(struct console *c)
 	const int fd =
 		config_open(path, c->config->fd,
 			    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st))
 		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
+	c->is_own_fifo = S_ISFIFO(st.st_mode) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
 	c->out = loop_file(c->loop, fd);
 	return c->out < 0 ? fail(c->out, "%s", path) : 0;
 }

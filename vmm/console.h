@@ -19,8 +19,9 @@ struct console {
 	int in, out; /* loop files; -1: none, or no client */
 	/* Standard output that is a pipe or a socket is written to without the ring. */
 	bool is_direct, is_pipe;
-	int relay[2];	 /* SERIAL_STDIO into a pipe: the way there, and what is on it */
-	size_t in_relay; /* bytes */
+	bool is_own_fifo; /* SERIAL_FILE: a FIFO of which both ends are open here */
+	int relay[2];	  /* SERIAL_STDIO into a pipe: the way there, and what is on it */
+	size_t in_relay;  /* bytes */
 	int direct_res;
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;

@@ -324,6 +324,20 @@ ends_with 5
 holds grep -q "^Hello from ring 3" "$T/moved"
 holds [ ! -e "$T/serial_out" ]
 
+story "the serial port into a FIFO, whose reader comes after the request"
+mkfifo "$T/port-fifo"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/hello.elf\",\"boot_args\":\"exit=5\"}"
+ask PUT /serial "{\"serial_out_path\":\"$T/port-fifo\"}"
+is_done
+cat "$T/port-fifo" > "$T/from-port" &
+reader=$!
+starts
+ended
+ends_with 5
+wait $reader
+holds grep -q "^Hello from ring 3" "$T/from-port"
+
 story "a config file starts the guest, without a socket"
 config
 mayfly serve --config-file "$T/config" --no-api

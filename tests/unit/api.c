@@ -827,6 +827,23 @@ static void serial_ports(void **state)
 	assert_string_equal(config.serial.path, "out");
 }
 
+/* As the log's: a FIFO needs no reader yet, and what a file holds stays. */
+static void serial_files(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	run("mkfifo fifo; echo before > out");
+	done("PUT /serial {\"serial_out_path\":\"fifo\"}");
+	done("PUT /serial {\"serial_out_path\":\"out\"}");
+	assert_int_equal(write(api.serial.out_fd, "after\n", 6), 6);
+	assert_int_equal(stat("out", &st), 0);
+	assert_int_equal(st.st_size, 13);
+	bring(O_WRONLY);
+	done("PUT /serial {\"serial_out_path\":\"fd:0\"}");
+	close_fds();
+}
+
 static void loggers(void **state)
 {
 	char line[256] = "";
@@ -1058,6 +1075,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("PATCH of a device gives the monitor what changed and nothing else", updates),
 	TEST("without such devices a PATCH is refused", updates_without_devices),
 	TEST("serial: a file, or standard output", serial_ports),
+	TEST("serial: FIFOs, and files that hold something", serial_files),
 	TEST("logger: level, form and file", loggers),
 	TEST("what is allowed when, and a start that fails", states),
 	TEST("a config file starts at once, or says why not", config_files),

@@ -5,6 +5,8 @@
  * come one after the other. The UART is the real one.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -166,7 +169,7 @@ static void reader_takes(const char *bytes, int res)
 	complete(&console.write_op, res);
 }
 
-static void open_console(enum serial_kind kind)
+static void open_console_with(enum serial_kind kind, int fd)
 {
 	const uint8_t mcr = RTS | OUT1;
 
@@ -174,10 +177,15 @@ static void open_console(enum serial_kind kind)
 	nr_drained = 0;
 	snprintf(path, sizeof(path), "%s/console", dir);
 	unlink(path);
-	config = (struct serial_config){ .kind = kind, .path = path };
+	config = (struct serial_config){ .kind = kind, .path = path, .fd = fd };
 	serial_init(&serial, eventfd(0, 0), eventfd(0, 0), false);
 	assert_int_equal(console_open(&console, NULL, &serial, &config, false), 0);
 	guest_writes(MCR, &mcr, 1);
+}
+
+static void open_console(enum serial_kind kind)
+{
+	open_console_with(kind, 0);
 }
 
 static void close_console(void)
@@ -269,12 +277,46 @@ static void next_client(void **state)
 	close_console();
 }
 
+/*
+ * A FIFO that is open here for both: where nobody reads it, it costs the guest a second and its
+ * output, not the end; who reads later has what comes then.
+ */
+static void fifo_without_reader(void **state)
+{
+	char name[160];
+	int fd;
+
+	(void)state;
+	snprintf(name, sizeof(name), "%s/fifo", dir);
+	assert_int_equal(mkfifo(name, 0600), 0);
+	fd = open(name, O_RDWR | O_NONBLOCK);
+	open_console_with(SERIAL_FILE, fd);
+	guest_writes(THR, "lost", 4);
+	reader_takes("lost", -EAGAIN);
+	assert_true(find(&console.writable_op)->sqe.flags & IOSQE_IO_LINK); /* to a timeout */
+	complete(&console.writable_op, -ECANCELED);
+	assert_int_equal(serial.tx_dropped, 4);
+	guest_writes(THR, "lost too", 8);
+	assert_int_equal(serial.tx_dropped, 12);
+	complete(&console.writable_op, POLLOUT);
+	guest_writes(THR, "read", 4);
+	reader_takes("read", 4);
+	guest_writes(THR, "last", 4);
+	console_drain(&console, on_drained, NULL);
+	reader_takes("last", -EAGAIN);
+	complete(&console.writable_op, -ECANCELED);
+	assert_int_equal(nr_drained, 1);
+	close(fd);
+	close_console();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		{ "all that was written goes out before the end", drained, NULL, NULL, NULL },
 		{ "a disk that is full", full, NULL, NULL, NULL },
 		{ "a file that has its most bytes", capped, NULL, NULL, NULL },
+		{ "a FIFO that nobody reads", fifo_without_reader, NULL, NULL, NULL },
 		{ "the next client follows one that only listens", next_client, NULL, NULL, NULL },
 	};
 
