@@ -53,6 +53,15 @@ static int open_image(struct call *c, const char *path, bool is_read_only, int *
 	return -EINVAL;
 }
 
+/* It goes into the kernel's command line, where it must not begin another word. */
+static bool is_one_word(const char *text)
+{
+	for (; *text; text++)
+		if (*text <= ' ' || *text > '~' || *text == '"')
+			return false;
+	return true;
+}
+
 static int check_drive(struct call *c, struct drive_body *d)
 {
 	const struct api *api = c->api;
@@ -63,6 +72,9 @@ static int check_drive(struct call *c, struct drive_body *d)
 		return call_refuse(c, "Drive config error: missing field `path_on_host`");
 	if (*d->partuuid && !d->is_root_device)
 		return call_refuse(c, "Drive config error: `partuuid` is the root device's.");
+	if (!is_one_word(d->partuuid))
+		return call_refuse(c, "Drive config error: `partuuid` holds more than printable "
+				      "ASCII without blanks and quotes.");
 	for (unsigned i = 0; i < api->nr_drives && d->is_root_device; i++)
 		if (api->drives[i].is_root_device && strcmp(api->drives[i].drive_id, d->drive_id))
 			return call_refuse(

@@ -387,7 +387,17 @@ static void drives(void **state)
 
 static void root_by_uuid(void **state)
 {
+	static const char *const bad[] = { "x init=/bin/sh", "x\\ty", "\u00e9", "\\\"x", "\x7f" };
+	char line[200];
+
 	(void)state;
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		snprintf(line, sizeof(line), DRIVE("root", "true", DISK ",\"partuuid\":\"%s\""),
+			 bad[i]);
+		refused(line, "Drive config error: `partuuid` holds more than printable ASCII "
+			      "without blanks and quotes.");
+	}
+	done(DRIVE("root", "true", DISK ",\"partuuid\":\"0eaa91a0/PARTNROFF=1\""));
 	done(DRIVE("root", "true", DISK ",\"is_read_only\":true,\"partuuid\":\"0eaa91a0-01\""));
 	done("PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"quiet\"}");
 	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
