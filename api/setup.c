@@ -219,7 +219,10 @@ int put_logger(struct call *c)
 	char text[96];
 	int err;
 
-	memset(&logger, 0, sizeof(logger));
+	/* What is left out stays as it is, but for the level, which is Info then. */
+	logger = c->api->logger;
+	logger.has_level = false;
+	*logger.log_path = '\0';
 	err = call_read(c, &logger_put, &logger);
 	if (err)
 		return err;

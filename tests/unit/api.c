@@ -879,6 +879,19 @@ static void loggers(void **state)
 	assert_int_equal(strspn(line, "0123456789-T:."), 29);
 	assert_non_null(strstr(line, " [unit:api:WARN:tests/unit/api.c:"));
 	assert_non_null(strstr(line, "] this\n"));
+	/* What is left out stays; an omitted level is Info. */
+	done("PUT /logger {\"module\":\"tests/unit\"}");
+	log_line(LOG_DEBUG, "not this either");
+	log_line(LOG_INFO, "but this");
+	done("PUT /logger {\"show_level\":false,\"show_log_origin\":null}");
+	log_at(LOG_INFO, "api/routes.c", 1, "of another module");
+	log_line(LOG_INFO, "without a level");
+	assert_non_null(fgets(line, sizeof(line), log));
+	assert_non_null(strstr(line, " [unit:api:INFO:tests/unit/api.c:"));
+	assert_non_null(strstr(line, "] but this\n"));
+	assert_non_null(fgets(line, sizeof(line), log));
+	assert_non_null(strstr(line, " [unit:api:tests/unit/api.c:"));
+	assert_non_null(strstr(line, "] without a level\n"));
 	assert_null(fgets(line, sizeof(line), log));
 	fclose(log);
 }
