@@ -419,7 +419,7 @@ int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jai
 		if (take(c, jail, (unsigned)index, optarg))
 			return -EINVAL;
 	}
-	if (optind < argc && strcmp(argv[optind - 1], "--"))
+	if (optind < argc && strcmp(word, "--")) /* which may be an option's value, too */
 		return fail(0, "run: '%s' is no option; a command for the guest comes after --",
 			    argv[optind]);
 	c->job.argv = argv + optind;

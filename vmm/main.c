@@ -136,7 +136,7 @@ static int act(int argc, char **argv)
 		print_help();
 		return argc > 1 ? 0 : EXIT_MONITOR;
 	}
-	if (!strncmp(command, "--", 2))
+	if (!strncmp(command, "--", 2) && command[2])
 		return serve(argc, argv, false);
 	fail(0, "'%s' is no command ('mayfly --help' lists them)", command);
 	return EXIT_MONITOR;

@@ -298,7 +298,7 @@ static int parse(int argc, char **argv, bool is_firecracker)
 		if (rows[index].take(optarg))
 			return -EINVAL;
 	}
-	if (optind < argc && strcmp(argv[optind - 1], "--"))
+	if (optind < argc && strcmp(word, "--")) /* which may be an option's value, too */
 		return fail(0, "'%s' is no option ('mayfly --help' lists them)", argv[optind]);
 	if (!options.has_api && !options.config_file)
 		return fail(0, "--no-api needs --config-file");
@@ -516,6 +516,10 @@ static int serve_as(int argc, char **argv, bool is_firecracker, const struct jai
 		return err > 0 ? 0 : EXIT_BAD_ARGUMENTS;
 	names.id = log.id = options.id;
 	options.server.listen_fd = inherited_socket();
+	if (options.server.listen_fd >= 0 && options.server.listen_fd == options.server.ready_fd) {
+		fail(0, "--ready-fd %d: is the socket to serve (LISTEN_FDS)", LISTEN_FD);
+		return EXIT_BAD_ARGUMENTS;
+	}
 	keep(options.server.listen_fd);
 	keep(options.server.ready_fd);
 	if (jail_open(&options.jail))

@@ -233,6 +233,15 @@ ends_with 153
 says "--no-api needs --config-file"
 mayfly serve --id 'a b'
 ends_with 153
+timeout 20 "$MAYFLY" serve --api-sock "$SOCKET" --metrics-path -- stray > "$T/out" 2> "$T/err"
+status=$?
+ends_with 153
+says "'stray' is no option"
+timeout 20 "$ACTIVATE" "$SOCKET" "$MAYFLY" serve --ready-fd 3 > "$T/out" 2> "$T/err"
+status=$?
+ends_with 153
+says "--ready-fd 3: is the socket to serve (LISTEN_FDS)"
+rm "$SOCKET"
 timeout 20 "$MAYFLY" serve --api-sock '' > "$T/out" 2> "$T/err"
 status=$?
 ends_with 153

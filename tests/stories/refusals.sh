@@ -304,6 +304,11 @@ story "an unknown command of mayfly's"
 mayfly walk
 refused "'walk' is no command"
 
+story "-- is no command of mayfly's"
+timeout 20 "$MAYFLY" -- > "$T/out" 2> "$T/err"
+status=$?
+refused "'--' is no command"
+
 story "--help goes to standard output and ends with 0"
 mayfly --help
 ends_with 0

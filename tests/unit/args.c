@@ -422,6 +422,8 @@ static void mistakes(void **state)
 	refused("mayfly: run: --kernel FILE is required ('mayfly run --help' lists the options)\n");
 	RUN(K, "ls");
 	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
+	RUN(K, "--timeline", "--", "ls"); /* an option's value */
+	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
 	RUN("ls", K);
 	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
 	RUN(K, "--memory", "1G");
