@@ -212,22 +212,18 @@ static int serve(struct call *c, const struct route *route, const struct http_re
 	return route->handle(c);
 }
 
-/* Text on one line of the log; between quotes as Rust's {:?} would show it. */
-static void log_escape(const char *text, size_t len, bool is_quoted, char *out, size_t size)
+/* Between quotes as Rust's {:?} would show it; control characters are the log's to show. */
+static void log_quote(const char *text, size_t len, char *out, size_t size)
 {
 	size_t used = 0;
 
 	for (size_t i = 0; i < len && used + 12 < size; i++) {
-		const unsigned char ch = (unsigned char)text[i];
-
-		if (is_quoted && (ch == '"' || ch == '\\'))
-			used += (size_t)sprintf(out + used, "\\%c", ch);
-		else if (ch == '\n')
-			used += (size_t)sprintf(out + used, "\\n");
-		else if (ch < ' ' || ch == 0x7f)
-			used += (size_t)sprintf(out + used, "\\u{%x}", ch);
+		if (text[i] == '"' || text[i] == '\\')
+			out[used++] = '\\';
+		if (text[i])
+			out[used++] = text[i];
 		else
-			out[used++] = (char)ch;
+			used += (size_t)sprintf(out + used, "\\u{0}");
 	}
 	out[used] = '\0';
 }
@@ -239,8 +235,8 @@ static void log_request(const struct http_request *r)
 
 	if (!log_is_on(LOG_INFO))
 		return;
-	log_escape(r->path, strlen(r->path), true, path, sizeof(path));
-	log_escape(r->body, r->body_len, true, body, sizeof(body));
+	log_quote(r->path, strlen(r->path), path, sizeof(path));
+	log_quote(r->body, r->body_len, body, sizeof(body));
 	if (r->body_len)
 		log_line(LOG_INFO,
 			 "The API server received a %s request on \"%s\" with body \"%s\".",
@@ -262,7 +258,6 @@ static void write_reply(struct call *c, int err)
 {
 	struct api_reply *reply = c->reply;
 	struct http_answer *head = &reply->head;
-	char text[FAULT_MAX];
 
 	head->is_deprecated = c->is_deprecated;
 	if (!err && c->answer)
@@ -273,9 +268,8 @@ static void write_reply(struct call *c, int err)
 		json_reset(); /* of the request nothing is needed any more */
 		head->status = 400;
 		head->body_len = write_fault(c->fault, reply->body, reply->size);
-		log_escape(c->fault, strlen(c->fault), false, text, sizeof(text));
 		log_line(LOG_ERROR, "Received Error. Status code: 400 Bad Request. Message: %s",
-			 text);
+			 c->fault);
 		return;
 	}
 	head->status = head->body_len || head->is_stream ? 200 : 204;

@@ -119,12 +119,36 @@ static bool is_taken(int fd, unsigned patience_ms)
 	return taken;
 }
 
-/* The log of a process that serves waits for nobody. */
-static void say(struct text *t)
+static bool is_control(char c)
 {
-	t->bytes[t->used++] = '\n';
+	return (unsigned char)c < ' ' || c == 0x7f;
+}
+
+/* A file's name may hold a newline, which would be a line of its own, or what a terminal obeys. */
+static void add_escaped(struct text *t, const struct text *from)
+{
+	for (size_t i = 0; i < from->used; i++) {
+		const char c = from->bytes[i];
+
+		if (c == '\n')
+			add(t, "\\n");
+		else if (is_control(c))
+			add(t, "\\u{%x}", (unsigned)c);
+		else if (t->used < sizeof(t->bytes) - 2)
+			t->bytes[t->used++] = c;
+	}
+}
+
+/* The log of a process that serves waits for nobody. */
+static void say(const struct text *text)
+{
+	struct text t;
+
+	t.used = 0;
+	add_escaped(&t, text);
+	t.bytes[t.used++] = '\n';
 	if (!is_taken(form.fd, form.is_stamped ? 0 : PATIENCE_MS) ||
-	    write(form.fd, t->bytes, t->used) < 0)
+	    write(form.fd, t.bytes, t.used) < 0)
 		missed++; /* there is no one left to tell */
 }
 

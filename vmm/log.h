@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Lines for the operator, on standard error or where log_to() says, each in one write(2), so that
- * lines of several threads and processes never mix. No allocation; usable from any thread.
+ * lines of several threads and processes never mix; control characters are shown as \n or \u{1b}.
+ * No allocation; usable from any thread.
  */
 #ifndef VMM_LOG_H
 #define VMM_LOG_H

@@ -122,6 +122,28 @@ static void modules(void **state)
 	assert_string_equal(said(), "mayfly: yes\nmayfly: without an origin\n");
 }
 
+/* What a name holds stays in its line; whoever asked for the failure gets it as it was. */
+static void control_characters(void **state)
+{
+	const struct log_form form = { .fd = fds[1], .level = LOG_TRACE };
+	static char text[3000];
+
+	(void)state;
+	log_to(&form);
+	log_keep_failures();
+	(fail)(-ENOENT, "%s", "a\n2026 forged\x1b[2J\x7f\u00e9");
+	assert_string_equal(said(), "mayfly: a\\n2026 forged\\u{1b}[2J\\u{7f}\u00e9: "
+				    "No such file or directory\n");
+	assert_string_equal(log_last_failure(),
+			    "a\n2026 forged\x1b[2J\x7f\u00e9: No such file or directory");
+	note("a\nb");
+	assert_string_equal(said(), "mayfly: a\\nb\n");
+	memset(text, '\n', sizeof(text) - 1);
+	note("%s", text);
+	assert_in_range(strlen(said()), 1000, 1024);
+	assert_ptr_equal(strchr(got, '\n'), got + strlen(got) - 1);
+}
+
 static void long_lines(void **state)
 {
 	const struct log_form form = { .fd = fds[1], .level = LOG_TRACE };
@@ -202,6 +224,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("Firecracker's form: stamp, instance, thread, level, origin", stamped),
 	TEST("what is below the level is not said, but a failure is kept", levels),
 	TEST("a module's lines only", modules),
+	TEST("control characters are shown, not written", control_characters),
 	TEST("a long line is cut and still a line", long_lines),
 	TEST("a reader that does not read holds nobody up", full_pipe),
 	TEST("nor for long where the log may wait, and a process that dies", full_for_good),
