@@ -334,6 +334,7 @@ static bool is_twice(const cJSON *root, const char *name)
 	return n > 1;
 }
 
+/* Any but a list may be null. */
 static const cJSON *section_of(const cJSON *root, const char *name)
 {
 	const cJSON *found = cJSON_GetObjectItemCaseSensitive(root, name);
@@ -379,7 +380,8 @@ static int take_sections(struct call *c)
 	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]) && !err; i++) {
 		const struct section *s = &sections[i];
 
-		c->body = section_of(root, s->name);
+		c->body = s->is_list ? cJSON_GetObjectItemCaseSensitive(root, s->name)
+				     : section_of(root, s->name);
 		if (!c->body)
 			continue;
 		if (s->is_list)

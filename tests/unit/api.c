@@ -961,6 +961,10 @@ static void config_files(void **state)
 		"{\"boot-source\":null,\"drives\":[]}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"drives\":[]}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":{}}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":null}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],"
+		"\"network-interfaces\":null}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"pmem\":null}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[{}]}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"vsock\":{}}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"pmem\":[{}]}",
