@@ -123,7 +123,4 @@ int api_flush_metrics(struct api *api);
 /* Counts anew: api->counters, and in *devices api->devices with their names. */
 void api_count(struct api *api, struct metrics_devices *devices);
 
-/* Whether an instance may be called so: 1 to 64 letters, digits and hyphens. */
-bool api_id_is_ok(const char *id);
-
 #endif

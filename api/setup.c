@@ -295,11 +295,3 @@ int api_flush_metrics(struct api *api)
 	api_count(api, &devices);
 	return metrics_flush(&api->metrics, &api->counters, &devices);
 }
-
-bool api_id_is_ok(const char *id)
-{
-	const size_t len = strlen(id);
-
-	return len >= 1 && len <= 64 &&
-	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == len;
-}

@@ -37,6 +37,18 @@ static int number(const char *text, uint64_t *value, const char **rest)
 	return errno ? -EINVAL : 0;
 }
 
+int args_number(const char *text, uint64_t most, uint64_t *value)
+{
+	const char *rest;
+
+	return number(text, value, &rest) || *rest || *value > most ? -EINVAL : 0;
+}
+
+int args_take_number(const char *option, const char *value, uint64_t most, uint64_t *to)
+{
+	return args_number(value, most, to) ? fail(0, "--%s %s: give a number", option, value) : 0;
+}
+
 int args_size(const char *text, uint64_t *bytes)
 {
 	static const struct {
@@ -104,10 +116,9 @@ static int take_mem(struct vm_config *c, const char *value)
 
 static int take_cpus(struct vm_config *c, const char *value)
 {
-	const char *rest;
 	uint64_t n;
 
-	if (number(value, &n, &rest) || *rest || !config_cpus_is_ok(n))
+	if (args_number(value, MAX_VCPUS, &n) || !config_cpus_is_ok(n))
 		return fail(0, "--cpus %s: give 1 to %u", value, MAX_VCPUS);
 	c->cpus = (unsigned)n;
 	return 0;

@@ -35,6 +35,13 @@ int args_bucket(char *text, struct token_bucket *bucket);
 /* "128M" -> bytes; suffixes K, M, G, T or none. 0 or -EINVAL; nothing is logged. */
 int args_size(const char *text, uint64_t *bytes);
 
+/* A decimal number of at most `most`. 0 or -EINVAL; only the second logs it, for --option. */
+int args_number(const char *text, uint64_t most, uint64_t *number);
+int args_take_number(const char *option, const char *value, uint64_t most, uint64_t *number);
+
+/* The name of a microVM: 1 to 64 letters, digits and hyphens. 0 or -EINVAL, logged. */
+int args_id(const char *value, const char **id);
+
 /* "auto", "mayfly", "kvm". 0 or -EINVAL, logged. */
 int args_hv(const char *text, enum hv_provider *hv);
 

@@ -20,27 +20,26 @@ static int take_off(struct jail_config *c, const char *value)
 	return 0;
 }
 
-static int take_id(struct jail_config *c, const char *value)
+int args_id(const char *value, const char **id)
 {
 	const size_t len = strlen(value);
 
-	c->id = value;
+	*id = value;
 	if (len < 1 || len > 64 ||
 	    strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != len)
 		return fail(0, "--id %s: give 1 to 64 letters, digits and hyphens", value);
 	return 0;
 }
 
-static int take_number(const char *option, const char *value, uint64_t most, uint64_t *to)
+static int take_id(struct jail_config *c, const char *value)
 {
-	return args_size(value, to) || *to > most ? fail(0, "--%s %s: give a number", option, value)
-						  : 0;
+	return args_id(value, &c->id);
 }
 
 static int take_uid(struct jail_config *c, const char *value)
 {
 	uint64_t n;
-	int err = take_number("uid", value, UINT32_MAX - 1, &n);
+	int err = args_take_number("uid", value, UINT32_MAX - 1, &n);
 
 	c->has_uid = true;
 	c->uid = err ? 0 : (uid_t)n;
@@ -50,7 +49,7 @@ static int take_uid(struct jail_config *c, const char *value)
 static int take_gid(struct jail_config *c, const char *value)
 {
 	uint64_t n;
-	int err = take_number("gid", value, UINT32_MAX - 1, &n);
+	int err = args_take_number("gid", value, UINT32_MAX - 1, &n);
 
 	c->has_gid = true;
 	c->gid = err ? 0 : (gid_t)n;

@@ -9,7 +9,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <net/if.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int take_tap(struct net_config *n, char *value)
@@ -19,24 +18,13 @@ static int take_tap(struct net_config *n, char *value)
 	return *value && strlen(value) < IFNAMSIZ && !strchr(value, '/') ? 0 : -EINVAL;
 }
 
-static int number(const char *text, unsigned long most, unsigned long *value)
-{
-	char *end;
-
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	errno = 0;
-	*value = strtoul(text, &end, 10);
-	return errno || *end || *value > most ? -EINVAL : 0;
-}
-
 static int take_fd(struct net_config *n, char *value)
 {
-	unsigned long fd;
+	uint64_t fd;
 
 	n->kind = NET_TAP_FD;
 	n->path = value;
-	if (number(value, 1 << 20, &fd) || fd <= 2)
+	if (args_number(value, 1 << 20, &fd) || fd <= 2)
 		return -EINVAL;
 	n->fd = (int)fd;
 	return 0;
@@ -67,9 +55,9 @@ static int take_mac(struct net_config *n, char *value)
 
 static int take_mtu(struct net_config *n, char *value)
 {
-	unsigned long mtu;
+	uint64_t mtu;
 
-	if (number(value, 65535, &mtu) || mtu < 68)
+	if (args_number(value, 65535, &mtu) || mtu < 68)
 		return -EINVAL;
 	n->mtu = (uint16_t)mtu;
 	return 0;

@@ -55,10 +55,7 @@ static int take_socket(const char *value)
 
 static int take_id(const char *value)
 {
-	options.id = value;
-	return api_id_is_ok(value)
-		       ? 0
-		       : fail(0, "--id %s: give 1 to 64 letters, digits and hyphens", value);
+	return args_id(value, &options.id);
 }
 
 static int take_config(const char *value)
@@ -128,33 +125,26 @@ static int take_boot_timer(const char *value)
 	return 0;
 }
 
-static int take_number(const char *option, const char *value, uint64_t *to)
-{
-	return args_size(value, to) ? fail(0, "%s %s: give a number", option, value) : 0;
-}
-
 static int take_start(const char *value)
 {
-	return take_number("--start-time-us", value, &options.start_us);
+	return args_take_number("start-time-us", value, UINT64_MAX, &options.start_us);
 }
 
 static int take_start_cpu(const char *value)
 {
-	return take_number("--start-time-cpu-us", value, &options.start_cpu_us);
+	return args_take_number("start-time-cpu-us", value, UINT64_MAX, &options.start_cpu_us);
 }
 
 static int take_parent_cpu(const char *value)
 {
-	return take_number("--parent-cpu-time-us", value, &options.parent_cpu_us);
+	return args_take_number("parent-cpu-time-us", value, UINT64_MAX, &options.parent_cpu_us);
 }
 
 static int take_body_max(const char *value)
 {
 	uint64_t *max = &options.server.body_max;
 
-	if (take_number("--http-api-max-payload-size", value, max))
-		return -EINVAL;
-	if (*max < 1 || *max > BODY_MAX_LIMIT)
+	if (args_size(value, max) || *max < 1 || *max > BODY_MAX_LIMIT)
 		return fail(0, "--http-api-max-payload-size %s: give 1 to 64M", value);
 	return 0;
 }
@@ -163,7 +153,7 @@ static int take_ready_fd(const char *value)
 {
 	uint64_t fd;
 
-	if (take_number("--ready-fd", value, &fd) || fd > INT32_MAX || fcntl((int)fd, F_GETFD) < 0)
+	if (args_number(value, INT32_MAX, &fd) || fcntl((int)fd, F_GETFD) < 0)
 		return fail(0, "--ready-fd %s: give an open descriptor", value);
 	options.server.ready_fd = (int)fd;
 	return 0;

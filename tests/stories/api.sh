@@ -233,6 +233,11 @@ ends_with 153
 says "--no-api needs --config-file"
 mayfly serve --id 'a b'
 ends_with 153
+says "--id a b: give 1 to 64 letters, digits and hyphens"
+mayfly serve --ready-fd x
+ends_with 153
+says_one_line
+says "--ready-fd x: give an open descriptor"
 timeout 20 "$MAYFLY" serve --api-sock "$SOCKET" --metrics-path -- stray > "$T/out" 2> "$T/err"
 status=$?
 ends_with 153

@@ -608,6 +608,7 @@ static void jail_mistakes(void **state)
 	static char *const wrong[][2] = {
 		{ "--uid", "root" },
 		{ "--uid", "4294967295" },
+		{ "--uid", "1K" },
 		{ "--gid", "-1" },
 		{ "--id", "a/b" },
 		{ "--id", "" },
