@@ -237,6 +237,19 @@ static void no_batch_of_a_guest(void **state)
 	expect_all();
 }
 
+/* It was made in the host's network, and a ring sends to any address. */
+static void own_socket_does_not_send(void **state)
+{
+	const struct sockaddr_un *to = receiver.addresses[receiver.slot];
+
+	if (!*state)
+		skip();
+	assert_int_equal(
+		sendto(sender.fd, "x", 1, MSG_NOSIGNAL, (const struct sockaddr *)to, sizeof(*to)),
+		-1);
+	assert_int_equal(errno, EPIPE);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -245,6 +258,8 @@ int main(void)
 		{ "small frames go together, others alone, all in order", batches, join_link,
 		  leave_link, NULL },
 		{ "no more go together than one datagram and one call take", full_batches,
+		  join_link, leave_link, NULL },
+		{ "the socket by which frames come in does not send", own_socket_does_not_send,
 		  join_link, leave_link, NULL },
 		{ "a guest's header makes no batch of its frame", no_batch_of_a_guest, join_link,
 		  leave_link, NULL },
