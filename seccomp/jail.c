@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -487,6 +488,15 @@ static void cut_last(char *path)
 	slash[slash == path ? 1 : 0] = '\0';
 }
 
+/* Under whatever name: "/.", or a path that comes back to it by "..". */
+static bool is_root(const char *path)
+{
+	struct stat st, root;
+
+	return stat(path, &st) == 0 && stat("/", &root) == 0 && st.st_dev == root.st_dev &&
+	       st.st_ino == root.st_ino;
+}
+
 static bool is_kept(const char *path)
 {
 	for (unsigned i = 0; i < jail.nr_kept; i++)
@@ -514,7 +524,7 @@ int jail_keep_folder(const char *path, bool is_folder)
 		return fail(-ENAMETOOLONG, "%s", path);
 	if (!is_folder)
 		cut_last(folder);
-	if (!folder[1] || is_kept(folder)) /* all there is, or once more */
+	if (is_root(folder) || is_kept(folder)) /* all there is, or once more */
 		return 0;
 	jail.kept[jail.nr_kept] = strdup(folder);
 	return jail.kept[jail.nr_kept++] ? 0 : fail(-ENOMEM, "jail");

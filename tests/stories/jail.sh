@@ -203,6 +203,17 @@ stop
 holds [ ! -e "$T/port" ]
 cd "$here" || exit
 
+for port in ./mayfly-test-port /./mayfly-test-port "$T/../$(echo "$T" | sed 's,[^/]*/*,../,g')mayfly-test-port"; do
+	story "the host's root is kept under no name: a socket in it, as ${port#"$T"/}, with / as the current folder"
+	(cd / && exec "$program" run --kernel "$guests/exits.elf" --cmdline spin --serial "unix=$port" > "$T/out" 2> "$T/err") &
+	pid=$!
+	until_jailed $pid
+	holds [ -S /mayfly-test-port ]
+	is_empty_jail
+	stop
+	rm -f /mayfly-test-port
+done
+
 story "--uid and --gid: whom it runs as, also in its folder"
 base=$T/base
 mkdir -p "$base/mayfly/a/root"
