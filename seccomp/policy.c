@@ -51,7 +51,6 @@ const struct policy_row policy[] = {
 	{ ALL, SYS_write, "wakes the loop or a guest by an eventfd; the log", ANY },
 	{ ALL, SYS_futex, "waits: parked vCPUs, room in the serial port's queue", { { 1, FUTEX_CALL, FUTEX_WAIT } } },
 	{ ALL, SYS_futex, "the same, woken", { { 1, FUTEX_CALL, FUTEX_WAKE } } },
-	{ ALL, SYS_futex, "the same, several by a condition's broadcast", { { 1, FUTEX_CALL, FUTEX_REQUEUE } } },
 	{ ALL, SYS_clock_gettime, "CPU time, which the vDSO does not know", ANY },
 	{ ALL, SYS_rt_sigprocmask, "the end of a thread, the terminal's restoration", ANY },
 	{ ALL, SYS_restart_syscall, "the kernel's own, when a timed wait goes on after SIGCONT", ANY },
@@ -64,6 +63,7 @@ const struct policy_row policy[] = {
 	{ VCPU, SYS_ioctl, "the guest reprograms its I/O APIC", { IS(1, KVM_SET_GSI_ROUTING) } },
 	{ VCPU, SYS_ioctl, "registers, to be shown when the guest cannot go on", { IS(1, KVM_GET_REGS) } },
 	{ VCPU, SYS_ioctl, "the same, those of the system", { IS(1, KVM_GET_SREGS) } },
+	{ VCPU, SYS_futex, "parked ones go on together, by a condition's broadcast", { { 1, FUTEX_CALL, FUTEX_REQUEUE } } },
 	{ VCPU, SYS_rt_sigreturn, "the way back from the signal that takes it out of the guest", ANY },
 	{ VCPU, SYS_exit, "the end of a vCPU's thread", ANY },
 

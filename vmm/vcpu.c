@@ -39,6 +39,7 @@ void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mm
 	vcpus->end = end;
 	pthread_mutex_init(&vcpus->lock, NULL);
 	pthread_cond_init(&vcpus->changed, NULL);
+	pthread_cond_init(&vcpus->all_parked, NULL);
 	vcpus->pause = true;
 	vcpus->poke_fd = -1;
 	vcpus->pid = getpid();
@@ -300,8 +301,8 @@ static void park(struct vcpu *v)
 	struct vcpus *all = v->all;
 
 	pthread_mutex_lock(&all->lock);
-	all->parked++;
-	pthread_cond_broadcast(&all->changed);
+	if (++all->parked == all->nr)
+		pthread_cond_signal(&all->all_parked);
 	while (is_held(all) && !all->stop)
 		pthread_cond_wait(&all->changed, &all->lock);
 	all->parked--;
@@ -383,6 +384,16 @@ static void kick(struct vcpus *vcpus)
 	}
 }
 
+/* A thread whose filter failed has ended the guest, and parks all the same. */
+void vcpus_await(struct vcpus *vcpus)
+{
+	must(vcpus->started == vcpus->nr);
+	pthread_mutex_lock(&vcpus->lock);
+	while (vcpus->parked < vcpus->nr)
+		pthread_cond_wait(&vcpus->all_parked, &vcpus->lock);
+	pthread_mutex_unlock(&vcpus->lock);
+}
+
 void vcpus_resume(struct vcpus *vcpus)
 {
 	pthread_mutex_lock(&vcpus->lock);
@@ -409,7 +420,7 @@ static void wait_for_parking(struct vcpus *vcpus)
 	until.tv_nsec += 1000000;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	pthread_cond_timedwait(&vcpus->changed, &vcpus->lock, &until);
+	pthread_cond_timedwait(&vcpus->all_parked, &vcpus->lock, &until);
 }
 
 void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg)

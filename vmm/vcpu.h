@@ -49,8 +49,9 @@ struct vcpus {
 	atomic_bool want_poke;
 	int poke_fd;
 
-	pthread_mutex_t lock; /* parked, and the changes of the flags */
-	pthread_cond_t changed;
+	pthread_mutex_t lock;	   /* parked, and the changes of the flags */
+	pthread_cond_t changed;	   /* a flag, for the vCPUs that are parked */
+	pthread_cond_t all_parked; /* for the loop */
 	unsigned parked;
 	atomic_bool pause, stop;
 
@@ -65,9 +66,11 @@ void vcpus_init(struct vcpus *vcpus, const struct bus *pio, const struct bus *mm
 /* Creates `nr` vCPUs (1 to MAX_VCPUS) with CPUID and MSRs. 0 or -errno, logged. */
 int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr);
 
-/* Starts the threads, parked. 0 or -errno, logged. */
+/* Starts the threads, which park. 0 or -errno, logged. */
 int vcpus_start(struct vcpus *vcpus);
 
+/* Returns when each thread that was started has its filter on, and is parked. */
+void vcpus_await(struct vcpus *vcpus);
 void vcpus_resume(struct vcpus *vcpus);
 /*
  * Returns when every vCPU is parked, outside of the guest. That takes microseconds, but for one

@@ -376,6 +376,7 @@ static int start(struct vm *v)
 	for (unsigned i = 0; i < v->config->nr_nets; i++)
 		net_listen(&v->nets[i]);
 	confine(v);
+	vcpus_await(&v->vcpus); /* no guest runs beside a thread without its filter */
 	vcpus_resume(&v->vcpus);
 	return 0;
 }

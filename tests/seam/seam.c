@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A compromised thread: linked around filter_enter() in a build for tests only, it does, as soon as
- * the thread is confined, what MAYFLY_SEAM="THREAD ATTEMPT" says (THREAD: vcpu or loop; or start,
- * when it begins), and says how that went. It also tells of memory that is allocated after the
- * loop's thread is confined.
+ * the thread is confined, what MAYFLY_SEAM="THREAD ATTEMPT" says (THREAD: vcpu or loop; start, when
+ * it begins; or last, the second vCPU, which is late), and says how that went. It also tells of
+ * memory that is allocated after the loop's thread is confined.
  */
 #include "../../seccomp/filters.h"
 #include "../../vmm/loop.h"
@@ -208,16 +208,27 @@ static __attribute__((constructor)) void remember(void)
 	snprintf(what, sizeof(what), "%s", getenv("MAYFLY_SEAM") ? getenv("MAYFLY_SEAM") : "");
 }
 
+static bool is_meant(const char *who)
+{
+	return !strncmp(what, who, strlen(who));
+}
+
 int __wrap_filter_enter(enum filter which, const char *thread)
 {
-	const char *who = which == FILTER_START	 ? "start "
-			  : which == FILTER_VCPU ? "vcpu "
-						 : "loop ";
-	const int err = __real_filter_enter(which, thread);
+	const bool is_last = is_meant("last ") && !strcmp(thread, "vcpu 1");
+	const char *who = is_last		  ? "last "
+			  : which == FILTER_START ? "start "
+			  : which == FILTER_VCPU  ? "vcpu "
+						  : "loop ";
+	int err;
+
+	if (is_last)
+		sleep(3);
+	err = __real_filter_enter(which, thread);
 
 	if (which != FILTER_VCPU && which != FILTER_START)
 		is_confined = true;
-	if (!err && !strncmp(what, who, strlen(who)))
+	if (!err && is_meant(who))
 		attempt(what + strlen(who));
 	return err;
 }

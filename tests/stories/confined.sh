@@ -36,6 +36,12 @@ for thread in vcpu loop; do
 	done
 done
 
+story "no guest begins before the last of its threads is confined"
+seam last kill --cpus 2
+ends_with 148
+says "a forbidden system call: kill (62), by the thread vcpu 1"
+holds [ ! -s "$T/out" ]
+
 story "nor, before any file is parsed, what no start needs: programs, processes, code, networks, the kernel's machinery"
 never="execve execveat fork vfork clone clone3 ptrace process_vm_writev kill tkill tgkill pidfd_open pidfd_send_signal
 	socket io_uring_setup unshare setns bpf perf_event_open userfaultfd keyctl mmap mprotect pkey_mprotect shmat"

@@ -69,6 +69,7 @@ scene a_guest_that_ends 3
 row a_guest_that_ends vcpu 'VCPU ioctl { IS(1, KVM_RUN) }'
 row a_guest_that_ends vcpu 'ALL clock_gettime ANY'
 row a_guest_that_ends vcpu 'ALL rt_sigprocmask ANY'
+row a_guest_that_ends vcpu 'ALL futex { { 1, FUTEX_CALL, FUTEX_WAIT } }'
 row a_guest_that_ends vcpu 'ALL futex { { 1, FUTEX_CALL, FUTEX_WAKE } }'
 fatal_row a_guest_that_ends vcpu 'VCPU exit ANY'
 row a_guest_that_ends loop 'ALL clock_gettime ANY'
@@ -122,8 +123,7 @@ a_pause() {
 	served
 }
 scene a_pause 143
-row a_pause vcpu 'ALL futex { { 1, FUTEX_CALL, FUTEX_WAIT } }'
-row a_pause vcpu 'ALL futex { { 1, FUTEX_CALL, FUTEX_REQUEUE } }'
+row a_pause vcpu 'VCPU futex { { 1, FUTEX_CALL, FUTEX_REQUEUE } }'
 row a_pause loop 'ALL futex { { 1, FUTEX_CALL, FUTEX_WAIT } }'
 row a_pause loop 'ALL futex { { 1, FUTEX_CALL, FUTEX_WAKE } }'
 row a_pause loop 'LOOP epoll_ctl ANY'
@@ -324,22 +324,6 @@ a_stop_before_a_full_log() {
 }
 scene a_stop_before_a_full_log 124
 row a_stop_before_a_full_log loop 'ALL restart_syscall ANY'
-
-# The loop waits while vCPUs are parked already, and the next one wakes all of them. Seldom is there one
-# that has waited for less long than the loop, hence many, often.
-pauses_of_several() {
-	start smp "cpus=16 spin rounds=1000000000" 16
-	go
-	for _ in $(seq 400); do
-		request PATCH /vm '{"state":"Paused"}'
-		request PATCH /vm '{"state":"Resumed"}'
-	done > "$T/in"
-	socat -t 60 - "UNIX-CONNECT:$SOCKET" < "$T/in" > "$T/out" 2> /dev/null
-	served
-}
-scene pauses_of_several 143
-holds [ "$(grep -o 'HTTP/1.1 204' "$T/out" | wc -l)" -eq 800 ]
-row pauses_of_several loop 'ALL futex { { 1, FUTEX_CALL, FUTEX_REQUEUE } }'
 
 "$ip" tuntap add dev many mode tap multi_queue
 a_tap() {

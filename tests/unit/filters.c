@@ -75,7 +75,7 @@ static const struct attempt {
 	{ SYS_futex, ALL, { 0, FUTEX_WAIT } },
 	{ SYS_futex, ALL, { 0, FUTEX_WAIT | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME } },
 	{ SYS_futex, ALL, { 0, FUTEX_WAKE | FUTEX_PRIVATE_FLAG } },
-	{ SYS_futex, ALL, { 0, FUTEX_REQUEUE } },
+	{ SYS_futex, VCPU, { 0, FUTEX_REQUEUE } },
 	{ SYS_futex, NONE, { 0, FUTEX_LOCK_PI } },
 	{ SYS_futex, NONE, { 0, FUTEX_CMP_REQUEUE_PI } },
 	{ SYS_futex, NONE, { 0, FUTEX_WAKE_OP } },
