@@ -413,7 +413,7 @@ static void on_retry(struct op *op, int res)
 
 static int listen_at(struct server *s)
 {
-	const struct sockaddr_un *address = sealed_address(s->config.path);
+	const struct sockaddr_un *address = sealed_own(s->config.path);
 
 	if (!address)
 		return -ENAMETOOLONG;

@@ -29,10 +29,11 @@ enum filter {
  */
 #define FILTER_PLACE_PID     0x7fed0001u
 #define FILTER_PLACE_HIGH    0x7fed0002u
-#define FILTER_PLACE_ADDRESS 0x7fee0000u
-#define FILTER_PLACE_PATH    0x7fee0002u
-/* Of an address in there: all that is the same for the beginning of every place. */
+#define FILTER_PLACE_ADDRESS 0x7fec0000u /* others' sockets */
+#define FILTER_PLACE_PATH    0x7fee0002u /* the paths of our own */
+/* Of an address in there: all that is the same for the beginning of every place of its part. */
 #define FILTER_SEALED_MASK   0xfffffffffffe007fu
+#define FILTER_OWN_MASK	     0xfffffffffffff07fu
 
 struct filter_program {
 	const char *name;

@@ -38,8 +38,10 @@
 #define IS(i, v) { .index = (i), .mask = INT, .value = (v) }
 /* In the flags no other bits than those. */
 #define WITHIN(i, bits) { .index = (i), .mask = INT & ~(uint64_t)(bits), .value = 0 }
-#define ADDRESS(i, place) \
-	{ .index = (i), .mask = FILTER_SEALED_MASK, .value = (uint64_t)FILTER_PLACE_HIGH << 32 | (place) }
+#define SEALED(i, part, place) \
+	{ .index = (i), .mask = (part), .value = (uint64_t)FILTER_PLACE_HIGH << 32 | (place) }
+#define ADDRESS(i) SEALED(i, FILTER_SEALED_MASK, FILTER_PLACE_ADDRESS)
+#define OWN_PATH(i) SEALED(i, FILTER_OWN_MASK, FILTER_PLACE_PATH)
 #define ANY { { 0 } }
 #define FUTEX_CALL (INT & ~(uint64_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME))
 
@@ -83,7 +85,7 @@ const struct policy_row policy[] = {
 	{ LOOP, SYS_fdatasync, "a layer's data, before its bitmap names it", ANY },
 	{ LOOP, SYS_pwrite64, "a layer's bitmap at the end", ANY },
 	{ LOOP, SYS_munmap, "gives back stacks and bitmaps at the end", ANY },
-	{ LOOP, SYS_unlink, "removes our socket's file, named in sealed memory", { ADDRESS(0, FILTER_PLACE_PATH) } },
+	{ LOOP, SYS_unlink, "removes our sockets' files, in a part of sealed memory that has no others", { OWN_PATH(0) } },
 	{ LOOP, SYS_splice, "standard output into a pipe, without waiting", { IS(2, STDOUT_FILENO), IS(5, SPLICE_F_NONBLOCK) } },
 	{ LOOP, SYS_epoll_ctl, "waits for what the ring has not registered", ANY },
 	{ LOOP, SYS_epoll_pwait, "the same: which it is, without waiting", { IS(3, 0) } },
@@ -92,7 +94,7 @@ const struct policy_row policy[] = {
 	/* The loop with peers or passt, which come back under their names. */
 	{ LINKS, SYS_socket, "a peer that came", { IS(0, AF_UNIX), IS(1, SOCK_DGRAM | SOCK_CLOEXEC) } },
 	{ LINKS, SYS_socket, "passt that came back", { IS(0, AF_UNIX), IS(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK) } },
-	{ LINKS, SYS_connect, "the same, to addresses in sealed memory", { ADDRESS(1, FILTER_PLACE_ADDRESS) } },
+	{ LINKS, SYS_connect, "the same, to addresses in sealed memory", { ADDRESS(1) } },
 	{ LINKS, SYS_setsockopt, "a peer's send buffer", { IS(1, SOL_SOCKET), IS(2, SO_SNDBUF) } },
 	{ LINKS, SYS_fcntl, "passt's socket waits inside of the ring", { IS(1, F_SETFL) } },
 

@@ -11,10 +11,12 @@
 #include <sys/un.h>
 
 /*
- * The address of the socket at `path`, which stays; its sun_path is the path to remove. NULL where
- * the path is too long, there is no room for more, or all is sealed already.
+ * The address of somebody else's socket at `path`, which may be connected to, or of our own, whose
+ * sun_path may be removed: what stands among the one may not be done to the other. It stays. NULL
+ * where the path is too long, there is no room for more, or all is sealed already.
  */
 const struct sockaddr_un *sealed_address(const char *path);
+const struct sockaddr_un *sealed_own(const char *path);
 
 /* No more of them, and none changes. 0 or -errno, logged. */
 int sealed_close(void);

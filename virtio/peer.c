@@ -346,7 +346,7 @@ static void peer_close(struct link *link)
 	struct peer *p = container_of(link, struct peer, link);
 
 	if (p->fd >= 0)
-		unlink(p->addresses[p->slot]->sun_path);
+		unlink(p->own->sun_path);
 	for (unsigned i = 0; i < PEERS_MAX; i++)
 		if (p->slots[i].fd >= 0)
 			close(p->slots[i].fd);
@@ -384,9 +384,11 @@ static int take_slot(struct peer *p)
  * is replaced. */
 static int bind_slot(struct peer *p)
 {
-	const char *own = p->addresses[p->slot]->sun_path;
 	struct sockaddr_un made;
 
+	p->own = sealed_own(p->addresses[p->slot]->sun_path);
+	if (!p->own)
+		return fail(-ENOMEM, "peer=%s: its address", p->path);
 	must(address_of(&made, p->path, "%u.new", p->slot) == 0);
 	p->fd = open_socket();
 	if (p->fd < 0)
@@ -396,7 +398,8 @@ static int bind_slot(struct peer *p)
 	if (shutdown(p->fd, SHUT_WR))
 		return fail(-errno, "shutdown");
 	unlink(made.sun_path);
-	if (bind(p->fd, (struct sockaddr *)&made, sizeof(made)) || rename(made.sun_path, own))
+	if (bind(p->fd, (struct sockaddr *)&made, sizeof(made)) ||
+	    rename(made.sun_path, p->own->sun_path))
 		return fail(-errno, "%s", made.sun_path);
 	return 0;
 }

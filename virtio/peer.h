@@ -21,6 +21,7 @@ struct peer {
 	struct link link;
 	const char *path;
 	const struct sockaddr_un *addresses[PEERS_MAX]; /* of all slots, in sealed memory */
+	const struct sockaddr_un *own;			/* that of ours, to be removed */
 	unsigned slot;
 	int lock_fd, fd, watch_fd; /* fd: frames come in by it */
 	int file, watch_file;

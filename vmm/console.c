@@ -513,7 +513,7 @@ static int open_file(struct console *c)
 static int open_unix(struct console *c)
 {
 	const char *path = c->config->path;
-	const struct sockaddr_un *address = sealed_address(path);
+	const struct sockaddr_un *address = sealed_own(path);
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)

@@ -54,6 +54,11 @@ const struct sockaddr_un *sealed_address(const char *path)
 	return place;
 }
 
+const struct sockaddr_un *sealed_own(const char *path)
+{
+	return sealed_address(path);
+}
+
 static inline void remove_links(void)
 {
 	unlink(socket_path);

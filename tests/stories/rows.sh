@@ -129,7 +129,7 @@ row a_pause loop 'ALL futex { { 1, FUTEX_CALL, FUTEX_WAKE } }'
 row a_pause loop 'LOOP epoll_ctl ANY'
 row a_pause loop 'LOOP epoll_pwait { IS(3, 0) }'
 row a_pause loop 'LOOP close ANY'
-row a_pause loop 'LOOP unlink { ADDRESS(0, FILTER_PLACE_PATH) }'
+row a_pause loop 'LOOP unlink { OWN_PATH(0) }'
 row a_pause loop 'SERVE recvmsg { IS(2, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) }'
 row a_pause loop 'SERVE sendto { IS(3, MSG_NOSIGNAL | MSG_DONTWAIT), { 4, UINT64_MAX, 0 } }'
 
@@ -235,7 +235,7 @@ a_peer_that_comes() {
 }
 scene a_peer_that_comes 143
 row a_peer_that_comes loop 'LINKS socket { IS(0, AF_UNIX), IS(1, SOCK_DGRAM | SOCK_CLOEXEC) }'
-row a_peer_that_comes loop 'LINKS connect { ADDRESS(1, FILTER_PLACE_ADDRESS) }'
+row a_peer_that_comes loop 'LINKS connect { ADDRESS(1) }'
 row a_peer_that_comes loop 'LINKS setsockopt { IS(1, SOL_SOCKET), IS(2, SO_SNDBUF) }'
 
 # In passt's place whoever listens: the connection is all that counts.

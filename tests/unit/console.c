@@ -117,7 +117,7 @@ void loop_signal(int fd)
 	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
 }
 
-const struct sockaddr_un *sealed_address(const char *path)
+const struct sockaddr_un *sealed_own(const char *path)
 {
 	static struct sockaddr_un address = { .sun_family = AF_UNIX };
 

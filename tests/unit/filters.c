@@ -52,6 +52,7 @@
 /* Where a row's argument is only known at run time. */
 #define PID    0x7f00000000000001ull
 #define SEALED 0x7f00000000000100ull /* and up to 255 bytes more */
+#define OWN    0x7f00000000000200ull /* likewise */
 
 /* Allowed with any arguments; all that is not here is allowed with some or not at all. */
 static const struct {
@@ -122,9 +123,11 @@ static const struct attempt {
 	{ SYS_fcntl, NONE, { -1, F_SETOWN } },
 	{ SYS_fcntl, NONE, { -1, F_SETPIPE_SZ } },
 	{ SYS_fcntl, NONE, { -1, F_NOTIFY } },
-	{ SYS_unlink, LOOP, { SEALED + 2 } },
-	{ SYS_unlink, NONE, { SEALED } },
-	{ SYS_unlink, NONE, { SEALED + 3 } },
+	{ SYS_unlink, LOOP, { OWN + 2 } },
+	{ SYS_unlink, LOOP, { OWN + 130 } },
+	{ SYS_unlink, NONE, { OWN } },
+	{ SYS_unlink, NONE, { OWN + 3 } },
+	{ SYS_unlink, NONE, { SEALED + 2 } },
 	{ SYS_unlink, NONE, { 2 } },
 	{ SYS_splice, LOOP, { -1, 0, 1, 0, 1, SPLICE_F_NONBLOCK } },
 	{ SYS_splice, NONE, { -1, 0, 2, 0, 1, SPLICE_F_NONBLOCK } },
@@ -144,6 +147,7 @@ static const struct attempt {
 	{ SYS_connect, LINKS, { -1, SEALED, 110 } },
 	{ SYS_connect, LINKS, { -1, SEALED + 128, 110 } },
 	{ SYS_connect, NONE, { -1, SEALED + 2, 110 } },
+	{ SYS_connect, NONE, { -1, OWN, 110 } },
 	{ SYS_connect, NONE, { -1, 0, 110 } },
 	{ SYS_setsockopt, LINKS, { -1, SOL_SOCKET, SO_SNDBUF } },
 	{ SYS_setsockopt, NONE, { -1, SOL_SOCKET, SO_ATTACH_FILTER } },
@@ -177,7 +181,7 @@ static struct {
 } * seen;
 
 static void *trapped[5]; /* of __builtin_setjmp(): the sanitizers know of no other without calls */
-static uint64_t own_pid;
+static uint64_t own_pid, own_base;
 
 static __attribute__((no_sanitize_address)) void on_trap(int signo)
 {
@@ -219,6 +223,8 @@ static uint64_t known(uint64_t arg)
 {
 	if (arg == PID)
 		return own_pid;
+	if (arg >= OWN && arg < OWN + 256)
+		return own_base + (arg - OWN);
 	return arg >= SEALED && arg < SEALED + 256 ? sealed_base() + (arg - SEALED) : arg;
 }
 
@@ -324,6 +330,8 @@ static int share(void **state)
 			    -1, 0);
 		assert_true(seen != MAP_FAILED);
 		assert_non_null(sealed_address("/nowhere/at all"));
+		own_base = (uintptr_t)sealed_own("/nowhere/of/ours");
+		assert_true(own_base > sealed_base());
 		assert_int_equal(sealed_close(), 0);
 	}
 	memset(seen, 0, sizeof(*seen));
@@ -446,6 +454,9 @@ static uint64_t placed(uint64_t arg)
 {
 	if (arg == PID)
 		return FILTER_PLACE_PID;
+	if (arg >= OWN && arg < OWN + 256)
+		return ((uint64_t)FILTER_PLACE_HIGH << 32 | (FILTER_PLACE_PATH & ~127u)) +
+		       (arg - OWN);
 	if (arg >= SEALED && arg < SEALED + 256)
 		return ((uint64_t)FILTER_PLACE_HIGH << 32 | FILTER_PLACE_ADDRESS) + (arg - SEALED);
 	return arg;
