@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define VCPU  (1u << FILTER_VCPU)
@@ -94,7 +95,7 @@ const struct policy_row policy[] = {
 	/* The loop with peers or passt, which come back under their names. */
 	{ LINKS, SYS_socket, "a peer that came", { IS(0, AF_UNIX), IS(1, SOCK_DGRAM | SOCK_CLOEXEC) } },
 	{ LINKS, SYS_socket, "passt that came back", { IS(0, AF_UNIX), IS(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK) } },
-	{ LINKS, SYS_connect, "the same, to addresses in sealed memory", { ADDRESS(1) } },
+	{ LINKS, SYS_connect, "the same, to addresses in sealed memory, whole ones", { ADDRESS(1), IS(2, sizeof(struct sockaddr_un)) } },
 	{ LINKS, SYS_setsockopt, "a peer's send buffer", { IS(1, SOL_SOCKET), IS(2, SO_SNDBUF) } },
 	{ LINKS, SYS_fcntl, "passt's socket waits inside of the ring", { IS(1, F_SETFL) } },
 

@@ -235,7 +235,7 @@ a_peer_that_comes() {
 }
 scene a_peer_that_comes 143
 row a_peer_that_comes loop 'LINKS socket { IS(0, AF_UNIX), IS(1, SOCK_DGRAM | SOCK_CLOEXEC) }'
-row a_peer_that_comes loop 'LINKS connect { ADDRESS(1) }'
+row a_peer_that_comes loop 'LINKS connect { ADDRESS(1), IS(2, sizeof(struct sockaddr_un)) }'
 row a_peer_that_comes loop 'LINKS setsockopt { IS(1, SOL_SOCKET), IS(2, SO_SNDBUF) }'
 
 # In passt's place whoever listens: the connection is all that counts.

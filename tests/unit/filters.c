@@ -147,6 +147,7 @@ static const struct attempt {
 	{ SYS_connect, LINKS, { -1, SEALED, 110 } },
 	{ SYS_connect, LINKS, { -1, SEALED + 128, 110 } },
 	{ SYS_connect, NONE, { -1, SEALED + 2, 110 } },
+	{ SYS_connect, NONE, { -1, SEALED, 9 } }, /* the path's beginning, which is another's */
 	{ SYS_connect, NONE, { -1, OWN, 110 } },
 	{ SYS_connect, NONE, { -1, 0, 110 } },
 	{ SYS_setsockopt, LINKS, { -1, SOL_SOCKET, SO_SNDBUF } },
