@@ -18,6 +18,7 @@ enum filter {
 	FILTER_RUN,   /* the loop's, where nothing comes from outside at run time */
 	FILTER_LINKS, /* the loop's, with peers or passt that are found again at run time */
 	FILTER_SERVE, /* the loop's, with the API */
+	FILTER_FILES, /* the same where paths reach files: --chroot-base-dir, --no-jail */
 	FILTER_START, /* all threads', from before the first file is parsed: forbids what none does
 		       */
 	FILTERS

@@ -18,7 +18,7 @@
 
 static const char *const names[FILTERS] = {
 	[FILTER_VCPU] = "vcpu",	  [FILTER_RUN] = "run",	    [FILTER_LINKS] = "links",
-	[FILTER_SERVE] = "serve", [FILTER_START] = "start",
+	[FILTER_SERVE] = "serve", [FILTER_FILES] = "files", [FILTER_START] = "start",
 };
 
 /* A row that some programs are to lack. */

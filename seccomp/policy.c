@@ -28,7 +28,8 @@
 #define VCPU  (1u << FILTER_VCPU)
 #define RUN   (1u << FILTER_RUN)
 #define LINKS (1u << FILTER_LINKS)
-#define SERVE (1u << FILTER_SERVE)
+#define FILES (1u << FILTER_FILES)
+#define SERVE (1u << FILTER_SERVE | FILES)
 #define LOOP  (RUN | LINKS | SERVE)
 #define ALL   (VCPU | LOOP)
 
@@ -102,13 +103,13 @@ const struct policy_row policy[] = {
 	/* The loop with an API. */
 	{ SERVE, SYS_recvmsg, "requests, without waiting", { IS(2, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) } },
 	{ SERVE, SYS_sendto, "answers, without waiting, to who is connected", { IS(3, MSG_NOSIGNAL | MSG_DONTWAIT), { 4, UINT64_MAX, 0 } } },
-	{ SERVE, SYS_open, "another image for a disk: nothing new is made, and all lies in the jail", { WITHIN(1, OPEN_FLAGS) } },
-	{ SERVE, SYS_fcntl, "the same: a descriptor that came with the request", { IS(1, F_DUPFD_CLOEXEC) } },
-	{ SERVE, SYS_fcntl, "the same: O_CLOEXEC once more, by musl's open()", { IS(1, F_SETFD) } },
+	{ SERVE, SYS_fcntl, "another image for a disk: a descriptor that came with the request", { IS(1, F_DUPFD_CLOEXEC) } },
+	{ SERVE, SYS_fcntl, "the same: close-on-exec once more, by musl", { IS(1, F_SETFD) } },
 	{ SERVE, SYS_fcntl, "the same: may wait from now on", { IS(1, F_GETFL) } },
 	{ SERVE, SYS_fcntl, "the same", { IS(1, F_SETFL) } },
 	{ SERVE, SYS_fstat, "the same: its kind and size", ANY },
 	{ SERVE, SYS_ioctl, "the same: the size of a block device", { IS(1, BLKGETSIZE64) } },
+	{ FILES, SYS_open, "the same, by its path: nothing new is made, and all lies in the jail", { WITHIN(1, OPEN_FLAGS) } },
 };
 
 /*

@@ -341,7 +341,9 @@ static int keep_folders(const struct vm_config *c)
  */
 static void confine(struct vm *v)
 {
-	enum filter which = v->config->has_api ? FILTER_SERVE : FILTER_RUN;
+	enum filter which = !v->config->has_api	     ? FILTER_RUN
+			    : v->config->is_fileless ? FILTER_SERVE
+						     : FILTER_FILES;
 
 	for (unsigned i = 0; i < v->config->nr_nets; i++)
 		if (v->config->nets[i].kind == NET_PEER || v->config->nets[i].kind == NET_STREAM)

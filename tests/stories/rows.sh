@@ -148,7 +148,7 @@ another_image() {
 scene another_image 143
 row another_image loop 'LOOP io_uring_register { IS(1, IORING_REGISTER_FILES_UPDATE) }'
 row another_image loop 'LOOP fcntl { IS(1, F_OFD_SETLK) }'
-row another_image loop 'SERVE open { WITHIN(1, OPEN_FLAGS) }'
+row another_image loop 'FILES open { WITHIN(1, OPEN_FLAGS) }'
 row another_image loop 'SERVE fcntl { IS(1, F_DUPFD_CLOEXEC) }'
 row another_image loop 'SERVE fcntl { IS(1, F_SETFD) }'
 row another_image loop 'SERVE fcntl { IS(1, F_GETFL) }'

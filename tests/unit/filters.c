@@ -44,7 +44,8 @@
 #define VCPU  (1u << FILTER_VCPU)
 #define RUN   (1u << FILTER_RUN)
 #define LINKS (1u << FILTER_LINKS)
-#define SERVE (1u << FILTER_SERVE)
+#define FILES (1u << FILTER_FILES)
+#define SERVE (1u << FILTER_SERVE | FILES)
 #define LOOP  (RUN | LINKS | SERVE)
 #define ALL   (VCPU | LOOP)
 #define NONE  0u
@@ -155,8 +156,8 @@ static const struct attempt {
 	{ SYS_setsockopt, NONE, { -1, 0, SO_SNDBUF } },
 	{ SYS_recvmsg, SERVE, { -1, 0, MSG_CMSG_CLOEXEC | MSG_DONTWAIT } },
 	{ SYS_recvmsg, NONE, { -1, 0, 0 } },
-	{ SYS_open, SERVE, { 0, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK } },
-	{ SYS_open, SERVE, { 0, O_RDWR | O_CLOEXEC | O_DIRECT | 0100000 } },
+	{ SYS_open, FILES, { 0, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK } },
+	{ SYS_open, FILES, { 0, O_RDWR | O_CLOEXEC | O_DIRECT | 0100000 } },
 	{ SYS_open, NONE, { 0, O_RDWR | O_CREAT | O_CLOEXEC } },
 	{ SYS_open, NONE, { 0, O_RDWR | O_TRUNC | O_CLOEXEC } },
 	{ SYS_open, NONE, { 0, O_RDWR | O_APPEND | O_CLOEXEC } },
@@ -390,6 +391,12 @@ static void serves(void **state)
 	check_filter(FILTER_SERVE);
 }
 
+static void serves_files(void **state)
+{
+	(void)state;
+	check_filter(FILTER_FILES);
+}
+
 static void leaving(void **state)
 {
 	(void)state;
@@ -599,6 +606,7 @@ int main(void)
 		TEST("every system call x the loop of run", runs),
 		TEST("every system call x the loop with links", links),
 		TEST("every system call x the loop with an API", serves),
+		TEST("every system call x the loop with an API and files", serves_files),
 		TEST("every thread can end, a vCPU's alone", leaving),
 		TEST("only a vCPU's thread returns from a signal", returning),
 		TEST("calls of other ABIs end the process on the spot", other_abis),
