@@ -216,13 +216,35 @@ static int check_asked(struct jail *j)
 	return 0;
 }
 
+/*
+ * A user namespace may forbid setgroups(2): then its maker stays in his groups, as in the one that
+ * we make; but whom --uid and --gid ask for has no other than that.
+ */
+static int leave_groups(const struct jail *j)
+{
+	gid_t group = j->gid;
+
+	if (syscall(SYS_setgroups, 0, NULL) == 0)
+		return 0;
+	if (errno != EPERM || j->uid != getuid() || j->gid != getgid())
+		return -errno;
+	if (j->config->has_uid && (getgroups(1, &group) < 0 || group != j->gid))
+		return -EPERM;
+	return 0;
+}
+
 /* Whose files are opened from here on; what is still to be done as root is done before the end. */
 static int lend_user(struct jail *j)
 {
+	int err;
+
 	if (j->has_user_ns || (!j->config->has_uid && !j->config->has_gid))
 		return 0;
-	if (setgroups(0, NULL) || setegid(j->gid) || seteuid(j->uid))
-		return fail(-errno, "--uid %u, --gid %u", j->uid, j->gid);
+	err = leave_groups(j);
+	if (!err && (setegid(j->gid) || seteuid(j->uid)))
+		err = -errno;
+	if (err)
+		return fail(err, "--uid %u, --gid %u", j->uid, j->gid);
 	tie_life(j);
 	return 0;
 }
@@ -236,11 +258,16 @@ static int return_user(struct jail *j)
 
 static int change_user(struct jail *j)
 {
+	int err;
+
 	if (j->has_user_ns || !has_capability(j, CAP_SETUID) || !has_capability(j, CAP_SETGID))
 		return 0;
+	err = leave_groups(j);
 	/* The C library would stop all threads for each of them, of which there is one. */
-	if (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, j->gid, j->gid, j->gid))
-		return fail(-errno, "--gid %u", j->gid);
+	if (!err && syscall(SYS_setresgid, j->gid, j->gid, j->gid))
+		err = -errno;
+	if (err)
+		return fail(err, "--gid %u", j->gid);
 	if (syscall(SYS_setresuid, j->uid, j->uid, j->uid))
 		return fail(-errno, "--uid %u", j->uid);
 	tie_life(j);

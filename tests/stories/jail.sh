@@ -170,6 +170,24 @@ for ns in mnt net ipc uts user pid; do
 done
 stop
 
+# A command as root of a user namespace of his own, where nobody changes groups.
+root_of_his_own() {
+	exec "$unshare" -U -r "$@"
+}
+if (root_of_his_own true 2> /dev/null); then
+	story "root of a user namespace may ask for himself, and for nobody else"
+	(root_of_his_own "$MAYFLY" run --uid 0 --gid 0 --kernel "$GUESTS/hello.elf" --cmdline exit=3 > "$T/out" 2> "$T/err")
+	status=$?
+	ends_with 3
+	says_nothing
+	(root_of_his_own "$MAYFLY" run --uid 1 --gid 0 --kernel "$GUESTS/hello.elf" > "$T/out" 2> "$T/err")
+	status=$?
+	ends_with 125
+	says "--uid 1, --gid 0: Operation not permitted"
+else
+	skipped "root of a user namespace may ask for himself" "no unshare of util-linux, or no user namespaces, here"
+fi
+
 story "a folder that is needed by path is there, and nothing else"
 spin --net "peer=$T/lan" --serial "unix=$T/port"
 holds [ "$(find "/proc/$pid/root/" -name 0 | wc -l)" -eq 1 ]
