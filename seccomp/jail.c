@@ -169,12 +169,13 @@ static int join_netns(struct jail *j)
 	return err ? fail(err, "--netns %s", path) : 0;
 }
 
-/* A kernel or a profile may give a user namespace and then nothing in it. */
-static int check_given(struct jail *j, int err)
+/* A profile may give a user namespace and then nothing in it, a limit be used up, a kernel be built
+ * without one kind of them. */
+static int check_given(const char **lacking, int err)
 {
-	if (err != -EPERM && err != -ENOSPC)
+	if (err != -EPERM && err != -ENOSPC && err != -EINVAL)
 		return err ? fail(err, "jail: namespaces") : 0;
-	j->lacking = strerror(-err);
+	*lacking = strerror(-err);
 	return 0;
 }
 
@@ -185,12 +186,12 @@ static int unshare_most(struct jail *j)
 
 	if (j->lacking)
 		return 0;
-	return check_given(j, unshare(mounts | CLONE_NEWIPC | CLONE_NEWUTS) ? -errno : 0);
+	return check_given(&j->lacking, unshare(mounts | CLONE_NEWIPC | CLONE_NEWUTS) ? -errno : 0);
 }
 
 static int leave_network(struct jail *j)
 {
-	return j->lacking || j->config->netns ? 0 : check_given(j, netns_enter(j));
+	return j->lacking || j->config->netns ? 0 : check_given(&j->lacking_net, netns_enter(j));
 }
 
 /* The end of who stands in for us is ours. A change of user undoes this, so it is said again. */
@@ -209,10 +210,15 @@ static void tie_life(const struct jail *j)
 static int check_asked(struct jail *j)
 {
 	const struct jail_config *c = j->config;
+	const char *option = c->chroot_base ? "--chroot-base-dir" : "--new-pid-ns";
 
-	if (j->lacking && (c->chroot_base || c->has_new_pid_ns))
-		return fail(0, "%s: this host gives no namespaces: %s",
-			    c->chroot_base ? "--chroot-base-dir" : "--new-pid-ns", j->lacking);
+	if (!c->chroot_base && !c->has_new_pid_ns)
+		return 0;
+	if (j->lacking)
+		return fail(0, "%s: this host gives no namespaces: %s", option, j->lacking);
+	if (j->lacking_net)
+		return fail(0, "%s: this host gives no network namespace: %s", option,
+			    j->lacking_net);
 	return 0;
 }
 
@@ -447,6 +453,9 @@ static int say_lacking(struct jail *j)
 		note("jail: this host gives no namespaces (%s): %s", j->lacking,
 		     j->has_landlock ? "Landlock stands in for an empty root"
 				     : "and no Landlock, so files can still be reached by path");
+	if (j->lacking_net)
+		note("jail: this host gives no network namespace (%s): it stays in its caller's",
+		     j->lacking_net);
 	return 0;
 }
 
@@ -473,6 +482,7 @@ static const struct {
 	{ AT_END, close_named },       /* before a lock of ours lies on one of them (netns.c) */
 	{ AT_END, return_user },       /* for the next two */
 	{ AT_END, leave_network },     /* the taps are open */
+	{ AT_END, check_asked },       /* once more, for the network's */
 	{ AT_END, root_enter },	       /* no files, no /proc, no devices */
 	{ AT_END, set_limits },	       /* while they may be set */
 	{ AT_END, set_core_cookie },   /* the threads to come inherit it */

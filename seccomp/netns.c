@@ -84,8 +84,10 @@ int netns_enter(const struct jail *jail)
 		return 0;
 	}
 	if (unshare(CLONE_NEWNET)) {
+		const int err = -errno;
+
 		close(fd);
-		return -errno;
+		return err;
 	}
 	lock = (struct flock){ .l_type = F_WRLCK, .l_start = PLACE, .l_len = 1 };
 	if (fd >= 0 && fcntl(fd, F_SETLK, &lock)) /* else the descriptor holds it */

@@ -6,6 +6,7 @@
 GUESTS=${GUESTS:-build/guest}
 ASK=${ASK:-build/tests/ask}
 HOLD=${HOLD:-build/tests/hold}
+WITHOUT=${WITHOUT:-build/tests/without}
 ACTIVATE=${ACTIVATE:-build/tests/activate}
 # As many at once as a machine can take: an emulated one is slow.
 STARTS=${STARTS:-$([ -e /host/job ] && echo 30 || echo 500)}
@@ -170,11 +171,48 @@ for ns in mnt net ipc uts user pid; do
 done
 stop
 
+story "on a kernel without a kind of namespaces there are none, and it says so"
+"$WITHOUT" 272 22 "$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin > "$T/out" 2> "$T/err" & # unshare(2): EINVAL
+pid=$!
+pids="$pids $pid"
+until_jailed $pid
+says "jail: this host gives no namespaces (Invalid argument): "
+is_field CapEff 0000000000000000
+is_field NoNewPrivs 1
+stop
+"$WITHOUT" 272 22 "$MAYFLY" run --new-pid-ns --kernel "$GUESTS/hello.elf" > "$T/out" 2> "$T/err"
+status=$?
+ends_with 125
+says "--new-pid-ns: this host gives no namespaces: Invalid argument"
+
 # A command as root of a user namespace of his own, where nobody changes groups.
 root_of_his_own() {
 	exec "$unshare" -U -r "$@"
 }
+without_networks() {
+	root_of_his_own sh -c 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$0" "$@"' "$@"
+}
 if (root_of_his_own true 2> /dev/null); then
+	story "a network namespace that is not to be had is said, and all the rest of the jail is there"
+	(without_networks "$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin > "$T/out" 2> "$T/err") &
+	pid=$!
+	pids="$pids $pid"
+	until_jailed $pid
+	says "jail: this host gives no network namespace (No space left on device): it stays in its caller's"
+	says_one_line
+	is_empty_jail
+	is_apart mnt ipc uts
+	is_field CapEff 0000000000000000
+	stop
+
+	story "but with --chroot-base-dir it is not done without"
+	mkdir -p "$T/base/mayfly/n/root"
+	cp "$GUESTS/hello.elf" "$T/base/mayfly/n/root"
+	(without_networks "$MAYFLY" run --id n --chroot-base-dir "$T/base" --kernel /hello.elf > "$T/out" 2> "$T/err")
+	status=$?
+	ends_with 125
+	says "--chroot-base-dir: this host gives no network namespace: No space left on device"
+
 	story "root of a user namespace may ask for himself, and for nobody else"
 	(root_of_his_own "$MAYFLY" run --uid 0 --gid 0 --kernel "$GUESTS/hello.elf" --cmdline exit=3 > "$T/out" 2> "$T/err")
 	status=$?
@@ -185,7 +223,7 @@ if (root_of_his_own true 2> /dev/null); then
 	ends_with 125
 	says "--uid 1, --gid 0: Operation not permitted"
 else
-	skipped "root of a user namespace may ask for himself" "no unshare of util-linux, or no user namespaces, here"
+	skipped "a network namespace that is not to be had" "no unshare of util-linux, or no user namespaces, here"
 fi
 
 story "a folder that is needed by path is there, and nothing else"
