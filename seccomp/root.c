@@ -171,6 +171,7 @@ static int clone_folder(const char *path)
 	struct mount_attr harmless = { .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
 						   MOUNT_ATTR_NOEXEC };
 	long fd = syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int err;
 
 	/* Mounts of a more privileged namespace in it come along or nothing does. */
 	if (fd < 0 && errno == EINVAL)
@@ -178,9 +179,12 @@ static int clone_folder(const char *path)
 			     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (fd < 0)
 		return -errno;
-	syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &harmless,
-		sizeof(harmless));
-	return (int)fd;
+	if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &harmless,
+		    sizeof(harmless)) == 0)
+		return (int)fd;
+	err = -errno;
+	close((int)fd);
+	return err;
 }
 
 /* The same folder may have been put there already, for another of its users. */

@@ -185,6 +185,13 @@ status=$?
 ends_with 125
 says "--new-pid-ns: this host gives no namespaces: Invalid argument"
 
+story "a folder that cannot be kept without devices and programs is not kept"
+"$WITHOUT" 442 38 "$MAYFLY" run --kernel "$GUESTS/hello.elf" --serial "unix=$T/port" > "$T/out" 2> "$T/err" # mount_setattr(2): ENOSYS
+status=$?
+ends_with 125
+says "jail: keeping $T: Function not implemented"
+holds [ ! -e "$T/port" ]
+
 # A command as root of a user namespace of his own, where nobody changes groups.
 root_of_his_own() {
 	exec "$unshare" -U -r "$@"
