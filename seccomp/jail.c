@@ -478,6 +478,7 @@ static const struct {
 	{ AT_START, start_process },   /* --new-pid-ns, --daemonize */
 	{ AT_START, root_open },       /* paths mean files in there */
 	{ AT_START, lend_user },       /* and are opened with the rights of --uid */
+	{ AT_START, hide_memory },     /* behind uid_map; /proc/self/mem makes new code */
 
 	{ AT_END, close_named },       /* before a lock of ours lies on one of them (netns.c) */
 	{ AT_END, return_user },       /* for the next two */
@@ -491,7 +492,7 @@ static const struct {
 	{ AT_END, drop_capabilities },
 	{ AT_END, forbid_privileges }, /* none come back; Landlock demands it */
 	{ AT_END, landlock_enter },    /* what the first wall has left */
-	{ AT_END, hide_memory },       /* last: /proc/self would be another's */
+	{ AT_END, hide_memory },       /* once more: a change of user may have undone it */
 	{ AT_END, say_lacking },       /* once it is known what stands in */
 };
 

@@ -15,6 +15,7 @@
 #include <linux/kvm.h>
 #include <linux/prctl.h>
 
+#include <asm/sockios.h>
 #include <asm/termbits.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -133,18 +134,25 @@ const struct policy_row policy_never[] = {
 	{ START, SYS_pkey_mprotect, "the same", ANY },
 	{ START, SYS_shmat, "the same: with SHM_EXEC", ANY },
 	{ START, SYS_personality, "reading would be executing (READ_IMPLIES_EXEC)", ANY },
+	{ START, SYS_prctl, "nor by /proc/self/mem, which the jail has closed to an unprivileged user", { IS(0, PR_SET_DUMPABLE), NOT(1, 0) } },
 	{ START, SYS_modify_ldt, "a way into 16-bit code", ANY },
 	{ START, SYS_ptrace, "other processes: their memory and registers", ANY },
 	{ START, SYS_process_vm_readv, "the same", ANY },
 	{ START, SYS_process_vm_writev, "the same", ANY },
 	{ START, SYS_pidfd_open, "the same: their descriptors", ANY },
 	{ START, SYS_pidfd_getfd, "the same", ANY },
+	{ START, SYS_prlimit64, "the same: their limits, of which one kills; ours are our own", { NOT(0, 0) } },
 	{ START, SYS_kill, "nobody is signalled", ANY },
 	{ START, SYS_tkill, "the same", ANY },
 	{ START, SYS_tgkill, "but threads of our own", { NOT(0, FILTER_PLACE_PID) } },
 	{ START, SYS_rt_sigqueueinfo, "the same", ANY },
 	{ START, SYS_rt_tgsigqueueinfo, "the same", ANY },
 	{ START, SYS_pidfd_send_signal, "the same: a folder of /proc is as good as a pidfd", ANY },
+	{ START, SYS_fcntl, "the same: a descriptor's owner, whom the kernel signals", { IS(1, F_SETOWN) } },
+	{ START, SYS_fcntl, "the same", { IS(1, F_SETOWN_EX) } },
+	{ START, SYS_fcntl, "the same: with which signal", { IS(1, F_SETSIG) } },
+	{ START, SYS_ioctl, "the same: a socket's owner", { IS(1, FIOSETOWN) } },
+	{ START, SYS_ioctl, "the same", { IS(1, SIOCSPGRP) } },
 	{ START, SYS_socket, "no network: sockets between processes of this host only", { NOT(0, AF_UNIX) } },
 	{ START, SYS_io_uring_setup, "nor by another ring than ours, which is there: it would be without restrictions", ANY },
 	{ START, SYS_unshare, "no user namespace, which would have all capabilities", { NOT(0, CLONE_NEWNET) } },

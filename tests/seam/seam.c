@@ -8,6 +8,7 @@
 #include "../../seccomp/filters.h"
 #include "../../vmm/loop.h"
 
+#include <asm/sockios.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -19,6 +20,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -37,6 +39,7 @@ void *__real_realloc(void *old, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 
 static char path[] = "/etc/passwd", *const arguments[] = { path, NULL };
+static const int one = 1;
 static unsigned capabilities[2 + 2 * 3] = { _LINUX_CAPABILITY_VERSION_3, 0, 1, 1, 1 };
 static struct loop *loop;
 static atomic_bool is_confined;
@@ -79,6 +82,9 @@ static const struct {
 	{ "rt_sigaction", SYS_rt_sigaction, { SIGSYS, 0, 0, 8 } },
 	{ "seccomp", SYS_seccomp, { 0, 0, 0 } },
 	{ "prctl", SYS_prctl, { PR_SET_DUMPABLE, 1 } },
+	{ "prlimit64", SYS_prlimit64, { 1, RLIMIT_CPU, 0, 0 } },
+	{ "fcntl", SYS_fcntl, { STDERR_FILENO, F_SETOWN, 1 } },
+	{ "ioctl", SYS_ioctl, { STDERR_FILENO, FIOSETOWN, (long)&one } },
 	{ "mmap",
 	  SYS_mmap,
 	  { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 } },
@@ -189,6 +195,10 @@ static void attempt(const char *name)
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++)
 		if (!strcmp(name, operations[i].name))
 			say(name, submit(operations[i].op, operations[i].fd, operations[i].flags));
+	if (!strcmp(name, "open-mem"))
+		say(name, open("/proc/self/mem", O_RDWR) < 0 ? -errno : 0);
+	if (!strcmp(name, "open-fd"))
+		say(name, open("/proc/self/fd/0", O_RDONLY) < 0 ? -errno : 0);
 	if (!strcmp(name, "fill-pids"))
 		say(name, fill_pids());
 	if (!strcmp(name, "fill-memory"))

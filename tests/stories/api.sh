@@ -208,7 +208,7 @@ story "--ready-fd 1: standard output is still there, and no client or file in it
 pid=$!
 until [ -s "$T/serial" ]; do sleep 0.1; done
 ask GET /version
-holds [ "$(readlink "/proc/$pid/fd/1")" = "$T/serial" ]
+[ "$(id -u)" -ne 0 ] || holds [ "$(readlink "/proc/$pid/fd/1")" = "$T/serial" ] # nobody else may look
 stop
 
 story "a socket that systemd has opened is served"

@@ -44,13 +44,30 @@ holds [ ! -s "$T/out" ]
 
 story "nor, before any file is parsed, what no start needs: programs, processes, code, networks, the kernel's machinery"
 never="execve execveat fork vfork clone clone3 ptrace process_vm_writev kill tkill tgkill pidfd_open pidfd_send_signal
-	socket io_uring_setup unshare setns bpf perf_event_open userfaultfd keyctl mmap mprotect pkey_mprotect shmat"
+	socket io_uring_setup unshare setns bpf perf_event_open userfaultfd keyctl mmap mprotect pkey_mprotect shmat
+	prctl prlimit64 fcntl ioctl"
 for call in $never; do
 	seam start "$call"
 	ends_with 148
 	says "a forbidden system call: $call (" && says ", by the thread mayfly"
 	holds [ ! -s "$T/out" ]
 done
+
+# The start-up phase comes before /dev/kvm, which need not be his.
+setpriv=$(which setpriv) # not busybox's
+if [ "$(id -u)" -eq 0 ] && "$setpriv" --help 2>&1 | grep -q reuid; then
+	story "nor for an unprivileged user new code by his own memory's file; his descriptors are there as before"
+	mkdir "$T/user"
+	cp "$SEAM" "$GUESTS/hello.elf" "$T/user"
+	chmod 755 "$T" "$T/user"
+	for attempt in "open-mem: Permission denied" "open-fd: SUCCEEDED"; do
+		MAYFLY_SEAM="start ${attempt%%:*}" "$setpriv" --reuid 65534 --regid 65534 --clear-groups \
+			"$T/user/mayfly-seam" run --kernel "$T/user/hello.elf" > "$T/out" 2> "$T/err" < /dev/null
+		says "seam: $attempt"
+	done
+else
+	skipped "nor for an unprivileged user new code by his own memory's file" "needs root, and setpriv of util-linux"
+fi
 
 story "nor by the ring: no file, no socket, no descriptor that is not registered"
 holds [ "$(echo "$operations" | wc -l)" -gt 8 ]
