@@ -222,7 +222,9 @@ static const struct {
 	{ "parent-cpu-time-us", "N", "the CPU time of its parent, added", take_parent_cpu },
 	{ "http-api-max-payload-size", "N", "bytes of a request's body (default 51200)",
 	  take_body_max },
-	{ "ready-fd", "N", "write a newline to descriptor N once the API listens", take_ready_fd },
+	{ "ready-fd", "N",
+	  "write a newline to descriptor N once the API listens; not with --no-api",
+	  take_ready_fd },
 	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
 	{ "no-seccomp", NULL, "no filters of system calls, for debugging", take_no_seccomp },
 	{ "seccomp-filter", "FILE", "these filters instead of those built in", take_seccomp },
@@ -292,6 +294,8 @@ static int parse(int argc, char **argv, bool is_firecracker)
 		return fail(0, "'%s' is no option ('mayfly --help' lists them)", argv[optind]);
 	if (!options.has_api && !options.config_file)
 		return fail(0, "--no-api needs --config-file");
+	if (!options.has_api && options.server.ready_fd >= 0)
+		return fail(0, "--ready-fd: with --no-api there is nothing that gets ready");
 	options.jail.id = options.id;
 	return args_jail_finish(&options.jail);
 }

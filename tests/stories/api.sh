@@ -231,6 +231,9 @@ says "--no-such-option is no option"
 mayfly serve --no-api
 ends_with 153
 says "--no-api needs --config-file"
+mayfly serve --no-api --config-file /none --ready-fd 1
+ends_with 153
+says "--ready-fd: with --no-api there is nothing that gets ready"
 mayfly serve --id 'a b'
 ends_with 153
 says "--id a b: give 1 to 64 letters, digits and hyphens"
