@@ -99,23 +99,24 @@ static bool zap_table(u64 *table, int level, u64 base, u64 start, u64 end)
 	return any;
 }
 
-/* mmu_lock held; dropped now and then where the caller may wait. */
-static bool zap(struct vm *vm, u64 start, u64 end, bool may_wait)
+/*
+ * mmu_lock held; dropped now and then where the caller may wait. What is taken out is out of all
+ * CPUs before that: whoever finds nothing mapped may give the page away.
+ */
+static void zap(struct vm *vm, u64 start, u64 end, bool may_wait)
 {
-	bool any = false;
 	u64 at;
 
 	for (at = start; at < end; at += STEP) {
-		any |= zap_table(vm->root, LEVELS, 0, at, min(end, at + STEP));
+		if (zap_table(vm->root, LEVELS, 0, at, min(end, at + STEP)))
+			vmcs_flush_guest(vm);
 		if (may_wait)
 			cond_resched_lock(&vm->mmu_lock);
 	}
-	return any;
 }
 
-static bool zap_host(struct vm *vm, unsigned long start, unsigned long end, bool may_wait)
+static void zap_host(struct vm *vm, unsigned long start, unsigned long end, bool may_wait)
 {
-	bool any = false;
 	unsigned i;
 
 	for (i = 0; i < vm->nr_slots; i++) {
@@ -123,16 +124,14 @@ static bool zap_host(struct vm *vm, unsigned long start, unsigned long end, bool
 		const unsigned long from = max(start, s.hva), to = min(end, s.hva + s.size);
 
 		if (from < to)
-			any |= zap(vm, s.gpa + (from - s.hva), s.gpa + (to - s.hva), may_wait);
+			zap(vm, s.gpa + (from - s.hva), s.gpa + (to - s.hva), may_wait);
 	}
-	return any;
 }
 
 static int on_invalidate_start(struct mmu_notifier *notifier,
 			       const struct mmu_notifier_range *range)
 {
 	struct vm *vm = container_of(notifier, struct vm, notifier);
-	bool any;
 
 	spin_lock(&vm->mmu_lock);
 	if (vm->nr_invalidating++ == 0) {
@@ -142,10 +141,8 @@ static int on_invalidate_start(struct mmu_notifier *notifier,
 		vm->invalid_start = min(vm->invalid_start, range->start);
 		vm->invalid_end = max(vm->invalid_end, range->end);
 	}
-	any = zap_host(vm, range->start, range->end, mmu_notifier_range_blockable(range));
+	zap_host(vm, range->start, range->end, mmu_notifier_range_blockable(range));
 	spin_unlock(&vm->mmu_lock);
-	if (any)
-		vmcs_flush_guest(vm);
 	return 0;
 }
 
@@ -307,10 +304,10 @@ static void map(struct vm *vm, struct ept_reserve *r, const struct fault *f, str
 	for (i = 1; level == 1 && i < n; i++)
 		if (!(entry[i] & PRESENT) && !is_invalidating(vm, f->hva + i * PAGE_SIZE))
 			WRITE_ONCE(entry[i], leaf(pages[i], 1, writable));
+	if (flush)
+		vmcs_flush_guest(vm); /* as in zap() */
 out:
 	spin_unlock(&vm->mmu_lock);
-	if (flush)
-		vmcs_flush_guest(vm);
 	if (old)
 		free_tables(old, level - 1);
 }
@@ -488,8 +485,6 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	if (old.size)
 		zap(vm, old.gpa, old.gpa + old.size, true);
 	spin_unlock(&vm->mmu_lock);
-	if (old.size)
-		vmcs_flush_guest(vm);
 	if (old.dirty != dirty)
 		kvfree(old.dirty);
 	return 0;

@@ -3,8 +3,9 @@
  * All of mayfly.ko's objects and who owns them. /dev/mayfly makes a VM, a VM makes vCPUs; both are
  * file descriptors, and all memory is freed by one function when the last of them is closed
  * (vm_put). A VM belongs to the process that made it. Locks, outer first: vcpu->lock (one ioctl on
- * a vCPU at a time), vm->lock (one change of the VM at a time), vm->irq_lock (spinning, interrupts
- * off), vm->mmu_lock (spinning). "SDM" is Intel's Software Developer's Manual, volume 3.
+ * a vCPU at a time), vm->lock (one change of the VM at a time), vm->mmu_lock (spinning, interrupts
+ * on: who has it waits for other CPUs), vm->irq_lock (spinning, interrupts off). "SDM" is Intel's
+ * Software Developer's Manual, volume 3.
  */
 #ifndef KMOD_MAYFLY_H
 #define KMOD_MAYFLY_H
