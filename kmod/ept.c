@@ -128,19 +128,25 @@ static void zap_host(struct vm *vm, unsigned long start, unsigned long end, bool
 	}
 }
 
+/* Until its end, which changes seq, nothing of it is mapped anew. mmu_lock held. */
+static void invalidate_start(struct vm *vm, unsigned long start, unsigned long end)
+{
+	if (vm->nr_invalidating++ == 0) {
+		vm->invalid_start = start;
+		vm->invalid_end = end;
+	} else {
+		vm->invalid_start = min(vm->invalid_start, start);
+		vm->invalid_end = max(vm->invalid_end, end);
+	}
+}
+
 static int on_invalidate_start(struct mmu_notifier *notifier,
 			       const struct mmu_notifier_range *range)
 {
 	struct vm *vm = container_of(notifier, struct vm, notifier);
 
 	spin_lock(&vm->mmu_lock);
-	if (vm->nr_invalidating++ == 0) {
-		vm->invalid_start = range->start;
-		vm->invalid_end = range->end;
-	} else {
-		vm->invalid_start = min(vm->invalid_start, range->start);
-		vm->invalid_end = max(vm->invalid_end, range->end);
-	}
+	invalidate_start(vm, range->start, range->end);
 	zap_host(vm, range->start, range->end, mmu_notifier_range_blockable(range));
 	spin_unlock(&vm->mmu_lock);
 	return 0;
@@ -478,12 +484,15 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	}
 	spin_lock(&vm->mmu_lock);
 	old = *s;
+	/* The slot stays until nothing of it is mapped: the notifier has to find what still is. */
+	if (old.size) {
+		invalidate_start(vm, old.hva, old.hva + old.size);
+		zap(vm, old.gpa, old.gpa + old.size, true);
+		vm->nr_invalidating--;
+	}
 	*s = (struct slot){ start, size, r->userspace_addr, r->slot, r->flags, dirty };
 	vm->nr_slots = max_t(unsigned, vm->nr_slots, s - vm->slots + 1);
 	vm->seq++;
-	/* Whoever comes in between finds the new slot, and what is zapped of that faults again. */
-	if (old.size)
-		zap(vm, old.gpa, old.gpa + old.size, true);
 	spin_unlock(&vm->mmu_lock);
 	if (old.dirty != dirty)
 		kvfree(old.dirty);
