@@ -101,22 +101,27 @@ static bool zap_table(u64 *table, int level, u64 base, u64 start, u64 end)
 
 /*
  * mmu_lock held; dropped now and then where the caller may wait. What is taken out is out of all
- * CPUs before that: whoever finds nothing mapped may give the page away.
+ * CPUs before that: whoever finds nothing mapped may give the page away. Whether any was.
  */
-static void zap(struct vm *vm, u64 start, u64 end, bool may_wait)
+static bool zap(struct vm *vm, u64 start, u64 end, bool may_wait)
 {
+	bool any = false;
 	u64 at;
 
 	for (at = start; at < end; at += STEP) {
-		if (zap_table(vm->root, LEVELS, 0, at, min(end, at + STEP)))
+		if (zap_table(vm->root, LEVELS, 0, at, min(end, at + STEP))) {
 			vmcs_flush_guest(vm);
+			any = true;
+		}
 		if (may_wait)
 			cond_resched_lock(&vm->mmu_lock);
 	}
+	return any;
 }
 
-static void zap_host(struct vm *vm, unsigned long start, unsigned long end, bool may_wait)
+static bool zap_host(struct vm *vm, unsigned long start, unsigned long end, bool may_wait)
 {
+	bool any = false;
 	unsigned i;
 
 	for (i = 0; i < vm->nr_slots; i++) {
@@ -124,8 +129,9 @@ static void zap_host(struct vm *vm, unsigned long start, unsigned long end, bool
 		const unsigned long from = max(start, s.hva), to = min(end, s.hva + s.size);
 
 		if (from < to)
-			zap(vm, s.gpa + (from - s.hva), s.gpa + (to - s.hva), may_wait);
+			any |= zap(vm, s.gpa + (from - s.hva), s.gpa + (to - s.hva), may_wait);
 	}
+	return any;
 }
 
 /* Until its end, which changes seq, nothing of it is mapped anew. mmu_lock held. */
@@ -162,10 +168,27 @@ static void on_invalidate_end(struct mmu_notifier *notifier, const struct mmu_no
 	spin_unlock(&vm->mmu_lock);
 }
 
+/*
+ * Has the guest used it since the last time? What is mapped counts as used: it is taken out, and
+ * comes back where the guest goes on using it. Else reclaim would see a busy guest's pages as cold.
+ */
+static int on_clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long start,
+			  unsigned long end)
+{
+	struct vm *vm = container_of(notifier, struct vm, notifier);
+	bool any;
+
+	spin_lock(&vm->mmu_lock);
+	any = zap_host(vm, start, end, false);
+	spin_unlock(&vm->mmu_lock);
+	return any;
+}
+
 /* No release(): when the process is at its end, nobody can run a vCPU any more. */
 static const struct mmu_notifier_ops notifier_ops = {
 	.invalidate_range_start = on_invalidate_start,
 	.invalidate_range_end = on_invalidate_end,
+	.clear_flush_young = on_clear_young,
 };
 
 void ept_reserve_free(struct ept_reserve *r)
