@@ -11,6 +11,7 @@
 #include <linux/context_tracking.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/sched/signal.h>
+#include <linux/task_work.h>
 #include <linux/vtime.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>
@@ -216,11 +217,18 @@ static int fail_entry(struct vcpu *v, u64 reason)
 	return EXIT;
 }
 
+/* By a signal, or by work on the way to user space: limits on CPU time are looked at there. */
+static bool is_called_back(void)
+{
+	return signal_pending(current) || task_work_pending(current);
+}
+
 static bool must_not_enter(const struct vcpu *v)
 {
 	const unsigned long work = _TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NEED_RESCHED;
 
-	return read_thread_flags() & work || READ_ONCE(v->events) & EVENTS_STOP;
+	return read_thread_flags() & work || task_work_pending(current) ||
+	       READ_ONCE(v->events) & EVENTS_STOP;
 }
 
 static bool is_interrupted(const struct vcpu *v)
@@ -260,6 +268,12 @@ static int enter(struct vcpu *v)
 	return failed ? -ENOEXEC : 0;
 }
 
+static int interrupted(struct vcpu *v)
+{
+	v->run->exit_reason = KVM_EXIT_INTR;
+	return -EINTR;
+}
+
 /* Once into the guest and back, and what the exit asks for. */
 static int turn(struct vcpu *v)
 {
@@ -286,6 +300,8 @@ static int turn(struct vcpu *v)
 	preempt_enable();
 	if (result == -ENOEXEC)
 		return fail_entry(v, vmcs_read(VM_INSTRUCTION_ERROR));
+	if (result == RESUME && is_called_back())
+		return interrupted(v);
 	if (result)
 		return result;
 	if (v->exit_reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
@@ -320,16 +336,10 @@ static bool can_go_on(struct vcpu *v)
 	return test_bit(EVENT_NMI, &v->events) || (has_if() && lapic_pending(v) >= 0);
 }
 
-static int interrupted(struct vcpu *v)
-{
-	v->run->exit_reason = KVM_EXIT_INTR;
-	return -EINTR;
-}
-
-/* Halted, or not started yet. RESUME, or -EINTR for a signal. */
+/* Halted, or not started yet. RESUME, or -EINTR. */
 static int wait_for_event(struct vcpu *v)
 {
-	if (wait_event_interruptible(v->wait, can_go_on(v)))
+	if (is_called_back() || wait_event_interruptible(v->wait, can_go_on(v)))
 		return interrupted(v);
 	if (v->mp_state == KVM_MP_STATE_HALTED)
 		v->mp_state = KVM_MP_STATE_RUNNABLE;
@@ -350,8 +360,6 @@ static int loop(struct vcpu *v)
 	if (result == RESUME && run_wants_exit(v->run))
 		return -EINTR;
 	while (result == RESUME) {
-		if (signal_pending(current))
-			return interrupted(v);
 		take_events(v);
 		if (v->mp_state != KVM_MP_STATE_RUNNABLE)
 			result = wait_for_event(v);

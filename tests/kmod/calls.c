@@ -832,14 +832,17 @@ static void segments(void)
 	HOLDS(is_segment(7));
 }
 
+static volatile int last_signal;
+
 static void on_alarm(int signo)
 {
-	(void)signo;
+	last_signal = signo;
 }
 
 static void signals(void)
 {
 	const struct itimerval soon = { .it_value.tv_usec = 2000 };
+	const struct itimerval late = { .it_value.tv_sec = 20 }, never = {};
 	struct sigaction action = { .sa_handler = on_alarm };
 	struct kvm_mp_state state;
 
@@ -848,6 +851,19 @@ static void signals(void)
 	CODE(&m, "\xfa\xeb\xfe", DATA_GPA);
 	setitimer(ITIMER_REAL, &soon, NULL);
 	IS(machine_run(&m), -EINTR);
+	IS(m.run->exit_reason, KVM_EXIT_INTR);
+
+	/* With interrupts on, for the emulator under KVM. */
+	test("a guest's CPU time is its thread's: a timer of it ends the turn of one that spins");
+	sigaction(SIGPROF, &action, NULL);
+	CODE(&m, "\xfb\xeb\xfe", DATA_GPA);
+	last_signal = 0;
+	setitimer(ITIMER_REAL, &late, NULL);
+	setitimer(ITIMER_PROF, &soon, NULL);
+	while (!last_signal) /* EINTR may have been for something else */
+		IS(machine_run(&m), -EINTR);
+	setitimer(ITIMER_REAL, &never, NULL);
+	IS(last_signal, SIGPROF);
 	IS(m.run->exit_reason, KVM_EXIT_INTR);
 
 	test("a signal ends the wait of a guest that has halted with interrupts off");

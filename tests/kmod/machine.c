@@ -153,8 +153,11 @@ int machine_run(struct machine *m)
 
 bool machine_exits(struct machine *m, uint32_t reason)
 {
-	const int err = machine_run(m);
+	int err;
 
+	do /* EINTR is not for signals alone */
+		err = machine_run(m);
+	while (err == -EINTR);
 	saw(!err, "KVM_RUN: %s", strerror(-err));
 	saw(m->run->exit_reason == reason, "exit reason %u, not %u", m->run->exit_reason, reason);
 	return !err && m->run->exit_reason == reason;
