@@ -26,6 +26,9 @@
 #include <linux/kvm.h>
 #include <linux/rcupdate.h>
 #include <linux/smp.h>
+#include <asm/mce.h>
+#include <asm/processor-flags.h>
+#include <asm/ptrace.h>
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 #include <trace/events/ipi.h> /* smp_send_reschedule() traces */
 #endif
@@ -45,6 +48,14 @@ static inline bool run_wants_exit(const struct kvm_run *run)
 	return READ_ONCE(run->immediate_exit);
 #else
 	return READ_ONCE(run->immediate_exit__unsafe);
+#endif
+}
+
+/* One that a guest ran into: as in user mode, it need not be the end of more than the process. */
+static inline void host_machine_check(void)
+{
+#ifdef CONFIG_X86_MCE
+	do_machine_check(&(struct pt_regs){ .cs = __USER_CS, .flags = X86_EFLAGS_IF });
 #endif
 }
 

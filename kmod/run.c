@@ -192,20 +192,20 @@ static int cross(struct vcpu *v)
 	return failed;
 }
 
-/* Interrupts off: through the IDT, which also ends the blocking of NMIs (SDM, NMI exits). */
+/* Interrupts off. Through the IDT, an NMI also ends the blocking of others (SDM, NMI exits). */
 static void host_exceptions(struct vcpu *v)
 {
 	u32 info;
 
 	if ((u16)v->exit_reason == EXIT_REASON_MCE_DURING_VMENTRY)
-		asm volatile("int $18");
+		host_machine_check();
 	if (v->exit_reason != EXIT_REASON_EXCEPTION_NMI)
 		return;
 	info = vmcs_read(VM_EXIT_INTR_INFO);
 	if ((info & TYPE) == INTR_TYPE_NMI_INTR)
 		asm volatile("int $2");
 	else if ((info & VECTOR) == MC_VECTOR)
-		asm volatile("int $18");
+		host_machine_check();
 }
 
 static int fail_entry(struct vcpu *v, u64 reason)
