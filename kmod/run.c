@@ -145,15 +145,16 @@ static void refresh_host(struct vcpu *v)
 	}
 }
 
+/* The entry loads DR7. DR6 is not the guest's: what reads, writes or sets it exits. */
 static void load_debug(const struct vcpu *v)
 {
 	if (!(vmcs_read(GUEST_DR7) & 0xff))
 		return;
+	set_debugreg(0, 7); /* the guest's addresses mean others here */
 	set_debugreg(v->dr[0], 0);
 	set_debugreg(v->dr[1], 1);
 	set_debugreg(v->dr[2], 2);
 	set_debugreg(v->dr[3], 3);
-	set_debugreg(v->dr6, 6);
 }
 
 /* An exit leaves DR7 without any breakpoint, and DEBUGCTL 0. */

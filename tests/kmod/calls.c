@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,8 +17,10 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -804,6 +807,54 @@ static void debug(void)
 	IS(machine_out(&m, 0x30), 0x66);
 }
 
+static volatile int watched;
+
+/* Runs to the write of `watched`, which is one of the debugger's breakpoints and no single step. */
+static void breaks(pid_t child)
+{
+	int status;
+
+	ptrace(PTRACE_CONT, child, 0, 0);
+	waitpid(child, &status, 0);
+	HOLDS(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP);
+	IS(ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg[6]), 0) & 0x400f, 1);
+}
+
+/* A child whose guest has breakpoints of its own, and DR6.BS. */
+static void host_breakpoint(void)
+{
+	struct kvm_debugregs d = { .db = { 1 }, .dr6 = 0xffff4ff0, .dr7 = 0x402 };
+	cpu_set_t cpu = {};
+	int status;
+	pid_t child;
+
+	test("a debugger's breakpoint in a vCPU's thread is its own, set before the guest or after");
+	child = fork();
+	if (child == 0) {
+		CPU_SET(0, &cpu);
+		sched_setaffinity(0, sizeof(cpu), &cpu);
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		machine_init(&m);
+		CODE(&m, "\xe6\x10\xe6\x10", DATA_GPA);
+		call(m.cpu, KVM_SET_DEBUGREGS, &d);
+		machine_run(&m);
+		raise(SIGSTOP);
+		watched = 1;
+		machine_run(&m);
+		watched = 2;
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	HOLDS(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	IS(ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg[0]), &watched), 0);
+	/* a write of four bytes */
+	IS(ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg[7]), 0xd0001), 0);
+	breaks(child);
+	breaks(child);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+}
+
 static bool is_segment(uint16_t selector)
 {
 	bool is;
@@ -1013,6 +1064,7 @@ int main(int argc, char **argv)
 	debug();
 	segments();
 	machine_fini(&m);
+	host_breakpoint();
 	machine_init(&m);
 	states();
 	machine_fini(&m);
