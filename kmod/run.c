@@ -334,7 +334,9 @@ static bool can_go_on(struct vcpu *v)
 		return true;
 	if (v->mp_state != KVM_MP_STATE_HALTED)
 		return false;
-	return test_bit(EVENT_NMI, &v->events) || (has_if() && lapic_pending(v) >= 0);
+	if (test_bit(EVENT_NMI, &v->events) && !is_blocked(GUEST_INTR_STATE_NMI))
+		return true;
+	return has_if() && lapic_pending(v) >= 0;
 }
 
 /* Halted, or not started yet. RESUME, or -EINTR. */

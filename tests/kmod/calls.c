@@ -672,6 +672,7 @@ static void bugs(void)
 static void events(void)
 {
 	struct kvm_vcpu_events e;
+	struct kvm_regs regs;
 	struct kvm_mp_state state = { .mp_state = KVM_MP_STATE_HALTED };
 	const struct itimerval soon = { .it_value.tv_usec = 2000 };
 
@@ -702,6 +703,18 @@ static void events(void)
 	IS(call(m.cpu, KVM_SET_VCPU_EVENTS, &e), 0);
 	IS(machine_out(&m, 0x20), 7);
 	IS(machine_out(&m, 0x23), 0);
+
+	test("what halts in its NMI handler does not wake for the next NMI");
+	CODE(&m, "\xf4\x40\xeb\xfc", DATA_GPA); /* again: hlt; inc ax; jmp again */
+	e.interrupt.injected = 0;
+	e.nmi.pending = e.nmi.masked = 1;
+	IS(call(m.cpu, KVM_SET_VCPU_EVENTS, &e), 0);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	IS(machine_run(&m), -EINTR);
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	HOLDS(regs.rax <= 1); /* newer KVMs look once */
+	e.nmi.pending = e.nmi.masked = 0;
+	IS(call(m.cpu, KVM_SET_VCPU_EVENTS, &e), 0);
 
 	test("the halted state is set, and taken back");
 	CODE(&m, "\xe6\x10", DATA_GPA);
