@@ -303,7 +303,8 @@ static bool write_controls(struct vcpu *v)
 	v->cpu_controls = vmx.cpu;
 	ok &= vmcs_write(PIN_BASED_VM_EXEC_CONTROL, vmx.pin);
 	ok &= vmcs_write(CPU_BASED_VM_EXEC_CONTROL, v->cpu_controls);
-	ok &= vmcs_write(SECONDARY_VM_EXEC_CONTROL, vmx.cpu2);
+	ok &= vmcs_write(SECONDARY_VM_EXEC_CONTROL,
+			 v->vpid ? vmx.cpu2 : vmx.cpu2 & ~SECONDARY_EXEC_ENABLE_VPID);
 	/* #DB and #AC can be made to recur for ever without an exit (CVE-2015-8104, -5307). */
 	ok &= vmcs_write(EXCEPTION_BITMAP, 1u << DB_VECTOR | 1u << AC_VECTOR | 1u << MC_VECTOR);
 	ok &= vmcs_write(PAGE_FAULT_ERROR_CODE_MASK, 0);
@@ -356,13 +357,11 @@ static bool write_host(struct vcpu *v)
 
 int vmcs_init(struct vcpu *v)
 {
-	int vpid = ida_alloc_range(&vpids, 1, 0xffff, GFP_KERNEL_ACCOUNT);
+	const int vpid = ida_alloc_range(&vpids, 1, 0xffff, GFP_KERNEL_ACCOUNT);
 	bool ok;
 
 	preempt_notifier_init(&v->preempt, &preempt_ops);
-	if (vpid < 0)
-		return vpid;
-	v->vpid = vpid;
+	v->vpid = max(vpid, 0); /* without one, each entry and each exit flushes */
 	v->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!v->vmcs)
 		return -ENOMEM;
