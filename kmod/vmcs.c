@@ -244,14 +244,8 @@ static void restore_tables(struct vcpu *v)
 		wrmsrl(MSR_FS_BASE, v->host_fs_base);
 	}
 	if (v->host_gs) {
-		const u64 base = __rdmsr(MSR_GS_BASE);
-		unsigned long flags;
-
-		local_irq_save(flags);
-		load_gs_index(v->host_gs);
-		wrmsrl(MSR_GS_BASE, base);
+		load_gs_index(v->host_gs); /* leaves GS_BASE, the kernel's, as it is */
 		wrmsrl(MSR_KERNEL_GS_BASE, v->host_msr[SW_KERNEL_GS]);
-		local_irq_restore(flags);
 	}
 	load_fixmap_gdt(smp_processor_id());
 	invalidate_tss_limit();
