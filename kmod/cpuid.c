@@ -75,7 +75,10 @@ u64 cpuid_xcr0(void)
 	return vmx.host_xcr0 & known;
 }
 
-/* The state components that a guest may have; XSAVEOPT, XSAVEC and XGETBV(1), no XSAVES. */
+/*
+ * The state components that a guest may have, and the size of all of them. XSAVEOPT and XGETBV(1);
+ * no XSAVEC and XSAVES, whose areas would have a size of their own.
+ */
 static void xsave_leaf(struct kvm_cpuid_entry2 *e)
 {
 	const u64 xcr0 = cpuid_xcr0();
@@ -84,9 +87,10 @@ static void xsave_leaf(struct kvm_cpuid_entry2 *e)
 		e->eax = e->ebx = e->ecx = e->edx = 0;
 	} else if (e->index == 0) {
 		e->eax = xcr0;
+		e->ebx = e->ecx = state_xsave_size(xcr0);
 		e->edx = xcr0 >> 32;
 	} else if (e->index == 1) {
-		e->eax &= 7;
+		e->eax &= 5;
 		e->ebx = e->ecx = e->edx = 0;
 	}
 }

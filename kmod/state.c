@@ -208,7 +208,7 @@ bool state_set_cr4(struct vcpu *v, u64 value)
 }
 
 /* Bytes of an XSAVE area for these features, in the standard format (CPUID 0DH). */
-static u32 xsave_size(u64 xcr0)
+u32 state_xsave_size(u64 xcr0)
 {
 	u32 size = 576, eax, ebx, ecx, edx;
 	unsigned i;
@@ -233,7 +233,7 @@ bool state_set_xcr0(struct vcpu *v, u64 value)
 	if (value & avx512 && ((value & avx512) != avx512 || !(value & XFEATURE_MASK_YMM)))
 		return false;
 	v->xcr0 = value;
-	v->xsave_size = xsave_size(value);
+	v->xsave_size = state_xsave_size(value);
 	return true;
 }
 
