@@ -7,6 +7,7 @@
 #include "mayfly.h"
 
 #include <linux/sched.h>
+#include <asm/cpu.h>
 #include <asm/debugreg.h>
 
 #define DR7_GD (1ull << 13) /* general detect: any MOV DR is #DB */
@@ -84,6 +85,14 @@ int exit_internal_error(struct vcpu *v, u32 suberror)
 	return EXIT;
 }
 
+/* With split-lock detection #AC is the host's, too, unless the guest has asked for its own. */
+static bool is_split_lock(void)
+{
+	return boot_cpu_has(X86_FEATURE_SPLIT_LOCK_DETECT) &&
+	       !(state_cpl() == 3 && vmcs_read(GUEST_CR0) & X86_CR0_AM &&
+		 vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_AC);
+}
+
 /* #DB and #AC are the guest's own; an NMI or #MC was the host's, and has been dealt with. */
 static int exit_exception(struct vcpu *v)
 {
@@ -105,7 +114,10 @@ static int exit_exception(struct vcpu *v)
 	}
 	if (vector != AC_VECTOR)
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
-	return raise_error(v, vector, vmcs_read(VM_EXIT_INTR_ERROR_CODE));
+	if (!is_split_lock())
+		return raise_error(v, vector, vmcs_read(VM_EXIT_INTR_ERROR_CODE));
+	handle_guest_split_lock(vmcs_read(GUEST_RIP)); /* lets it by, or sends this task SIGBUS */
+	return RESUME;
 }
 
 /* The host has dealt with it; or the window is open, and the next entry looks itself. */
