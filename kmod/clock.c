@@ -2,7 +2,8 @@
 /*
  * KVM's clock (Documentation/virt/kvm/x86/msr.rst), without which a guest would ask a CMOS for the
  * date, which there is none of: two MSRs that name a place in guest memory. The guest's TSC starts
- * at 0 with its VM and never changes its pace, so each place is written once, when it is named.
+ * at 0 with its VM and never changes its pace, so each place is written when it is named, and again
+ * only where the TSC is set.
  */
 #include "mayfly.h"
 
@@ -24,7 +25,7 @@ static void pace(struct pvclock_vcpu_time_info *t)
 
 static u64 vm_ns(const struct vcpu *v)
 {
-	return mul_u64_u32_div(rdtsc_ordered() + v->vm->tsc_offset, 1000000, tsc_khz);
+	return mul_u64_u32_div(rdtsc_ordered() + READ_ONCE(v->vm->tsc_offset), 1000000, tsc_khz);
 }
 
 /* MSR_KVM_SYSTEM_TIME_NEW: the address, bit 0: on. False: no RAM there. */
@@ -32,7 +33,7 @@ bool clock_set_system(struct vcpu *v, u64 value)
 {
 	struct pvclock_vcpu_time_info t = {
 		.version = 2, /* even: whole */
-		.tsc_timestamp = v->tsc_offset - v->vm->tsc_offset,
+		.tsc_timestamp = v->tsc_offset - READ_ONCE(v->vm->tsc_offset),
 		.flags = PVCLOCK_TSC_STABLE_BIT,
 	};
 

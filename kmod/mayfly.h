@@ -73,9 +73,10 @@ struct vm {
 	struct kref refs;
 	struct mm_struct *mm; /* of whom made it; the notifier keeps it from being freed */
 	struct mutex lock;
-	bool is_split; /* KVM_CAP_SPLIT_IRQCHIP is on: vCPUs may be made */
-	u64 id;	       /* never used twice */
-	u64 tsc_offset;
+	bool is_split;	 /* KVM_CAP_SPLIT_IRQCHIP is on: vCPUs may be made */
+	u64 id;		 /* never used twice */
+	u64 tsc_offset;	 /* of its clock; vm->lock */
+	bool tsc_is_set; /* by user space */
 
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock; /* slots and the EPT */

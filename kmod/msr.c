@@ -10,6 +10,7 @@
 #include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 #include <asm/mtrr.h>
+#include <asm/tsc.h>
 
 void *msr_bitmap;
 
@@ -129,10 +130,30 @@ static bool write_efer(struct vcpu *v, u64 value)
 	return true;
 }
 
-static void write_tsc(struct vcpu *v, u64 value)
+/*
+ * vCPUs are restored one after another, and their TSCs are to agree: the first that user space sets
+ * is the VM's, and so is each that comes within a second of that.
+ */
+static u64 restored_offset(struct vm *vm, u64 offset)
 {
-	v->tsc_offset = value - rdtsc_ordered();
+	const u64 second = tsc_khz * 1000ull;
+
+	mutex_lock(&vm->lock);
+	if (!vm->tsc_is_set || offset - vm->tsc_offset + second > 2 * second)
+		WRITE_ONCE(vm->tsc_offset, offset);
+	vm->tsc_is_set = true;
+	offset = vm->tsc_offset;
+	mutex_unlock(&vm->lock);
+	return offset;
+}
+
+static void write_tsc(struct vcpu *v, u64 value, bool by_host)
+{
+	const u64 offset = value - rdtsc_ordered();
+
+	v->tsc_offset = by_host ? restored_offset(v->vm, offset) : offset;
 	vmcs_write(TSC_OFFSET, v->tsc_offset);
+	clock_set_system(v, v->system_time); /* counts from this TSC */
 }
 
 static bool is_x2apic(u32 index)
@@ -209,7 +230,7 @@ static bool write_any(struct vcpu *v, u32 index, u64 value, bool by_host)
 	case MSR_EFER:
 		return write_efer(v, value);
 	case MSR_IA32_TSC:
-		write_tsc(v, value);
+		write_tsc(v, value, by_host);
 		return true;
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		if (!clock_set_system(v, value))

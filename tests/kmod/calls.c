@@ -629,6 +629,75 @@ static void snapshot(void)
 	machine_fini(&n);
 }
 
+/* MSR `index` of a vCPU, got or set. */
+static uint64_t msr_value(int cpu, unsigned long request, uint32_t index, uint64_t value)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msr = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
+
+	IS(call(cpu, request, &msr), 1);
+	return msr.entry.data;
+}
+
+#define TSC	    0x10
+#define SYSTEM_TIME 0x4b564d01
+
+static void restored_tscs(void)
+{
+	const int other = call_number(m.vm, KVM_CREATE_VCPU, 1);
+	const uint64_t value = 1000000000000;
+	uint64_t before, between, after;
+
+	test("TSCs that are restored one after another agree");
+	msr_value(m.cpu, KVM_SET_MSRS, TSC, value);
+	usleep(20000);
+	msr_value(other, KVM_SET_MSRS, TSC, value);
+	before = msr_value(m.cpu, KVM_GET_MSRS, TSC, 0);
+	between = msr_value(other, KVM_GET_MSRS, TSC, 0);
+	after = msr_value(m.cpu, KVM_GET_MSRS, TSC, 0);
+	HOLDS(before >= value && before <= between && between <= after);
+	close(other);
+}
+
+/* What a guest makes of the page of KVM's clock at DATA_GPA. */
+static uint64_t clock_ns(void)
+{
+	uint64_t stamp, ns;
+	uint32_t multiplier;
+	int8_t shift;
+	__extension__ unsigned __int128 ticks;
+
+	memcpy(&stamp, m.data + 8, sizeof(stamp));
+	memcpy(&ns, m.data + 16, sizeof(ns));
+	memcpy(&multiplier, m.data + 24, sizeof(multiplier));
+	memcpy(&shift, m.data + 28, sizeof(shift));
+	ticks = msr_value(m.cpu, KVM_GET_MSRS, TSC, 0) - stamp;
+	ticks = shift < 0 ? ticks >> -shift : ticks << shift;
+	return ns + (uint64_t)(ticks * multiplier >> 32);
+}
+
+/* KVM's own stays behind until it writes the page again. */
+static void clock_goes_on(void)
+{
+	uint64_t before, after;
+
+	if (!strcmp(device, "/dev/kvm"))
+		return;
+	test("a guest that sets its TSC has the clock that it had");
+	/* TSC := 1<<44; out 10,al */
+	CODE(&m, "\x66\xb9\x10\x00\x00\x00\x66\x31\xc0\x66\xba\x00\x10\x00\x00\x0f\x30\xe6\x10",
+	     DATA_GPA);
+	msr_value(m.cpu, KVM_SET_MSRS, SYSTEM_TIME, DATA_GPA | 1);
+	before = clock_ns();
+	machine_out(&m, 0x10);
+	HOLDS(msr_value(m.cpu, KVM_GET_MSRS, TSC, 0) >> 44 == 1);
+	after = clock_ns();
+	HOLDS(after >= before && after - before < 10000000000);
+	msr_value(m.cpu, KVM_SET_MSRS, SYSTEM_TIME, 0);
+}
+
 static bool is_not_affected(const char *bug)
 {
 	char path[96], text[32] = "";
@@ -1090,6 +1159,10 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	machine_init(&m);
 	events();
+	machine_fini(&m);
+	machine_init(&m);
+	restored_tscs();
+	clock_goes_on();
 	machine_fini(&m);
 	machine_init(&m);
 	snapshot();
