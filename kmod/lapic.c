@@ -150,15 +150,18 @@ static bool is_meant(const struct vcpu *v, u32 dest, bool is_logical)
 static void deliver_to(struct vm *vm, const struct vcpu *but, u32 dest, bool is_logical, u32 icr)
 {
 	const bool is_lowest = (icr & APIC_MODE_MASK) == APIC_DM_LOWEST;
-	const unsigned turn = is_lowest ? atomic_inc_return(&vm->lowest_turn) : 0;
-	unsigned i;
+	const u32 first = is_lowest ? READ_ONCE(vm->lowest_next) : 0;
+	u32 i;
 
-	for (i = 0; i < VCPUS_MAX; i++) {
+	for (i = first; i < first + VCPUS_MAX; i++) {
 		/* vcpu_create() */
-		struct vcpu *v = smp_load_acquire(&vm->vcpus[(turn + i) % VCPUS_MAX]);
+		struct vcpu *v = smp_load_acquire(&vm->vcpus[i % VCPUS_MAX]);
 
-		if (v && v != but && is_meant(v, dest, is_logical) && deliver(v, icr) && is_lowest)
+		if (v && v != but && is_meant(v, dest, is_logical) && deliver(v, icr) &&
+		    is_lowest) {
+			WRITE_ONCE(vm->lowest_next, (i + 1) % VCPUS_MAX);
 			return;
+		}
 	}
 }
 

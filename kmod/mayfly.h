@@ -90,7 +90,7 @@ struct vm {
 	cpumask_var_t cpus;			  /* that may hold translations of this VM */
 
 	struct vcpu *vcpus[VCPUS_MAX]; /* by APIC ID; set once, freed with the VM */
-	atomic_t lowest_turn;
+	u32 lowest_next;	       /* of the vCPUs: who is asked first at lowest priority */
 
 	spinlock_t irq_lock; /* routes */
 	struct route routes[GSI_MAX];

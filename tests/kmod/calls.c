@@ -552,6 +552,51 @@ static void level(void)
 	close(fd);
 }
 
+/* How many of vectors 0x40 to 0x47 wait in a vCPU's IRR. */
+static int waiting(int cpu)
+{
+	struct kvm_lapic_state page;
+
+	IS(call(cpu, KVM_GET_LAPIC, &page), 0);
+	return __builtin_popcount((uint8_t)page.regs[0x220]);
+}
+
+static void lowest_priority(void)
+{
+	const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	const int cpus[] = { m.cpu, call_number(m.vm, KVM_CREATE_VCPU, 1) };
+	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = 4 };
+	struct {
+		struct kvm_irq_routing head;
+		struct kvm_irq_routing_entry entry;
+	} routes = { .head.nr = 1, .entry = { .gsi = 4, .type = KVM_IRQ_ROUTING_MSI } };
+	const uint64_t one = 1;
+
+	test("interrupts at lowest priority go to two vCPUs by turns");
+	for (int i = 0; i < 2; i++) {
+		struct kvm_sregs sregs;
+		struct kvm_lapic_state page;
+
+		IS(call(cpus[i], KVM_GET_SREGS, &sregs), 0);
+		sregs.apic_base |= 0xc00;
+		IS(call(cpus[i], KVM_SET_SREGS, &sregs), 0);
+		IS(call(cpus[i], KVM_GET_LAPIC, &page), 0);
+		page.regs[0xf1] = 1; /* enabled */
+		IS(call(cpus[i], KVM_SET_LAPIC, &page), 0);
+	}
+	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
+	routes.entry.u.msi.address_lo = 0xfee03004; /* the logical names 1 and 2 */
+	for (uint32_t i = 0; i < 8; i++) {
+		routes.entry.u.msi.data = 0x140 + i;
+		IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
+		IS(write(fd, &one, sizeof(one)), sizeof(one));
+	}
+	IS(waiting(cpus[0]), 4);
+	IS(waiting(cpus[1]), 4);
+	close(cpus[1]);
+	close(fd);
+}
+
 /* All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. */
 static void copy_state(struct machine *to, const struct machine *from)
 {
@@ -1159,6 +1204,9 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	machine_init(&m);
 	events();
+	machine_fini(&m);
+	machine_init(&m);
+	lowest_priority();
 	machine_fini(&m);
 	machine_init(&m);
 	restored_tscs();
