@@ -138,9 +138,11 @@ static int exit_cpuid(struct vcpu *v)
 	return skip(v);
 }
 
+/* A single step ends it at once: #DB is due. */
 static int exit_hlt(struct vcpu *v)
 {
-	v->mp_state = KVM_MP_STATE_HALTED;
+	if (!(vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_TF))
+		v->mp_state = KVM_MP_STATE_HALTED;
 	return skip(v);
 }
 

@@ -982,6 +982,31 @@ static void host_breakpoint(void)
 	waitpid(child, &status, 0);
 }
 
+static volatile int last_signal;
+
+static void on_alarm(int signo)
+{
+	last_signal = signo;
+}
+
+static void halt_in_steps(void)
+{
+	const struct itimerval later = { .it_value.tv_sec = 2 }, never = { .it_value.tv_sec = 0 };
+	const struct sigaction action = { .sa_handler = on_alarm };
+
+	test("a single step ends HLT");
+	/* mov bp,sp; and byte [bp+5],fe, TF of the flags on the stack; out 31,al; iret */
+	memcpy(m.low + 0x1a00, "\x89\xe5\x80\x66\x05\xfe\xe6\x31\xcf", 9);
+	vector(m.low, 1, 0x1a00);
+	/* pushf; pop ax; or ah,1; push ax; popf; hlt; out 30,al */
+	CODE(&m, "\x9c\x58\x80\xcc\x01\x50\x9d\xf4\xe6\x30", DATA_GPA);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &later, NULL);
+	HOLDS(machine_out(&m, 0x31) >= 0);
+	HOLDS(machine_out(&m, 0x30) >= 0);
+	setitimer(ITIMER_REAL, &never, NULL);
+}
+
 static bool is_segment(uint16_t selector)
 {
 	bool is;
@@ -1008,13 +1033,6 @@ static void segments(void)
 	IS(es, 0x2b);
 	IS(gs, 7);
 	HOLDS(is_segment(7));
-}
-
-static volatile int last_signal;
-
-static void on_alarm(int signo)
-{
-	last_signal = signo;
 }
 
 static void signals(void)
@@ -1192,6 +1210,9 @@ int main(int argc, char **argv)
 	segments();
 	machine_fini(&m);
 	host_breakpoint();
+	machine_init(&m);
+	halt_in_steps();
+	machine_fini(&m);
 	machine_init(&m);
 	states();
 	machine_fini(&m);
