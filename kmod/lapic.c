@@ -225,12 +225,18 @@ static bool is_deadline(const struct lapic *l)
 	return (l->reg[R(APIC_LVTT)] & TIMER_MODE) == APIC_LVT_TIMER_TSCDEADLINE;
 }
 
-/* In an interrupt. Whoever changes the timer has cancelled it before. */
+/* The bus clock has 1 GHz, so that a count is a nanosecond, divided as DIVIDE says. */
+static unsigned divisor_shift(const struct lapic *l)
+{
+	return (((l->reg[R(APIC_TDCR)] & 3) | (l->reg[R(APIC_TDCR)] >> 1 & 4)) + 1) & 7;
+}
+
+/* In an interrupt. Whoever changes more than vector, mask or period has cancelled it before. */
 static enum hrtimer_restart on_timer(struct hrtimer *timer)
 {
 	struct vcpu *v = container_of(timer, struct vcpu, lapic.timer);
 	struct lapic *l = &v->lapic;
-	u64 left;
+	u64 left, period;
 
 	if (is_deadline(l)) {
 		/* The clock's pace is corrected, the TSC's is not: never before its time. */
@@ -242,10 +248,10 @@ static enum hrtimer_restart on_timer(struct hrtimer *timer)
 		WRITE_ONCE(l->deadline, 0);
 	}
 	fire(v);
-	if (!l->period)
+	if (!(READ_ONCE(l->reg[R(APIC_LVTT)]) & APIC_LVT_TIMER_PERIODIC))
 		return HRTIMER_NORESTART;
-	l->ends = ktime_add(l->ends, l->period);
-	hrtimer_forward_now(timer, l->period);
+	period = (u64)READ_ONCE(l->reg[R(APIC_TMICT)]) << divisor_shift(l);
+	hrtimer_forward_now(timer, ns_to_ktime(max_t(u64, period, PERIOD_MIN)));
 	return HRTIMER_RESTART;
 }
 
@@ -253,7 +259,6 @@ static void stop_timer(struct lapic *l)
 {
 	hrtimer_cancel(&l->timer);
 	l->deadline = 0;
-	l->period = l->ends = 0;
 }
 
 void lapic_set_deadline(struct vcpu *v, u64 deadline)
@@ -272,36 +277,42 @@ void lapic_set_deadline(struct vcpu *v, u64 deadline)
 		return;
 	}
 	l->deadline = deadline;
-	hrtimer_start(&l->timer, ktime_add_ns(ktime_get(), ns), HRTIMER_MODE_ABS);
+	hrtimer_start(&l->timer, ns_to_ktime(ns), HRTIMER_MODE_REL);
 }
 
-/* The bus clock has 1 GHz, so that a count is a nanosecond, divided as DIVIDE says. */
-static unsigned divisor_shift(const struct lapic *l)
+/* Runs for so many counts; then, where it is periodic, for the initial count again and again. */
+static void start_count(struct lapic *l, u32 left)
 {
-	return (((l->reg[R(APIC_TDCR)] & 3) | (l->reg[R(APIC_TDCR)] >> 1 & 4)) + 1) & 7;
+	hrtimer_start(&l->timer, ns_to_ktime((u64)left << divisor_shift(l)), HRTIMER_MODE_REL);
 }
 
-static void start_count(struct vcpu *v, u32 left)
+/* What was left of a count that runs, or ran when it was cancelled. */
+static u32 left_count(const struct lapic *l)
 {
-	struct lapic *l = &v->lapic;
-	const u64 ns = (u64)l->reg[R(APIC_TMICT)] << divisor_shift(l);
+	const s64 ns = ktime_to_ns(hrtimer_get_remaining(&l->timer));
 
+	return ns > 0 ? ns >> divisor_shift(l) : 0;
+}
+
+static void write_initial_count(struct lapic *l, u32 value)
+{
 	if (is_deadline(l))
 		return;
 	stop_timer(l);
-	if (!left)
-		return;
-	if (l->reg[R(APIC_LVTT)] & APIC_LVT_TIMER_PERIODIC)
-		l->period = ns_to_ktime(max_t(u64, ns, PERIOD_MIN));
-	l->ends = ktime_add_ns(ktime_get(), (u64)left << divisor_shift(l));
-	hrtimer_start(&l->timer, l->ends, HRTIMER_MODE_ABS);
+	WRITE_ONCE(l->reg[R(APIC_TMICT)], value);
+	if (value)
+		start_count(l, value);
 }
 
-static u32 current_count(const struct lapic *l)
+/* A count that runs goes on from where it is, at the new pace. */
+static void write_divisor(struct lapic *l, u32 value)
 {
-	const s64 left = ktime_to_ns(ktime_sub(READ_ONCE(l->ends), ktime_get()));
+	const bool runs = !is_deadline(l) && hrtimer_cancel(&l->timer);
+	const u32 left = left_count(l);
 
-	return l->reg[R(APIC_TMICT)] && l->ends && left > 0 ? (u32)(left >> divisor_shift(l)) : 0;
+	WRITE_ONCE(l->reg[R(APIC_TDCR)], value);
+	if (runs)
+		start_count(l, left);
 }
 
 static void write_lvt(struct vcpu *v, unsigned reg, u32 value)
@@ -311,11 +322,11 @@ static void write_lvt(struct vcpu *v, unsigned reg, u32 value)
 	if (!is_enabled(v))
 		value |= APIC_LVT_MASKED;
 	/* Leaving or entering the deadline mode disarms the timer (SDM, TSC-Deadline Mode). */
-	if (reg == R(APIC_LVTT) && changed & APIC_LVT_TIMER_TSCDEADLINE)
+	if (reg == R(APIC_LVTT) && changed & APIC_LVT_TIMER_TSCDEADLINE) {
 		stop_timer(&v->lapic);
+		v->lapic.reg[R(APIC_TMICT)] = 0;
+	}
 	WRITE_ONCE(v->lapic.reg[reg], value);
-	if (reg == R(APIC_LVTT) && changed & TIMER_MODE)
-		start_count(v, v->lapic.reg[R(APIC_TMICT)]);
 }
 
 static void write_svr(struct lapic *l, u32 value)
@@ -386,7 +397,7 @@ static u64 read_register(const struct vcpu *v, unsigned reg)
 	case R(APIC_ICR):
 		return (u64)l->reg[R(APIC_ICR2)] << 32 | l->reg[reg];
 	case R(APIC_TMCCT):
-		return is_deadline(l) ? 0 : current_count(l);
+		return !is_deadline(l) && hrtimer_active(&l->timer) ? left_count(l) : 0;
 	default:
 		return l->reg[reg];
 	}
@@ -414,11 +425,10 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 		write_lvt(v, reg, value & ~(u64)APIC_SEND_PENDING);
 		break;
 	case R(APIC_TMICT):
+		write_initial_count(l, value);
+		break;
 	case R(APIC_TDCR):
-		if (reg == R(APIC_TMICT) && is_deadline(l))
-			break;
-		l->reg[reg] = value;
-		start_count(v, l->reg[R(APIC_TMICT)]);
+		write_divisor(l, value);
 		break;
 	case R(APIC_SELF_IPI):
 		deliver(v, APIC_DM_FIXED | value);
@@ -511,7 +521,8 @@ int lapic_set(struct vcpu *v, void *arg)
 	left = page[4 * R(APIC_TMCCT)];
 	if (!left && l->reg[R(APIC_LVTT)] & APIC_LVT_TIMER_PERIODIC)
 		left = l->reg[R(APIC_TMICT)];
-	start_count(v, left);
+	if (left && !is_deadline(l))
+		start_count(l, left);
 	return 0;
 }
 
@@ -553,6 +564,6 @@ void lapic_reset(struct vcpu *v)
 
 void lapic_init(struct vcpu *v)
 {
-	hrtimer_init(&v->lapic.timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
+	hrtimer_init(&v->lapic.timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	v->lapic.timer.function = on_timer;
 }

@@ -101,10 +101,9 @@ struct vm {
 };
 
 struct lapic {
-	u64 base;	      /* IA32_APIC_BASE */
-	u32 reg[0x40];	      /* those with a value of their own, by number */
-	u64 deadline;	      /* in guest TSC ticks; 0: none */
-	ktime_t period, ends; /* of the running one-shot or period */
+	u64 base;      /* IA32_APIC_BASE */
+	u32 reg[0x40]; /* those with a value of their own, by number */
+	u64 deadline;  /* in guest TSC ticks; 0: none */
 	struct hrtimer timer;
 	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
 	DECLARE_BITMAP(tmr, 256); /* levels, by anyone, too */

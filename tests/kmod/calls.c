@@ -32,6 +32,12 @@
 static struct machine m;
 static pthread_t main_thread;
 
+/* Where KVM differs. */
+static bool is_kvm(void)
+{
+	return !strcmp(device, "/dev/kvm");
+}
+
 static uint8_t *io_data(void)
 {
 	return (uint8_t *)m.run + m.run->io.data_offset;
@@ -597,6 +603,63 @@ static void lowest_priority(void)
 	close(fd);
 }
 
+/* Writes 32 bits to MSR 8xx, EDX being 0. */
+#define X2APIC(xx, value) "\x66\xb9" xx "\x08\x00\x00\x66\xb8" value "\x0f\x30"
+#define APIC_ON		  X2APIC("\x0f", "\xff\x01\x00\x00")
+
+static uint32_t apic_register(unsigned offset)
+{
+	struct kvm_lapic_state page;
+	uint32_t value;
+
+	IS(call(m.cpu, KVM_GET_LAPIC, &page), 0);
+	memcpy(&value, page.regs + offset, sizeof(value));
+	return value;
+}
+
+static void timer(void)
+{
+	uint32_t count;
+
+	test("a count that has ended does not begin again with another divisor or mode");
+	/* LVTT: vector 40; count 1000; out 10,al; vector 41; divisor 16; out 11,al; periodic; out
+	 * 12,al; out 13,al */
+	CODE(&m,
+	     APIC_ON X2APIC("\x32", "\x40\x00\x00\x00") X2APIC(
+		     "\x38", "\xe8\x03\x00\x00") "\xe6\x10" X2APIC("\x32", "\x41\x00\x00\x00")
+		     X2APIC("\x3e", "\x03\x00\x00\x00") "\xe6\x11" X2APIC(
+			     "\x32", "\x41\x00\x02\x00") "\xe6\x12\xe6\x13",
+	     DATA_GPA);
+	for (uint16_t port = 0x10; port <= 0x13; port++) {
+		machine_out(&m, port);
+		usleep(20000);
+	}
+	IS(waiting(m.cpu), 1);
+
+	test("a count that runs goes on from where it is with another divisor");
+	/* LVTT: masked; divisor 2; count ffffffff; out 10,al; divisor 1; out 11,al; by deadline;
+	 * out 12,al */
+	CODE(&m,
+	     X2APIC("\x32", "\x40\x00\x01\x00") X2APIC("\x3e", "\x00\x00\x00\x00")
+		     X2APIC("\x38", "\xff\xff\xff\xff") "\xe6\x10" X2APIC(
+			     "\x3e",
+			     "\x0b\x00\x00\x00") "\xe6\x11" X2APIC("\x32",
+								   "\x40\x00\x05\x00") "\xe6\x12",
+	     DATA_GPA);
+	machine_out(&m, 0x10);
+	usleep(50000);
+	count = apic_register(0x390);
+	HOLDS(count > 0 && count < 0xffffffff - 20000000);
+	machine_out(&m, 0x11);
+	HOLDS(apic_register(0x390) > 0 && apic_register(0x390) < count);
+	if (is_kvm()) /* whose CPUID has no such mode */
+		return;
+	test("a count ends where the timer goes by deadlines");
+	machine_out(&m, 0x12);
+	IS(apic_register(0x380), 0);
+	IS(apic_register(0x390), 0);
+}
+
 /* All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. */
 static void copy_state(struct machine *to, const struct machine *from)
 {
@@ -728,7 +791,7 @@ static void clock_goes_on(void)
 {
 	uint64_t before, after;
 
-	if (!strcmp(device, "/dev/kvm"))
+	if (is_kvm())
 		return;
 	test("a guest that sets its TSC has the clock that it had");
 	/* TSC := 1<<44; out 10,al */
@@ -1228,6 +1291,9 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	machine_init(&m);
 	lowest_priority();
+	machine_fini(&m);
+	machine_init(&m);
+	timer();
 	machine_fini(&m);
 	machine_init(&m);
 	restored_tscs();
