@@ -59,7 +59,7 @@ int skip_bytes(struct vcpu *v, unsigned n)
 	const u32 shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 	u64 rip = vmcs_read(GUEST_RIP) + n;
 
-	if (!(vmcs_read(GUEST_CS_AR_BYTES) & 1u << 13))
+	if (!state_is_64(v))
 		rip = (u32)rip;
 	vmcs_write(GUEST_RIP, rip);
 	if (shadow & SHADOWS)
@@ -167,7 +167,7 @@ static int exit_cr(struct vcpu *v)
 	const unsigned reg = q >> 8 & 15;
 	u64 value = reg_read(v, reg);
 
-	if (!state_is_long(v))
+	if (!state_is_64(v))
 		value = (u32)value;
 	switch (q & 0x3f) {
 	case 0x00: /* MOV to CR0 */
@@ -221,7 +221,7 @@ static int exit_dr(struct vcpu *v)
 			return raise_ud(v);
 		dr += 2;
 	}
-	if (!state_is_long(v))
+	if (!state_is_64(v))
 		value = (u32)value;
 	if (q & 1u << 4)
 		reg_write(v, reg, dr < 4 ? v->dr[dr] : dr == 6 ? v->dr6 : vmcs_read(GUEST_DR7));

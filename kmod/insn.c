@@ -244,8 +244,7 @@ static void take_opcode(struct vcpu *v, struct insn *i, u8 opcode, struct access
 /* RESUME and the access; EXIT: run it again, it faults by itself; or -errno. */
 static int decode(struct vcpu *v, struct access *a)
 {
-	const u32 cs = vmcs_read(GUEST_CS_AR_BYTES);
-	const bool is_64 = state_is_long(v) && cs >> 13 & 1, is_32 = cs >> 14 & 1;
+	const bool is_64 = state_is_64(v), is_32 = vmcs_read(GUEST_CS_AR_BYTES) & VMX_AR_DB_MASK;
 	struct insn i = { .operand = is_64 || is_32 ? 4 : 2, .address = is_64 ? 8 : is_32 ? 4 : 2 };
 	u64 linear = vmcs_read(GUEST_RIP);
 	int r;

@@ -134,6 +134,12 @@ bool state_is_long(struct vcpu *v)
 	return vmcs_read(GUEST_IA32_EFER) & EFER_LMA;
 }
 
+/* Not so in compatibility mode; outside of long mode CS.L means nothing. */
+bool state_is_64(struct vcpu *v)
+{
+	return state_is_long(v) && vmcs_read(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK;
+}
+
 /* SS holds it, also in real mode and virtual-8086 mode. */
 unsigned state_cpl(void)
 {
@@ -164,7 +170,7 @@ static bool is_cr0(u64 cr0)
 bool state_set_cr0(struct vcpu *v, u64 value)
 {
 	const u64 old = state_cr0(v), cr4 = state_cr4(v);
-	const bool is_64 = vmcs_read(GUEST_CS_AR_BYTES) & 1u << 13;
+	const bool is_64 = vmcs_read(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK;
 	u64 efer = vmcs_read(GUEST_IA32_EFER);
 
 	if (!is_cr0(value))

@@ -1154,6 +1154,27 @@ static void long_mode(void)
 	IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
 }
 
+/* Registers have upper halves there, which 32-bit instructions do not use. */
+static void compatibility_mode(void)
+{
+	struct kvm_sregs s;
+	struct kvm_regs regs;
+
+	test("32-bit code in long mode sets CR4 and DR7 from the lower halves");
+	long_mode();
+	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+	s.cs.l = 0;
+	s.cs.db = 1;
+	IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
+	/* mov cr4,ebx; mov dr7,ecx; out 10,al */
+	CODE(&m, "\x0f\x22\xe3\x0f\x23\xf9\xe6\x10", 0);
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	regs.rbx = 0xffffffff00000060;
+	regs.rcx = 0xffffffff00000400;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+	machine_out(&m, 0x10);
+}
+
 /* The halted state stays with the vCPU, so these get a new machine. */
 static void states(void)
 {
@@ -1181,6 +1202,10 @@ static void states(void)
 	/* mov rax,cr0; and eax,7fffffff; or eax,40000000; mov cr0,rax; out 10,al */
 	CODE(&m, "\x0f\x20\xc0\x25\xff\xff\xff\x7f\x0d\x00\x00\x00\x40\x0f\x22\xc0\xe6\x10", 0);
 	HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
+	machine_fini(&m);
+	machine_init(&m);
+
+	compatibility_mode();
 	machine_fini(&m);
 	machine_init(&m);
 
