@@ -34,8 +34,9 @@ static bool is_allowed(u64 rights, u32 want)
 		return true;
 	if (is_user && !(rights & PTE_USER))
 		return false;
-	if (want & X86_PF_WRITE && !(rights & PTE_WRITABLE))
-		return !is_user && !(vmcs_read(GUEST_CR0) & X86_CR0_WP);
+	if (want & X86_PF_WRITE && !(rights & PTE_WRITABLE) &&
+	    (is_user || vmcs_read(GUEST_CR0) & X86_CR0_WP))
+		return false;
 	/* SMAP: the kernel's own access to a user page, unless EFLAGS.AC says that it is meant. */
 	if (!is_user && rights & PTE_USER && vmcs_read(GUEST_CR4) & X86_CR4_SMAP)
 		return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_AC;

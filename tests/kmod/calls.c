@@ -1175,6 +1175,32 @@ static void compatibility_mode(void)
 	machine_out(&m, 0x10);
 }
 
+static void smap(void)
+{
+	struct kvm_sregs s;
+	struct kvm_regs regs;
+	int err;
+
+	test("SMAP keeps a kernel's INS from a user's page, also from a read-only one without CR0.WP");
+	long_mode();
+	memcpy(m.low + 0x4008, &(uint64_t){ 0x85 }, 8); /* from 2 MiB on: for users, to read */
+	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+	s.cr4 |= 1 << 21;
+	if (call(m.cpu, KVM_SET_SREGS, &s))
+		return;		     /* the CPU has none */
+	CODE(&m, "\x6c\xe6\x10", 0); /* insb; out 10,al */
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	regs.rdi = 0x205000;
+	regs.rdx = 0x11;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+	/* KVM asks the device first. */
+	do
+		err = machine_run(&m);
+	while (!err && m.run->exit_reason == KVM_EXIT_IO && m.run->io.port == 0x11);
+	IS(err, 0);
+	IS(m.run->exit_reason, KVM_EXIT_SHUTDOWN);
+}
+
 /* The halted state stays with the vCPU, so these get a new machine. */
 static void states(void)
 {
@@ -1206,6 +1232,9 @@ static void states(void)
 	machine_init(&m);
 
 	compatibility_mode();
+	machine_fini(&m);
+	machine_init(&m);
+	smap();
 	machine_fini(&m);
 	machine_init(&m);
 
