@@ -186,7 +186,7 @@ static void send(struct vcpu *v, u32 icr)
 		return;		    /* the end of an INIT: of no effect since the Pentium 4 */
 	icr &= ~APIC_INT_LEVELTRIG; /* an IPI is an edge */
 	if (mode <= APIC_DM_LOWEST && (icr & APIC_VECTOR_MASK) < 16)
-		v->lapic.reg[R(APIC_ESR)] |= APIC_ESR_SENDILL;
+		v->lapic.errors |= APIC_ESR_SENDILL;
 	else if (shorthand == APIC_DEST_SELF)
 		deliver(v, icr);
 	else if (shorthand)
@@ -414,6 +414,10 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 	case R(APIC_SPIV):
 		write_svr(l, value);
 		break;
+	case R(APIC_ESR): /* shows what was found since the last write (SDM, Error Handling) */
+		l->reg[reg] = l->errors;
+		l->errors = 0;
+		break;
 	case R(APIC_ICR):
 		if (is_x2apic(v))
 			l->reg[R(APIC_ICR2)] = value >> 32;
@@ -555,6 +559,7 @@ void lapic_reset(struct vcpu *v)
 
 	stop_timer(l);
 	memset(l->reg, 0, sizeof(l->reg));
+	l->errors = 0;
 	l->reg[R(APIC_DFR)] = APIC_DFR_FLAT;
 	write_svr(l, 0xff);
 	for (i = 0; i < BITS_TO_LONGS(256); i++)

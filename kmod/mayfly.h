@@ -103,6 +103,7 @@ struct vm {
 struct lapic {
 	u64 base;      /* IA32_APIC_BASE */
 	u32 reg[0x40]; /* those with a value of their own, by number */
+	u32 errors;    /* that ESR does not show yet */
 	u64 deadline;  /* in guest TSC ticks; 0: none */
 	struct hrtimer timer;
 	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */

@@ -660,6 +660,24 @@ static void timer(void)
 	IS(apic_register(0x390), 0);
 }
 
+/* KVM finds no errors. */
+static void errors(void)
+{
+	if (is_kvm())
+		return;
+	test("a write to ESR brings what was found since the last one");
+	/* vector 5 to itself; ESR to 10, before and after a write, and after another one */
+	CODE(&m,
+	     APIC_ON X2APIC("\x30", "\x05\x40\x04\x00") "\x66\xb9\x28\x08\x00\x00\x0f\x32\xe6\x10" X2APIC(
+		     "\x28",
+		     "\x00\x00\x00\x00") "\x0f\x32\xe6\x10" X2APIC("\x28",
+								   "\x00\x00\x00\x00") "\x0f\x32\xe6\x10",
+	     DATA_GPA);
+	IS(machine_out(&m, 0x10), 0);
+	IS(machine_out(&m, 0x10), 0x20);
+	IS(machine_out(&m, 0x10), 0);
+}
+
 /* All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. */
 static void copy_state(struct machine *to, const struct machine *from)
 {
@@ -1348,6 +1366,7 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	machine_init(&m);
 	timer();
+	errors();
 	machine_fini(&m);
 	machine_init(&m);
 	restored_tscs();
