@@ -257,12 +257,10 @@ bool state_set_cr0(struct vcpu *v, u64 value); /* false: #GP */
 bool state_set_cr4(struct vcpu *v, u64 value);
 bool state_set_xcr0(struct vcpu *v, u64 value);
 u32 state_xsave_size(u64 xcr0);
-u64 state_cr0(struct vcpu *v);
 u64 state_cr4(struct vcpu *v);
 bool state_is_long(struct vcpu *v);
 bool state_is_64(struct vcpu *v); /* what it runs is 64-bit code */
 unsigned state_cpl(void);
-void state_load_pdptrs(struct vcpu *v);
 
 /* msr.c */
 int msr_init(void);

@@ -117,7 +117,7 @@ void state_sipi(struct vcpu *v, u8 vector)
 	vmcs_write(GUEST_RIP, 0);
 }
 
-u64 state_cr0(struct vcpu *v)
+static u64 get_cr0(void)
 {
 	return (vmcs_read(GUEST_CR0) & ~(u64)CR0_WATCHED) |
 	       (vmcs_read(CR0_READ_SHADOW) & CR0_WATCHED);
@@ -147,9 +147,9 @@ unsigned state_cpl(void)
 }
 
 /* PAE paging outside of long mode: the CPU has the four top entries in registers. */
-void state_load_pdptrs(struct vcpu *v)
+static void load_pdptrs(struct vcpu *v)
 {
-	const u64 cr0 = state_cr0(v), cr4 = state_cr4(v);
+	const u64 cr0 = get_cr0(), cr4 = state_cr4(v);
 	u64 entries[4] = {};
 	unsigned i;
 
@@ -169,7 +169,7 @@ static bool is_cr0(u64 cr0)
 
 bool state_set_cr0(struct vcpu *v, u64 value)
 {
-	const u64 old = state_cr0(v), cr4 = state_cr4(v);
+	const u64 old = get_cr0(), cr4 = state_cr4(v);
 	const bool is_64 = vmcs_read(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK;
 	u64 efer = vmcs_read(GUEST_IA32_EFER);
 
@@ -190,7 +190,7 @@ bool state_set_cr0(struct vcpu *v, u64 value)
 	put_efer(efer);
 	put_cr0(value);
 	if ((old ^ value) & (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW | X86_CR0_WP)) {
-		state_load_pdptrs(v);
+		load_pdptrs(v);
 		vmcs_flush_linear(v);
 	}
 	return true;
@@ -207,7 +207,7 @@ bool state_set_cr4(struct vcpu *v, u64 value)
 		return false;
 	put_cr4(v, value);
 	if ((old ^ value) & ~(u64)X86_CR4_OSXSAVE) {
-		state_load_pdptrs(v);
+		load_pdptrs(v);
 		vmcs_flush_linear(v);
 	}
 	return true;
@@ -327,7 +327,7 @@ int state_get_sregs(struct vcpu *v, void *arg)
 	s->gdt.limit = vmcs_read(GUEST_GDTR_LIMIT);
 	s->idt.base = vmcs_read(GUEST_IDTR_BASE);
 	s->idt.limit = vmcs_read(GUEST_IDTR_LIMIT);
-	s->cr0 = state_cr0(v);
+	s->cr0 = get_cr0();
 	s->cr2 = v->cr2;
 	s->cr3 = vmcs_read(GUEST_CR3);
 	s->cr4 = state_cr4(v);
@@ -377,7 +377,7 @@ int state_set_sregs(struct vcpu *v, void *arg)
 	put_efer(s->efer);
 	put_cr0(s->cr0 | X86_CR0_ET);
 	put_cr4(v, s->cr4);
-	state_load_pdptrs(v);
+	load_pdptrs(v);
 	vmcs_flush_linear(v);
 	return 0;
 }
