@@ -72,16 +72,33 @@ static int open_kernel(struct boot *boot, int open_fd, uint64_t low_ram)
 	return err;
 }
 
+static uint64_t initrd_top(const struct image *image, uint64_t low_ram)
+{
+	return low_ram < image->initrd_max ? low_ram : image->initrd_max + 1;
+}
+
 /*
  * Where an initrd of `size` bytes goes; 0: nowhere. Right behind the kernel: it is mapped, so the
  * 2 MiB around it are no huge page, and those at the top of memory Linux fills first.
  */
 static uint64_t initrd_gpa(const struct image *image, uint64_t low_ram, uint64_t size)
 {
-	const uint64_t top = low_ram < image->initrd_max ? low_ram : image->initrd_max + 1;
+	const uint64_t top = initrd_top(image, low_ram);
 	const uint64_t gpa = (image->end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
 
 	return gpa <= top && size <= top - gpa ? gpa : 0;
+}
+
+/* More memory helps only below the device hole, and where the kernel looks for an initrd. */
+static int refuse_size(const struct image *image, const char *what, uint64_t size)
+{
+	const uint64_t top = initrd_top(image, DEVICE_GPA);
+
+	if (initrd_gpa(image, DEVICE_GPA, size))
+		return fail(0, "%s: %llu MiB do not fit beside the kernel: give more with --mem",
+			    what, (unsigned long long)(size >> 20));
+	return fail(0, "%s: %llu MiB do not fit between the kernel and %llu MiB, the highest place",
+		    what, (unsigned long long)(size >> 20), (unsigned long long)(top >> 20));
 }
 
 static uint64_t low_ram_of(const struct vm_config *config)
@@ -109,11 +126,7 @@ int boot_open(struct boot *boot, const struct vm_config *config)
 	if (err)
 		return err;
 	if (!initrd_gpa(&boot->image, low_ram_of(config), boot->initrd_size))
-		return fail(0,
-			    "%s: %llu MiB do not fit beside the kernel in %llu MiB of memory: "
-			    "give more with --mem",
-			    config->initrd, (unsigned long long)(boot->initrd_size >> 20),
-			    (unsigned long long)(config->mem_size >> 20));
+		return refuse_size(&boot->image, config->initrd, boot->initrd_size);
 	return 0;
 }
 
@@ -151,22 +164,24 @@ struct ramdisk {
 	uint64_t gpa, size; /* 0: none */
 };
 
-/* The user's initrd, mapped; zeros to a multiple of 4, as the kernel wants; the extra archive. */
+/*
+ * The user's initrd, mapped; zeros to a multiple of 4, as the kernel wants; the extra archive.
+ * Between the two 4 zeros more: what `lz4 -l` makes has no end but a block of size 0.
+ */
 static int load_initrd(const struct boot *boot, const struct mem *mem, const uint8_t *extra,
 		       uint64_t extra_size, struct ramdisk *disk)
 {
-	const uint64_t padded = (boot->initrd_size + 3) & ~3ull;
+	uint64_t padded = (boot->initrd_size + 3) & ~3ull;
 	int err = 0;
 
+	if (padded && extra_size)
+		padded += 4;
 	disk->size = padded + extra_size;
 	disk->gpa = initrd_gpa(&boot->image, mem_low_size(mem), disk->size);
 	if (disk->size == 0)
 		return 0;
 	if (!disk->gpa)
-		return fail(0,
-			    "initrd and job, %llu KiB, do not fit beside the kernel: give more "
-			    "with --mem",
-			    (unsigned long long)(disk->size >> 10));
+		return refuse_size(&boot->image, "initrd and job", disk->size);
 	if (boot->initrd_size)
 		err = mem_load_file(mem, disk->gpa, boot->initrd_fd, 0, boot->initrd_size);
 	if (err)

@@ -66,6 +66,15 @@ built' ]
 holds [ "$(grep -c '^job [12]$' "$T/out")" -eq 2 ]
 holds [ "$(tr -d '\0' < "$T/disk" | wc -c)" -eq 0 ]
 
+if command -v lz4 > /dev/null; then
+	story "$KERNEL_NAME: a job beside an initrd of lz4's, whose end nothing marks"
+	lz4 -l -q "$INITRD" "$T/initrd.lz4"
+	mayfly run --timeout 200s --kernel "$KERNEL" --initrd "$T/initrd.lz4" -- sh -c 'echo unpacked'
+	ends_with 0
+	prints unpacked
+	rm -f "$T/initrd.lz4"
+fi
+
 story "$KERNEL_NAME: exit status 1"
 job 'exit 1'
 ends_with 1

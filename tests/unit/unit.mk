@@ -40,6 +40,7 @@ $(BUILD)/fuzz/$(1): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,tests/fuzz/$(1).c $(2))
 endef
 
 $(eval $(call unit,image,vmm/image.c))
+$(eval $(call unit,boot,vmm/boot.c vmm/image.c vmm/mem.c vmm/acpi.c vmm/log.c api/config.c))
 $(eval $(call unit,acpi,vmm/acpi.c))
 $(eval $(call unit,cpio,vmm/cpio.c))
 $(eval $(call unit,serial,vmm/serial.c vmm/log.c tests/fuzz/serial.c))

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What lies in a guest's memory when it begins: the initrd, and behind it the job's archive. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../vmm/boot.h"
+#include "../../vmm/layout.h"
+#include "scratch.h"
+#include "specimen.h"
+
+#define JOB	 "070701 and more"
+#define JOB_SIZE 16u
+#define MODLIST	 16u /* in the start info: the address of { address, size } */
+
+static char kernel[160], initrd[160];
+
+static void make_file(char path[160], const char *name, const void *bytes, size_t size)
+{
+	int fd;
+
+	snprintf(path, 160, "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(write(fd, bytes, size), size);
+	close(fd);
+}
+
+static struct vm_config configure(uint64_t mem_size)
+{
+	return (struct vm_config){
+		.kernel = kernel, .cmdline = "", .cpus = 1, .mem_size = mem_size
+	};
+}
+
+/* Boots with an initrd of so many bytes x; what the guest is told lies at *disk. */
+static uint64_t load(struct mem *mem, unsigned initrd_size, unsigned job_size, const char **disk)
+{
+	struct vm_config config = configure(64 * MIB);
+	char bytes[16];
+	struct boot boot;
+	uint64_t modlist, module[2];
+
+	memset(bytes, 'x', sizeof(bytes));
+	make_file(initrd, "initrd", bytes, initrd_size);
+	if (initrd_size)
+		config.initrd = initrd;
+	assert_int_equal(mem_init(mem, config.mem_size), 0);
+	assert_int_equal(boot_open(&boot, &config), 0);
+	assert_int_equal(boot_load(&boot, mem, &config, (const uint8_t *)JOB, job_size), 0);
+	boot_close(&boot);
+	memcpy(&modlist, mem_at(mem, START_INFO_GPA + MODLIST, 8), 8);
+	memcpy(module, mem_at(mem, modlist, 16), 16);
+	*disk = mem_at(mem, module[0], module[1]);
+	return module[1];
+}
+
+/* Where `lz4 -l` ends is told by 4 zeros only; archives lie at multiples of 4. */
+static void behind_initrd(void **state)
+{
+	struct mem mem;
+	const char *disk;
+
+	(void)state;
+	for (unsigned n = 1; n <= 16; n++) {
+		const uint64_t size = load(&mem, n, JOB_SIZE, &disk);
+		const uint64_t at = size - JOB_SIZE;
+
+		assert_int_equal(at % 4, 0);
+		assert_in_range(at, n + 4, n + 7);
+		assert_memory_equal(disk, "xxxxxxxxxxxxxxxx", n);
+		assert_memory_equal(disk + n, "\0\0\0\0\0\0\0", at - n);
+		assert_memory_equal(disk + at, JOB, JOB_SIZE);
+		mem_fini(&mem);
+	}
+}
+
+static void alone(void **state)
+{
+	struct mem mem;
+	const char *disk;
+
+	(void)state;
+	assert_int_equal(load(&mem, 0, JOB_SIZE, &disk), JOB_SIZE);
+	assert_memory_equal(disk, JOB, JOB_SIZE);
+	mem_fini(&mem);
+	assert_int_equal(load(&mem, 5, 0, &disk), 8);
+	assert_memory_equal(disk, "xxxxx\0\0\0", 8);
+	mem_fini(&mem);
+}
+
+/* What is said of an initrd of so many MiB, which is not read. */
+static const char *refusal(uint64_t mem_size, uint64_t mib)
+{
+	static char said[512];
+	struct vm_config config = configure(mem_size);
+	const int old = dup(STDERR_FILENO);
+	struct boot boot;
+	int fds[2];
+	ssize_t n;
+
+	make_file(initrd, "initrd", "", 0);
+	assert_int_equal(truncate(initrd, (off_t)(mib * MIB)), 0);
+	config.initrd = initrd;
+	assert_int_equal(pipe(fds), 0);
+	dup2(fds[1], STDERR_FILENO);
+	assert_true(boot_open(&boot, &config) < 0);
+	dup2(old, STDERR_FILENO);
+	boot_close(&boot);
+	n = read(fds[0], said, sizeof(said) - 1);
+	said[n > 0 ? n : 0] = '\0';
+	close(old);
+	close(fds[0]);
+	close(fds[1]);
+	return said;
+}
+
+static void too_large(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(refusal(64 * MIB, 100), "100 MiB do not fit beside the kernel: "
+						       "give more with --mem"));
+	assert_non_null(strstr(refusal(64 * MIB, 3072), "3072 MiB do not fit between the kernel "
+							"and 3072 MiB"));
+	assert_null(strstr(refusal(8192 * MIB, 3072), "--mem"));
+}
+
+static int make_kernel(void **state)
+{
+	const int err = make_dir(state);
+
+	if (!err)
+		make_file(kernel, "kernel", &elf, sizeof(elf));
+	return err;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		{ "a job lies behind the initrd and 4 zeros at least", behind_initrd, NULL, NULL,
+		  NULL },
+		{ "a job alone, an initrd alone", alone, NULL, NULL, NULL },
+		{ "an initrd that is too large, with what helps", too_large, NULL, NULL, NULL },
+	};
+
+	return cmocka_run_group_tests_name("boot", tests, make_kernel, remove_dir);
+}
