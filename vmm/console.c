@@ -531,7 +531,6 @@ static int open_unix(struct console *c)
 	if (c->listener < 0 || c->client_file < 0)
 		return fail(c->listener, "%s", path);
 	serial_tx_discard(c->serial, true);
-	accept_next(c);
 	return 0;
 }
 
@@ -577,8 +576,6 @@ static int open_back_end(struct console *c, bool is_job)
 int console_open(struct console *c, struct loop *loop, struct serial *serial,
 		 const struct serial_config *config, bool is_job)
 {
-	int err;
-
 	*c = (struct console){ .loop = loop,
 			       .serial = serial,
 			       .config = config,
@@ -598,12 +595,15 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->wake_file = loop_file(loop, serial->wake_fd);
 	if (c->wake_file < 0)
 		return fail(c->wake_file, "registering an eventfd");
-	err = open_back_end(c, is_job);
-	if (err)
-		return err;
-	loop_read(loop, &c->wake_op, c->wake_file, &c->wakes, sizeof(c->wakes));
+	return open_back_end(c, is_job);
+}
+
+void console_listen(struct console *c)
+{
+	loop_read(c->loop, &c->wake_op, c->wake_file, &c->wakes, sizeof(c->wakes));
+	if (c->config->kind == SERIAL_UNIX)
+		accept_next(c);
 	pump_in(c); /* there is no room yet: this asks to be told */
-	return 0;
 }
 
 void console_drain(struct console *c, void (*drained)(void *arg), void *arg)

@@ -47,11 +47,14 @@ struct console {
 };
 
 /*
- * Opens the back end and starts carrying. `is_job`: on standard input that is no terminal, the end
- * of the input is passed on as a BREAK. The config must outlive the console. 0 or -errno, logged.
+ * Opens the back end. `is_job`: on standard input that is no terminal, the end of the input is
+ * passed on as a BREAK. The config must outlive the console. 0 or -errno, logged.
  */
 int console_open(struct console *c, struct loop *loop, struct serial *serial,
 		 const struct serial_config *config, bool is_job);
+
+/* Starts carrying: from here on operations of its are in flight. */
+void console_listen(struct console *c);
 
 /* Whether it will be on a terminal, which is raw from console_open() to term_restore(). */
 bool console_is_tty(const struct serial_config *config);

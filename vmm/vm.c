@@ -372,6 +372,7 @@ static int start(struct vm *v)
 	if (err)
 		return err;
 	v->is_started = true;
+	console_listen(&v->console);
 	halt_watch(&v->halt);
 	for (unsigned i = 0; i < v->config->nr_disks; i++)
 		virtio_listen(&v->disks[i].dev);
@@ -494,6 +495,7 @@ static void unmake(struct vm *v, unsigned nr_files)
 	for (unsigned i = 0; i < v->config->nr_nets; i++)
 		disconnect_virtio(&v->nets[i].dev);
 	vcpus_fini(&v->vcpus, &v->hv);
+	term_restore();
 	console_close(&v->console);
 	close_fd(&v->irq_fd);
 	close_fd(&v->wake_fd);

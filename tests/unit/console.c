@@ -180,6 +180,9 @@ static void open_console_with(enum serial_kind kind, int fd)
 	config = (struct serial_config){ .kind = kind, .path = path, .fd = fd };
 	serial_init(&serial, eventfd(0, 0), eventfd(0, 0), false);
 	assert_int_equal(console_open(&console, NULL, &serial, &config, false), 0);
+	for (unsigned i = 0; i < SLOTS; i++) /* a start may fail yet, and takes the files back */
+		assert_false(slots[i].is_taken);
+	console_listen(&console);
 	guest_writes(MCR, &mcr, 1);
 }
 
