@@ -8,6 +8,7 @@
 #include "end.h"
 #include "log.h"
 #include "serve.h"
+#include "term.h"
 #include "timeline.h"
 #include "vm.h"
 
@@ -148,6 +149,7 @@ int main(int argc, char **argv)
 
 	timeline_mark(PHASE_START);
 	fill_standard_descriptors();
+	term_look();
 	code = act(argc, argv);
 	if (code == 0 && (fflush(stdout) || ferror(stdout))) { /* it was to be printed */
 		fail(0, "standard output could not be written");

@@ -11,10 +11,16 @@
 
 static struct termios saved;
 static atomic_bool is_raw;
+static bool is_in_foreground;
+
+void term_look(void)
+{
+	is_in_foreground = tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
 
 bool term_is_usable(void)
 {
-	return isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
+	return is_in_foreground && isatty(STDIN_FILENO);
 }
 
 void term_size(unsigned *rows, unsigned *cols)

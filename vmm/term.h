@@ -8,7 +8,11 @@
 
 #include <stdbool.h>
 
-/* Whether standard input is a terminal that this process may read: it is in the foreground. */
+/* Finds out whether the process is in the foreground: first of all, as from within a PID namespace
+ * of its own everybody is. */
+void term_look(void);
+
+/* Whether standard input is a terminal that this process may read: it was in the foreground. */
 bool term_is_usable(void);
 
 /* The window's size; 0 by 0 where unknown. */

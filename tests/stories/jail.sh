@@ -394,6 +394,11 @@ story "--new-pid-ns: process 1 of its own, with the caller's signals and exit st
 status=$?
 ends_with 7
 prints "Hello from ring 3"
+if [ -n "$script" ]; then
+	echo "$MAYFLY run --new-pid-ns --timeout 300ms --kernel $GUESTS/exits.elf --cmdline spin & wait \$!; echo code \$?" > "$T/typed"
+	timeout -s KILL 60 "$script" -qec "sh -m $T/typed" /dev/null < /dev/null > "$T/out" 2>&1
+	shows "code 124" # also in the background of a terminal, which is left alone
+fi
 child() {
 	for p in /proc/[0-9]*; do
 		[ "$(field "${p#/proc/}" PPid 2> /dev/null)" != "$1" ] || echo "${p#/proc/}"
