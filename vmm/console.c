@@ -66,6 +66,12 @@ static size_t within_cap(const struct console *c, size_t n)
  * A reader that can vanish has STALL_MS for each operation, which the ring then ends with
  * -ECANCELED. A write waits for room inside of the ring, also where the descriptor does not block.
  */
+static struct io_uring_sqe *limited_sqe(struct console *c)
+{
+	loop_room(c->loop, 2); /* for the timeout, too */
+	return loop_sqe(c->loop);
+}
+
 static void submit_limited(struct console *c, struct io_uring_sqe *sqe, struct op *op)
 {
 	sqe->flags |= can_vanish(c) ? IOSQE_IO_LINK : 0;
@@ -168,7 +174,7 @@ static void pump_out(struct console *c)
 		write_direct(c, data, n);
 		return;
 	}
-	sqe = loop_sqe(c->loop);
+	sqe = limited_sqe(c);
 	io_uring_prep_write(sqe, c->out, data, (unsigned)within_cap(c, n), (uint64_t)-1);
 	submit_limited(c, sqe, &c->write_op);
 }
@@ -191,7 +197,7 @@ static void wait_writable(struct console *c)
 		must(loop_wait_ready(c->loop, &c->writable_op, STDOUT_FILENO, EPOLLOUT) == 0);
 		return;
 	}
-	sqe = loop_sqe(c->loop);
+	sqe = limited_sqe(c);
 	io_uring_prep_poll_add(sqe, c->out, POLLOUT);
 	submit_limited(c, sqe, &c->writable_op);
 }

@@ -38,13 +38,26 @@ static struct slot {
 static unsigned nr_files;
 static uint64_t clock_ns;
 
+/* What has a link goes out with the next. */
+static unsigned room;
+static struct io_uring_sqe *last;
+
+void loop_room(struct loop *loop, unsigned nr)
+{
+	(void)loop;
+	room = nr;
+}
+
 struct io_uring_sqe *loop_sqe(struct loop *loop)
 {
 	(void)loop;
+	if (last && last->flags & IOSQE_IO_LINK)
+		assert_true(room > 0);
+	room -= room > 0;
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (!slots[i].is_taken) {
 			slots[i] = (struct slot){ .is_taken = true };
-			return &slots[i].sqe;
+			return last = &slots[i].sqe;
 		}
 	abort();
 }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -243,6 +244,45 @@ static void submit_in_completions(void **state)
 		calls += chain[i].calls;
 	assert_int_equal(calls, 5000);
 	close(null);
+}
+
+/* Linked operations go out together, however much was there before them. */
+static void linked(void **state)
+{
+	enum { FULL = 256 };
+	static struct probe before[FULL];
+	struct __kernel_timespec limit;
+	const int fd = eventfd(0, EFD_CLOEXEC);
+	struct io_uring_sqe *sqe;
+	int file;
+
+	(void)state;
+	need_io_uring();
+	file = loop_file(&loop, fd);
+	for (unsigned nr = FULL - 3; nr <= FULL; nr++) {
+		unsigned left = nr + 1;
+		struct probe polling = probe(&left);
+
+		for (unsigned i = 0; i < nr; i++) {
+			before[i] = probe(&left);
+			loop_yield(&loop, &before[i].op);
+		}
+		loop_room(&loop, 2);
+		sqe = loop_sqe(&loop);
+		io_uring_prep_poll_add(sqe, file, POLLIN);
+		sqe->flags |= IOSQE_IO_LINK;
+		loop_prepared(sqe, &polling.op);
+		sqe = loop_sqe(&loop);
+		limit = (struct __kernel_timespec){ .tv_nsec = 1000000 };
+		io_uring_prep_link_timeout(sqe, &limit, 0);
+		loop_prepared(sqe, NULL);
+		loop.stopped = false;
+		alarm(20); /* without its limit it never ends */
+		assert_int_equal(loop_run(&loop), 0);
+		alarm(0);
+		assert_int_equal(polling.res, -ECANCELED);
+	}
+	close(fd);
 }
 
 /* An eventfd: what other threads use to wake the loop. It blocks, and still holds nobody up. */
@@ -651,6 +691,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("more submissions than the ring has entries", many_submissions),
 	TEST("a chain of operations has room at once", room_for_a_chain),
 	TEST("completions submit again and again", submit_in_completions),
+	TEST("linked operations go out together", linked),
 	TEST("an eventfd is read when it is written", eventfds),
 	TEST("a pipe carries bytes and its end", pipes),
 	TEST("the file table: taken, replaced, emptied", files),
