@@ -154,6 +154,10 @@ static void pump_out(struct console *c)
 
 	if (c->writing)
 		return;
+	if (c->leaving) {
+		client_gone(c);
+		return;
+	}
 	n = serial_tx_peek(c->serial, &data);
 	if (n > 0 && (!has_reader(c) || within_cap(c, n) == 0)) {
 		if (has_reader(c))
@@ -321,7 +325,13 @@ static void pump_in(struct console *c)
 {
 	size_t room;
 
-	if (c->reading || c->input_over || c->in < 0)
+	if (c->reading)
+		return;
+	if (c->leaving) {
+		client_gone(c);
+		return;
+	}
+	if (c->input_over || c->in < 0)
 		return;
 	room = serial_rx_room(c->serial);
 	if (room == 0)
@@ -399,8 +409,11 @@ static void on_wake(struct op *op, int res)
 
 static void accept_next(struct console *c)
 {
-	struct io_uring_sqe *sqe = loop_sqe(c->loop);
+	struct io_uring_sqe *sqe;
 
+	if (c->accepting || c->next_fd >= 0)
+		return;
+	sqe = loop_sqe(c->loop);
 	c->accepting = true;
 	io_uring_prep_accept(sqe, c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	loop_prepared(sqe, &c->accept_op);
@@ -414,20 +427,23 @@ static void welcome(struct console *c, int fd)
 		return;
 	}
 	c->client_fd = fd;
+	c->watching = loop_wait_ready(c->loop, &c->hangup_op, fd, 0) == 0;
 	c->in = c->out = c->client_file;
 	serial_tx_discard(c->serial, false);
 	pump_out(c);
 	pump_in(c);
 }
 
-/* Called again by whichever of its two operations ends last: the queues are in use until then. */
+/* Called again by whichever of its operations ends last: the queues are in use until then. */
 static void client_gone(struct console *c)
 {
 	const int next = c->next_fd;
 
+	c->leaving = true;
 	shutdown(c->client_fd, SHUT_RDWR);
-	if (c->reading || c->writing)
+	if (c->reading || c->writing || c->watching)
 		return;
+	c->leaving = false;
 	serial_tx_discard(c->serial, true);
 	must(loop_file_replace(c->loop, c->client_file, -1) == 0);
 	close(c->client_fd);
@@ -435,7 +451,21 @@ static void client_gone(struct console *c)
 	finish_drain(c);
 	if (next >= 0)
 		welcome(c, next);
-	else if (!c->accepting)
+	else
+		accept_next(c);
+}
+
+/* It has gone, also where nothing is read from it: what it has said still counts until another
+ * comes. */
+static void on_hangup(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, hangup_op);
+
+	(void)res; /* EPOLLHUP */
+	c->watching = false;
+	if (c->leaving)
+		client_gone(c);
+	else
 		accept_next(c);
 }
 
@@ -449,7 +479,7 @@ static void on_accepted(struct op *op, int res)
 		fail(res, "%s: no more clients are taken", c->config->path);
 	} else if (res < 0) {
 		accept_next(c);
-	} else if (c->client_fd >= 0) { /* half closed: it makes room */
+	} else if (c->client_fd >= 0) { /* half closed or gone: it makes room */
 		c->next_fd = res;
 		client_gone(c);
 	} else {
@@ -598,6 +628,7 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->batch_op.done = on_batch;
 	c->pace_op.done = on_paced;
 	c->accept_op.done = on_accepted;
+	c->hangup_op.done = on_hangup;
 	c->wake_file = loop_file(loop, serial->wake_fd);
 	if (c->wake_file < 0)
 		return fail(c->wake_file, "registering an eventfd");

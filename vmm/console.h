@@ -28,6 +28,8 @@ struct console {
 	const struct sockaddr_un *address; /* of the socket's file, ours to remove, or NULL */
 	int next_fd;	/* came while the client was half closed, and takes its place */
 	bool accepting; /* an accept is in flight */
+	bool watching;	/* whether the client hangs up */
+	bool leaving;	/* the client, once nothing of its is in flight */
 	int wake_file;
 	bool is_tty;	 /* raw terminal: Ctrl-A is the escape key */
 	pid_t pid;	 /* our own, which that ends */
@@ -39,7 +41,7 @@ struct console {
 	uint64_t written; /* bytes to the file */
 	uint64_t wakes;
 	struct op wake_op, read_op, readable_op, write_op, writable_op, batch_op, accept_op,
-		pace_op, direct_op;
+		pace_op, direct_op, hangup_op;
 	struct __kernel_timespec stall, pace, batch;
 	uint64_t written_ns; /* when the last write went out */
 	uint64_t fed_ns;     /* when input was last put; 0: the guest has had its pause since */

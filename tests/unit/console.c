@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -279,14 +280,20 @@ static void next_client(void **state)
 	complete(&console.read_op, 0);
 	guest_writes(THR, "bye", 3);
 	complete(&console.accept_op, second[0]);
+	assert_null(find(&console.accept_op));
 	reader_takes("bye", 3);
+	complete(&console.hangup_op, EPOLLHUP);
 	assert_int_equal(console.client_fd, second[0]);
 	assert_non_null(find(&console.read_op));
 	guest_writes(THR, "hi", 2);
 	reader_takes("hi", 2);
 	assert_int_equal(serial.tx_dropped, 0);
 	complete(&console.read_op, -ECONNRESET);
+	guest_writes(THR, "lost", 4); /* it is on its way out */
+	assert_null(find(&console.write_op));
+	complete(&console.hangup_op, EPOLLHUP);
 	assert_int_equal(console.client_fd, -1);
+	assert_int_equal(serial.tx_dropped, 4);
 	assert_non_null(find(&console.accept_op));
 	close(first[1]);
 	close(second[1]);
@@ -326,6 +333,31 @@ static void fifo_without_reader(void **state)
 	close_console();
 }
 
+/* One that has left before the guest reads is no reason for the next to wait, and miss what comes.
+ */
+static void client_that_left(void **state)
+{
+	int first[2], second[2];
+	const uint8_t mcr = 0;
+
+	(void)state;
+	open_console(SERIAL_UNIX);
+	guest_writes(MCR, &mcr, 1);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, first), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, second), 0);
+	complete(&console.accept_op, first[0]);
+	assert_null(find(&console.read_op));
+	complete(&console.hangup_op, EPOLLHUP);
+	complete(&console.accept_op, second[0]);
+	assert_int_equal(console.client_fd, second[0]);
+	guest_writes(THR, "hi", 2);
+	reader_takes("hi", 2);
+	assert_int_equal(serial.tx_dropped, 0);
+	close(first[1]);
+	close(second[1]);
+	close_console();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +366,7 @@ int main(void)
 		{ "a file that has its most bytes", capped, NULL, NULL, NULL },
 		{ "a FIFO that nobody reads", fifo_without_reader, NULL, NULL, NULL },
 		{ "the next client follows one that only listens", next_client, NULL, NULL, NULL },
+		{ "and one that has left unread", client_that_left, NULL, NULL, NULL },
 	};
 
 	return cmocka_run_group_tests_name("console", tests, make_dir, remove_dir);
