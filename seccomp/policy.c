@@ -60,7 +60,7 @@ const struct policy_row policy[] = {
 	{ ALL, SYS_rt_sigprocmask, "the end of a thread, the terminal's restoration", ANY },
 	{ ALL, SYS_restart_syscall, "the kernel's own, when a timed wait goes on after SIGCONT", ANY },
 	{ ALL, SYS_exit_group, "the end of the process, also out of a fatal signal's handler", ANY },
-	{ ALL, SYS_poll, "whether the log's reader takes a line, without waiting", { IS(1, 1), IS(2, 0) } },
+	{ ALL, SYS_poll, "whether the log's reader takes a line, a pty's has read all: without waiting", { IS(1, 1), IS(2, 0) } },
 	{ ALL, SYS_prctl, "the thread's name, for the log", { IS(0, PR_GET_NAME) } },
 
 	/* vCPUs. */

@@ -27,6 +27,7 @@
 #define BATCH_BYTES 4096u
 #define RELAY_BYTES 65536u
 #define STALL_MS    1000 /* a socket, pty or FIFO that takes nothing for so long has no reader */
+#define FETCH_MS    10	 /* between two looks whether the reader of a pty has all */
 
 static void client_gone(struct console *c);
 
@@ -50,6 +51,43 @@ static void finish_drain(struct console *c)
 	c->drained = NULL;
 	if (drained)
 		drained(c->drained_arg);
+}
+
+/* Looked at from its own side, which also moves along what is on the way there. */
+static bool is_unread(const struct console *c)
+{
+	struct pollfd slave = { .fd = c->slave, .events = POLLIN };
+
+	return c->config->kind == SERIAL_PTY && poll(&slave, 1, 0) == 1;
+}
+
+/*
+ * All is out. What a pseudo-terminal has taken it loses with its master, that is with us: its
+ * reader has STALL_MS to fetch that.
+ */
+static void all_out(struct console *c)
+{
+	const uint64_t now = loop_now_ns(CLOCK_MONOTONIC);
+
+	if (!c->drained || c->fetching)
+		return;
+	if (!c->fetch_by_ns)
+		c->fetch_by_ns = now + STALL_MS * 1000000ull;
+	if (now >= c->fetch_by_ns || !is_unread(c)) {
+		finish_drain(c);
+		return;
+	}
+	c->fetching = true;
+	loop_timeout(c->loop, &c->fetch_op, &c->fetch, FETCH_MS);
+}
+
+static void on_fetch(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, fetch_op);
+
+	(void)res; /* -ETIME */
+	c->fetching = false;
+	all_out(c);
 }
 
 /* How much of n may still be written: files have a cap. */
@@ -167,7 +205,7 @@ static void pump_out(struct console *c)
 		n = serial_tx_peek(c->serial, &data);
 	}
 	if (n == 0) {
-		finish_drain(c);
+		all_out(c);
 		return;
 	}
 	c->writing = true;
@@ -574,17 +612,16 @@ static int open_pty(struct console *c)
 {
 	const int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 	struct termios raw;
-	int slave;
 
 	if (fd < 0 || grantpt(fd) || unlockpt(fd))
 		return fail(-errno, "a new pseudo-terminal");
 	/* Held open, so that the master neither fails nor loses its settings between two readers.
 	 */
-	slave = open(ptsname(fd), O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0 || tcgetattr(slave, &raw))
+	c->slave = open(ptsname(fd), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (c->slave < 0 || tcgetattr(c->slave, &raw))
 		return fail(-errno, "%s", ptsname(fd));
 	cfmakeraw(&raw);
-	tcsetattr(slave, TCSANOW, &raw);
+	tcsetattr(c->slave, TCSANOW, &raw);
 	c->in = c->out = loop_file(c->loop, fd);
 	if (c->in < 0)
 		return fail(c->in, "%s", ptsname(fd));
@@ -627,6 +664,7 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->writable_op.done = on_writable;
 	c->batch_op.done = on_batch;
 	c->pace_op.done = on_paced;
+	c->fetch_op.done = on_fetch;
 	c->accept_op.done = on_accepted;
 	c->hangup_op.done = on_hangup;
 	c->wake_file = loop_file(loop, serial->wake_fd);
@@ -648,7 +686,7 @@ void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
 	c->drained = drained;
 	c->drained_arg = arg;
 	if (serial_tx_empty(c->serial)) {
-		finish_drain(c);
+		all_out(c);
 		return;
 	}
 	loop_cancel(c->loop, &c->batch_op); /* nothing more will come */

@@ -31,18 +31,21 @@ struct console {
 	bool watching;	/* whether the client hangs up */
 	bool leaving;	/* the client, once nothing of its is in flight */
 	int wake_file;
-	bool is_tty;	 /* raw terminal: Ctrl-A is the escape key */
-	pid_t pid;	 /* our own, which that ends */
-	bool eof_breaks; /* the end of the input is told to the guest, as a BREAK */
-	bool escaped;	 /* Ctrl-A came, its command has not */
+	int slave;	      /* SERIAL_PTY: the other end, held open */
+	bool fetching;	      /* the reader has its time for the last of the output */
+	uint64_t fetch_by_ns; /* until then */
+	bool is_tty;	      /* raw terminal: Ctrl-A is the escape key */
+	pid_t pid;	      /* our own, which that ends */
+	bool eof_breaks;      /* the end of the input is told to the guest, as a BREAK */
+	bool escaped;	      /* Ctrl-A came, its command has not */
 	bool reading, writing, input_over;
 	void (*drained)(void *arg); /* asked for by console_drain() */
 	void *drained_arg;
 	uint64_t written; /* bytes to the file */
 	uint64_t wakes;
 	struct op wake_op, read_op, readable_op, write_op, writable_op, batch_op, accept_op,
-		pace_op, direct_op, hangup_op;
-	struct __kernel_timespec stall, pace, batch;
+		pace_op, direct_op, hangup_op, fetch_op;
+	struct __kernel_timespec stall, pace, batch, fetch;
 	uint64_t written_ns; /* when the last write went out */
 	uint64_t fed_ns;     /* when input was last put; 0: the guest has had its pause since */
 	uint8_t input[1024];

@@ -37,6 +37,7 @@ static struct slot {
 	bool is_taken;
 } slots[SLOTS];
 static unsigned nr_files;
+static int last_fd; /* of those */
 static uint64_t clock_ns;
 
 /* What has a link goes out with the next. */
@@ -88,6 +89,13 @@ void loop_yield(struct loop *loop, struct op *op)
 	loop_prepared(sqe, op);
 }
 
+void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms)
+{
+	(void)ts;
+	(void)ms;
+	loop_yield(loop, op);
+}
+
 int loop_wait_ready(struct loop *loop, struct op *op, int fd, uint32_t events)
 {
 	(void)fd;
@@ -105,7 +113,7 @@ void loop_cancel(struct loop *loop, struct op *op)
 int loop_file(struct loop *loop, int fd)
 {
 	(void)loop;
-	(void)fd;
+	last_fd = fd;
 	return (int)nr_files++;
 }
 
@@ -232,6 +240,41 @@ static void drained(void **state)
 	assert_int_equal(nr_drained, 1);
 	assert_int_equal(serial.tx_dropped, 0);
 	close_console();
+}
+
+/* What a pseudo-terminal holds is gone with its master: its reader gets the time to fetch it. */
+static void late_reader(void **state)
+{
+	char got[8] = "";
+	int master, slave;
+
+	(void)state;
+	open_console(SERIAL_PTY);
+	master = last_fd;
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	guest_writes(THR, "hello", 5);
+	console_drain(&console, on_drained, NULL);
+	assert_int_equal(write(master, "hello", 5), 5);
+	reader_takes("hello", 5);
+	complete(&console.fetch_op, -ETIME);
+	assert_int_equal(nr_drained, 0);
+	assert_int_equal(read(slave, got, sizeof(got)), 5);
+	assert_string_equal(got, "hello");
+	complete(&console.fetch_op, -ETIME);
+	assert_int_equal(nr_drained, 1);
+	close_console();
+
+	open_console(SERIAL_PTY); /* one that never comes */
+	assert_int_equal(write(last_fd, "hello", 5), 5);
+	console_drain(&console, on_drained, NULL);
+	clock_ns += 900000000;
+	complete(&console.fetch_op, -ETIME);
+	assert_int_equal(nr_drained, 0);
+	clock_ns += 100000000;
+	complete(&console.fetch_op, -ETIME);
+	assert_int_equal(nr_drained, 1);
+	close_console();
+	close(slave);
 }
 
 /* A disk that is full costs the output, not the end. */
@@ -362,6 +405,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		{ "all that was written goes out before the end", drained, NULL, NULL, NULL },
+		{ "a late reader of a pseudo-terminal", late_reader, NULL, NULL, NULL },
 		{ "a disk that is full", full, NULL, NULL, NULL },
 		{ "a file that has its most bytes", capped, NULL, NULL, NULL },
 		{ "a FIFO that nobody reads", fifo_without_reader, NULL, NULL, NULL },
