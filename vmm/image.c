@@ -20,6 +20,7 @@
 
 /* A kernel has about five; the limit bounds the work that a hostile file can ask for. */
 #define ELF_MAX_PHNUM 64u
+#define ELF_MAX_NOTES 0x100000u /* bytes, of all segments; a kernel has less than a page */
 
 #define PAGE_SIZE 4096ul
 
@@ -77,6 +78,7 @@ static const struct fault
 	overlap = { -EINVAL, "a malformed ELF: its segments overlap" },
 	too_low = { -EINVAL, "an ELF with a segment below 1 MiB; link it for 1 MiB or above" },
 	too_high = { -EINVAL, "an ELF with a segment above 3 GiB; link it for physical addresses" },
+	long_notes = { -EINVAL, "a malformed ELF: it has more than 1 MiB of notes" },
 	cut_notes = { -EINVAL, "a truncated ELF: its notes lie outside the file" },
 	bad_note = { -EINVAL, "a malformed ELF: a note claims more than its segment holds" },
 	bad_pvh_note = { -EINVAL, "a malformed ELF: its PVH note holds neither 4 nor 8 bytes" };
@@ -403,13 +405,16 @@ static Elf64_Phdr elf_phdr(const struct file *f, const Elf64_Ehdr *eh, unsigned 
 static const struct fault *elf_kind(const struct file *f, const Elf64_Ehdr *eh, struct image *img)
 {
 	const struct fault *fault = NULL;
+	uint64_t room = ELF_MAX_NOTES; /* segments may all lie over the same bytes */
 	bool program_like = false;
 
 	for (unsigned i = 0; i < eh->e_phnum && !fault; i++) {
 		const Elf64_Phdr ph = elf_phdr(f, eh, i);
 
-		if (ph.p_type == PT_NOTE)
-			fault = elf_notes(f, &ph, img);
+		if (ph.p_type == PT_NOTE) {
+			fault = ph.p_filesz > room ? &long_notes : elf_notes(f, &ph, img);
+			room -= ph.p_filesz;
+		}
 		program_like |= ph.p_type == PT_INTERP || ph.p_type == PT_TLS;
 	}
 	if (!fault && program_like && img->kind != IMAGE_PVH)

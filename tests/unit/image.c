@@ -285,6 +285,30 @@ static void elf_by_wide_note(void **state)
 	refuse(&file, sizeof(file), -EINVAL, "a note claims");
 }
 
+/* However many segments lie over them, notes cost no time to speak of. */
+static void elf_many_notes(void **state)
+{
+	static uint8_t bytes[sizeof(elf) + MIB + 1];
+	struct elf *file = (struct elf *)bytes;
+	struct image img;
+
+	(void)state;
+	*file = elf;
+	file->notes.p_offset = sizeof(elf);
+	file->notes.p_filesz = MIB;
+	accept(file, sizeof(bytes), &img);
+	assert_int_equal(img.kind, IMAGE_LINUX64);
+	file->notes.p_filesz++;
+	refuse(file, sizeof(bytes), -EINVAL, "more than 1 MiB of notes");
+
+	file->notes.p_filesz = MIB / 2;
+	file->text = file->notes;
+	file->text.p_filesz++;
+	refuse(file, sizeof(bytes), -EINVAL, "more than 1 MiB of notes");
+	file->text.p_filesz = UINT64_MAX;
+	refuse(file, sizeof(bytes), -EINVAL, "more than 1 MiB of notes");
+}
+
 static void elf_rest_after_notes(void **state)
 {
 	struct elf file = elf;
@@ -777,6 +801,7 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "an ELF's segments come sorted, their zeros counted", .test_func = elf_segments },
 	{ .name = "a PVH note may have 4 bytes", .test_func = elf_by_short_pvh },
 	{ .name = "notes may be aligned to 8 bytes", .test_func = elf_by_wide_note },
+	{ .name = "notes are 1 MiB at most, all together", .test_func = elf_many_notes },
 	{ .name = "a rest too short for a note is passed over", .test_func = elf_rest_after_notes },
 	{ .name = "an ELF without a PVH note is entered at e_entry", .test_func = elf_by_entry },
 	{ .name = "a position-independent kernel is accepted", .test_func = elf_dyn },
