@@ -408,14 +408,30 @@ static bool cmdline_value(const char *cmdline, const char *key, char *value, siz
 	return found;
 }
 
+/* The last word of the two counts, as for the kernel; without one it is `ro`. */
+static bool root_is_writable(const char *cmdline)
+{
+	bool writable = false;
+
+	for (const char *word = cmdline; *word != '\0';) {
+		size_t len = strcspn(word, " \n");
+
+		if (len == 2 && (strncmp(word, "ro", 2) == 0 || strncmp(word, "rw", 2) == 0))
+			writable = word[1] == 'w';
+		word += len;
+		word += strspn(word, " \n");
+	}
+	return writable;
+}
+
 /*
  * Where the kernel's command line names a root disk, the job runs in it: what the kernel itself
- * does with root= when no initramfs stands in between. Writable only where it says `rw`.
+ * does with root= when no initramfs stands in between.
  */
 static void root_enter(void)
 {
 	static char cmdline[CMDLINE_SIZE + 1];
-	char device[128], type[32], options[256], unused[1];
+	char device[128], type[32], options[256];
 	bool typed, with_options;
 	unsigned long flags;
 	int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
@@ -427,7 +443,7 @@ static void root_enter(void)
 		return;
 	typed = cmdline_value(cmdline, "rootfstype=", type, sizeof(type));
 	with_options = cmdline_value(cmdline, "rootflags=", options, sizeof(options));
-	flags = cmdline_value(cmdline, "rw", unused, sizeof(unused)) ? 0 : MS_RDONLY;
+	flags = root_is_writable(cmdline) ? 0 : MS_RDONLY;
 
 	mkdir(OWN_ROOT, 0755);
 	for (size_t i = 0; i < ARRAY_SIZE(root_types); i++) {
