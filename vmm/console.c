@@ -601,9 +601,11 @@ static int open_unix(struct console *c)
 	if (listen(fd, 1))
 		return fail(-errno, "%s", path);
 	c->listener = loop_file(c->loop, fd);
-	c->client_file = loop_file(c->loop, fd); /* a place for the client, taken by the listener */
-	if (c->listener < 0 || c->client_file < 0)
+	if (c->listener < 0)
 		return fail(c->listener, "%s", path);
+	c->client_file = loop_file(c->loop, fd); /* a place for the client, taken by the listener */
+	if (c->client_file < 0)
+		return fail(c->client_file, "%s", path);
 	serial_tx_discard(c->serial, true);
 	return 0;
 }
@@ -679,6 +681,11 @@ void console_listen(struct console *c)
 	if (c->config->kind == SERIAL_UNIX)
 		accept_next(c);
 	pump_in(c); /* there is no room yet: this asks to be told */
+}
+
+bool console_has_readers(const struct console *c)
+{
+	return c->config->kind == SERIAL_STDIO || can_vanish(c);
 }
 
 void console_drain(struct console *c, void (*drained)(void *arg), void *arg)

@@ -64,6 +64,9 @@ void console_listen(struct console *c);
 /* Whether it will be on a terminal, which is raw from console_open() to term_restore(). */
 bool console_is_tty(const struct serial_config *config);
 
+/* Whether somebody is to read: else that output is dropped was asked for, or has been said. */
+bool console_has_readers(const struct console *c);
+
 /* Calls back, on the loop, once all output is out or its reader is gone. No vCPU may run any more.
  */
 void console_drain(struct console *c, void (*drained)(void *arg), void *arg);

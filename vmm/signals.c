@@ -91,15 +91,25 @@ static void on_signal(struct op *op, int res)
 	struct signals *s = container_of(op, struct signals, op);
 
 	if (res == (int)sizeof(s->info)) {
-		if (s->end->reason !=
-		    END_NONE) { /* asked again: do not wait for the output's reader */
+		if (s->is_asked) {
 			loop_stop(s->loop);
 			return;
 		}
+		s->is_asked = true;
 		s->end->signal = (int)s->info.ssi_signo;
 		end_now(s->end, END_SIGNAL);
+		if (s->end->reason != END_SIGNAL) /* it has ended, and waits for its reader */
+			loop_timeout(s->loop, &s->grace_op, &s->grace, GRACE_MS);
 	}
 	read_next(s);
+}
+
+static void on_grace_over(struct op *op, int res)
+{
+	struct signals *s = container_of(op, struct signals, grace_op);
+
+	(void)res; /* -ETIME */
+	loop_stop(s->loop);
 }
 
 /* A signal that the caller had us ignore (nohup, a shell's background job) stays ignored. */
@@ -124,7 +134,9 @@ int signals_init(struct signals *s, struct loop *loop, struct end *end)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	s->loop = loop;
 	s->end = end;
+	s->is_asked = false;
 	s->op.done = on_signal;
+	s->grace_op.done = on_grace_over;
 	s->fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (s->fd < 0)
 		return fail(-errno, "signalfd");

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The process's signals. SIGINT, SIGTERM, SIGHUP and SIGQUIT end the microVM through the loop; the
- * ones that mean a bug or a lost file restore the terminal, say so in one line and end the process
- * with the exit codes of the wire contract (148 to 157).
+ * The process's signals. SIGINT, SIGTERM, SIGHUP and SIGQUIT end the microVM through the loop, a
+ * second one does not wait for the output's reader, and one to a microVM that has ended waits
+ * GRACE_MS for it; the ones that mean a bug or a lost file restore the terminal, say so in one line
+ * and end the process with the exit codes of the wire contract (148 to 157).
  */
 #ifndef VMM_SIGNALS_H
 #define VMM_SIGNALS_H
@@ -13,12 +14,16 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
+#define GRACE_MS 1000 /* for the last output, after a timeout or a signal */
+
 struct signals {
 	struct loop *loop;
 	struct end *end;
 	int fd, file;
 	struct signalfd_siginfo info;
-	struct op op;
+	bool is_asked; /* once, to end */
+	struct __kernel_timespec grace;
+	struct op op, grace_op;
 };
 
 /* From here on the fatal ones end the process with a line and a code of their own. */

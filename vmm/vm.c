@@ -35,8 +35,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define GRACE_MS 1000 /* for the last output, after a timeout or a signal */
-
 /*
  * Static: one per process, and the serial queues would not fit a stack. What every microVM touches
  * lies together, and the large comes last: a page that is not touched costs a start nothing.
@@ -415,7 +413,7 @@ static void report(const struct vm *v)
 
 	if (is_news || v->config->report)
 		note("%s; exit code %d", end_words(&v->end), end_code(&v->end));
-	if (v->serial.tx_dropped)
+	if (v->serial.tx_dropped && console_has_readers(&v->console))
 		note("%llu bytes of serial output had no reader",
 		     (unsigned long long)v->serial.tx_dropped);
 	if (!v->config->report)

@@ -134,6 +134,7 @@ guest exits flood=16 --serial "file=$T/log,max=1000"
 ends_with 0
 holds [ "$(wc -c < "$T/log")" -eq 1000 ]
 says "has reached its 1000 bytes"
+says_one_line
 
 story "a reader that goes away does not stop the guest"
 { "$MAYFLY" run --timeout 180s --kernel "$GUESTS/exits.elf" --cmdline flood=16 2> "$T/err"; echo $? > "$T/status"; } |
@@ -223,6 +224,7 @@ ends_with 3
 story "a microVM without a serial port runs"
 guest hello exit=5 --serial none
 ends_with 5
+says_nothing
 holds [ ! -s "$T/out" ]
 
 story "eight microVMs run side by side"
