@@ -145,14 +145,6 @@ void loop_read(struct loop *loop, struct op *op, int file, void *buf, unsigned l
 	loop_prepared(sqe, op);
 }
 
-void loop_write(struct loop *loop, struct op *op, int file, const void *buf, unsigned len)
-{
-	struct io_uring_sqe *sqe = loop_sqe(loop);
-
-	io_uring_prep_write(sqe, file, buf, len, (uint64_t)-1);
-	loop_prepared(sqe, op);
-}
-
 void loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
 		uint64_t offset)
 {

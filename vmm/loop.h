@@ -72,13 +72,12 @@ void loop_prepared(struct io_uring_sqe *sqe, struct op *op);
 /* The next `nr` operations, at most 64, go to the kernel together: a chain of links is not cut. */
 void loop_room(struct loop *loop, unsigned nr);
 
-/* Reads or writes at the file's position; `file` is an index from loop_file(). */
+/* Reads at the file's position; `file` is an index from loop_file(). */
 void loop_read(struct loop *loop, struct op *op, int file, void *buf, unsigned len);
-void loop_write(struct loop *loop, struct op *op, int file, const void *buf, unsigned len);
 
 /*
- * The same at a position, from or into `nr` segments, which must live until the loop's next turn;
- * may transfer less than asked for.
+ * Reads or writes at a position, `nr` segments, which must live until the loop's next turn; may
+ * transfer less than asked for.
  */
 void loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *iov, unsigned nr,
 		uint64_t offset);

@@ -430,7 +430,7 @@ void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg)
 	kick(vcpus);
 	while (vcpus->parked < vcpus->started) {
 		wait_for_parking(vcpus);
-		if (!meanwhile || vcpus->parked == vcpus->started)
+		if (vcpus->parked == vcpus->started)
 			continue;
 		pthread_mutex_unlock(&vcpus->lock);
 		meanwhile(arg);

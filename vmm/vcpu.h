@@ -74,8 +74,7 @@ void vcpus_await(struct vcpus *vcpus);
 void vcpus_resume(struct vcpus *vcpus);
 /*
  * Returns when every vCPU is parked, outside of the guest. That takes microseconds, but for one
- * that waits for the console or the host's disk: `meanwhile`, unless NULL, is called each
- * millisecond.
+ * that waits for the console or the host's disk: `meanwhile` is called each millisecond.
  */
 void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg);
 /*

@@ -96,6 +96,14 @@ static void need_io_uring(void)
 	}
 }
 
+static void write_to(struct op *op, int file, const char *bytes, unsigned len)
+{
+	struct io_uring_sqe *sqe = loop_sqe(&loop);
+
+	io_uring_prep_write(sqe, file, bytes, len, (uint64_t)-1);
+	loop_prepared(sqe, op);
+}
+
 static void timeouts(void **state)
 {
 	unsigned left = 2;
@@ -151,12 +159,12 @@ static void cut_files(void **state)
 		loop_files_cut(&loop, nr);
 		assert_int_equal(loop.nr_files, nr);
 	}
-	loop_write(&loop, &writing.op, kept, "x", 1);
+	write_to(&writing.op, kept, "x", 1);
 	assert_int_equal(loop_run(&loop), 0);
 	assert_int_equal(writing.res, 1);
 	loop.stopped = false;
 	left = 1;
-	loop_write(&loop, &writing.op, file, "x", 1);
+	write_to(&writing.op, file, "x", 1);
 	assert_int_equal(loop_run(&loop), 0);
 	assert_int_equal(writing.res, -EBADF);
 	close(null);
@@ -197,7 +205,7 @@ static void many_submissions(void **state)
 	for (unsigned i = 0; i < MANY; i++) {
 		probes[i] = probe(&left);
 		if (i % 2)
-			loop_write(&loop, &probes[i].op, file, "x", 1);
+			write_to(&probes[i].op, file, "x", 1);
 		else
 			loop_read(&loop, &probes[i].op, file, &probes[i].value, 8);
 	}
@@ -223,7 +231,7 @@ static void chain_done(struct op *op, int res)
 	if (--chain_left == 0)
 		loop_stop(&loop);
 	else if (chain_left >= COUNT(chain))
-		loop_write(&loop, op, chain_file, "x", 1);
+		write_to(op, chain_file, "x", 1);
 }
 
 static void submit_in_completions(void **state)
@@ -237,7 +245,7 @@ static void submit_in_completions(void **state)
 	chain_left = 5000;
 	for (unsigned i = 0; i < COUNT(chain); i++) {
 		chain[i] = (struct probe){ .op.done = chain_done };
-		loop_write(&loop, &chain[i].op, chain_file, "x", 1);
+		write_to(&chain[i].op, chain_file, "x", 1);
 	}
 	assert_int_equal(loop_run(&loop), 0);
 	for (unsigned i = 0; i < COUNT(chain); i++)
@@ -324,7 +332,7 @@ static void pipes(void **state)
 	from = loop_file(&loop, fds[0]);
 	to = loop_file(&loop, fds[1]);
 	loop_read(&loop, &reading.op, from, got, sizeof(got));
-	loop_write(&loop, &writing.op, to, "hello", 5);
+	write_to(&writing.op, to, "hello", 5);
 	assert_int_equal(loop_run(&loop), 0);
 	assert_int_equal(writing.res, 5);
 	assert_int_equal(reading.res, 5);
@@ -381,8 +389,8 @@ static void stops(void **state)
 	(void)state;
 	need_io_uring();
 	file = loop_file(&loop, null);
-	loop_write(&loop, &a.op, file, "x", 1);
-	loop_write(&loop, &b.op, file, "x", 1);
+	write_to(&a.op, file, "x", 1);
+	write_to(&b.op, file, "x", 1);
 	assert_int_equal(loop_run(&loop), 0);
 	assert_int_equal(a.calls, 1);
 	assert_int_equal(b.calls, 0);
