@@ -577,21 +577,22 @@ static void lowest_priority(void)
 		struct kvm_irq_routing_entry entry;
 	} routes = { .head.nr = 1, .entry = { .gsi = 4, .type = KVM_IRQ_ROUTING_MSI } };
 	const uint64_t one = 1;
+	struct kvm_sregs sregs;
 
 	test("interrupts at lowest priority go to two vCPUs by turns");
+	IS(call(m.cpu, KVM_GET_SREGS, &sregs), 0);
+	sregs.apic_base &= ~0x400ull; /* both are xAPICs */
+	IS(call(m.cpu, KVM_SET_SREGS, &sregs), 0);
 	for (int i = 0; i < 2; i++) {
-		struct kvm_sregs sregs;
 		struct kvm_lapic_state page;
 
-		IS(call(cpus[i], KVM_GET_SREGS, &sregs), 0);
-		sregs.apic_base |= 0xc00;
-		IS(call(cpus[i], KVM_SET_SREGS, &sregs), 0);
 		IS(call(cpus[i], KVM_GET_LAPIC, &page), 0);
-		page.regs[0xf1] = 1; /* enabled */
+		page.regs[0xd3] = (char)(1 << i); /* the logical name */
+		page.regs[0xf1] = 1;		  /* enabled */
 		IS(call(cpus[i], KVM_SET_LAPIC, &page), 0);
 	}
 	IS(call(m.vm, KVM_IRQFD, &irqfd), 0);
-	routes.entry.u.msi.address_lo = 0xfee03004; /* the logical names 1 and 2 */
+	routes.entry.u.msi.address_lo = 0xfee03004; /* to both names */
 	for (uint32_t i = 0; i < 8; i++) {
 		routes.entry.u.msi.data = 0x140 + i;
 		IS(call(m.vm, KVM_SET_GSI_ROUTING, &routes), 0);
@@ -617,10 +618,11 @@ static uint32_t apic_register(unsigned offset)
 	return value;
 }
 
-static void timer(void)
+/* On KVM it ends once more. */
+static void ended_count(void)
 {
-	uint32_t count;
-
+	if (is_kvm())
+		return;
 	test("a count that has ended does not begin again with another divisor or mode");
 	/* LVTT: vector 40; count 1000; out 10,al; vector 41; divisor 16; out 11,al; periodic; out
 	 * 12,al; out 13,al */
@@ -635,6 +637,11 @@ static void timer(void)
 		usleep(20000);
 	}
 	IS(waiting(m.cpu), 1);
+}
+
+static void running_count(void)
+{
+	uint32_t count;
 
 	test("a count that runs goes on from where it is with another divisor");
 	/* LVTT: masked; divisor 2; count ffffffff; out 10,al; divisor 1; out 11,al; by deadline;
@@ -1365,7 +1372,8 @@ int main(int argc, char **argv)
 	lowest_priority();
 	machine_fini(&m);
 	machine_init(&m);
-	timer();
+	ended_count();
+	running_count();
 	errors();
 	machine_fini(&m);
 	machine_init(&m);
