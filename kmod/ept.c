@@ -349,8 +349,8 @@ static bool fits(const struct slot *s, u64 gpa, int level)
 	       !((s->gpa ^ s->hva) & inside);
 }
 
-/* Where an access goes. False: no RAM there, or none to write. */
-static bool find(struct vm *vm, struct fault *f)
+/* False: no RAM there, or none to write. */
+static bool fault_begin(struct vm *vm, struct fault *f)
 {
 	const struct slot *s;
 
@@ -415,7 +415,20 @@ int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec)
 {
 	struct fault f = { .gpa = gpa & PAGE_MASK, .write = write, .exec = exec };
 
-	return find(v->vm, &f) ? fault_in(v, &f) : EXIT;
+	return fault_begin(v->vm, &f) ? fault_in(v, &f) : EXIT;
+}
+
+/* Host address of bytes within one page, or 0. For each step of a walk, so not by fault_begin(). */
+static unsigned long host_address(struct vm *vm, u64 gpa, bool write)
+{
+	const struct slot *s;
+	unsigned long hva;
+
+	spin_lock(&vm->mmu_lock);
+	s = slot_at(vm, gpa);
+	hva = s && !(write && s->flags & KVM_MEM_READONLY) ? s->hva + (gpa - s->gpa) : 0;
+	spin_unlock(&vm->mmu_lock);
+	return hva;
 }
 
 /* By pages: what lies side by side for the guest may not for the process. */
@@ -423,12 +436,10 @@ int guest_copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
 {
 	while (n) {
 		const unsigned part = min_t(unsigned, n, PAGE_SIZE - offset_in_page(gpa));
-		struct fault f = { .gpa = gpa, .write = write };
-		void __user *host;
+		void __user *const host = (void __user *)host_address(vm, gpa, write);
 
-		if (!find(vm, &f))
+		if (!host)
 			return -ENXIO;
-		host = (void __user *)f.hva;
 		if (write ? copy_to_user(host, data, part) : copy_from_user(data, host, part))
 			return -EFAULT;
 		if (write) {

@@ -59,7 +59,7 @@ int skip_bytes(struct vcpu *v, unsigned n)
 	const u32 shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 	u64 rip = vmcs_read(GUEST_RIP) + n;
 
-	if (!state_is_64(v))
+	if (!(vmcs_read(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK))
 		rip = (u32)rip;
 	vmcs_write(GUEST_RIP, rip);
 	if (shadow & SHADOWS)
