@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "../../vmm/loop.h"
+#include "ring.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -60,18 +61,6 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static bool is_allowed(void)
-{
-	struct io_uring_params params = { .flags = IORING_SETUP_SINGLE_ISSUER |
-						   IORING_SETUP_DEFER_TASKRUN };
-	struct io_uring ring;
-	const int err = io_uring_queue_init_params(4, &ring, &params);
-
-	if (err == 0)
-		io_uring_queue_exit(&ring);
-	return err == 0;
-}
-
 static int make_loop(void **state)
 {
 	(void)state;
@@ -86,14 +75,6 @@ static int drop_loop(void **state)
 	if (is_allowed())
 		io_uring_queue_exit(&loop.ring);
 	return 0;
-}
-
-static void need_io_uring(void)
-{
-	if (!is_allowed()) {
-		print_message("io_uring is forbidden here, or older than Linux 6.1\n");
-		skip();
-	}
 }
 
 static void write_to(struct op *op, int file, const char *bytes, unsigned len)

@@ -13,6 +13,7 @@
 
 #include "../../seccomp/filters.h"
 #include "../../vmm/signals.h"
+#include "ring.h"
 
 static struct loop loop;
 static struct end end;
@@ -29,17 +30,6 @@ const char *filter_call_name(int call)
 const char *filter_thread(void)
 {
 	return "";
-}
-
-static bool is_allowed(void)
-{
-	struct io_uring ring;
-	const int err = io_uring_queue_init(
-		4, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
-
-	if (err == 0)
-		io_uring_queue_exit(&ring);
-	return err == 0;
 }
 
 static int begin(void **state)
@@ -59,14 +49,6 @@ static int finish(void **state)
 	close(signals.fd);
 	io_uring_queue_exit(&loop.ring);
 	return 0;
-}
-
-static void need_io_uring(void)
-{
-	if (!is_allowed()) {
-		print_message("io_uring is forbidden here, or older than Linux 6.1\n");
-		skip();
-	}
 }
 
 static uint64_t now_ms(void)
