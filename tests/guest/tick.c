@@ -2,8 +2,8 @@
 /*
  * The x2APIC's TSC-deadline timer: n=N times (100) a deadline cycles=N (1000000) ahead, HLT until
  * its interrupt, and never one before its time. `spin`: it interrupts ring 3 instead of HLT. Prints
- * how late they were, in cycles. Status 0 if all came, and then none that was disarmed. A timer that
- * never fires leaves this guest waiting: whoever runs it sets a limit.
+ * how late they were, in cycles. Status 0 if all came, and then none that was disarmed. A timer
+ * that never fires leaves this guest waiting: whoever runs it sets a limit.
  */
 #include "guest.h"
 
