@@ -92,6 +92,23 @@ ends_with 0
 on_mayfly --kernel build/guest/tick.elf --cmdline "n=10 spin"
 ends_with 0
 
+story "x87, SSE, AVX and AVX-512 registers are one guest's alone, beside others with more and fewer of them"
+all=0xe7 fewer=0x7
+grep -qw xsave /proc/cpuinfo || all=0x0 fewer=0x0
+"$MAYFLY" run --hv mayfly --kernel build/guest/fpu.elf --cmdline "seed=2 rounds=100000" > /dev/null 2>&1 &
+pid=$!
+for words in seed=3 "seed=4 xcr0=3" "seed=5 xcr0=7"; do
+	on_mayfly --kernel build/guest/fpu.elf --cmdline "$words"
+	ends_with 0
+done
+shows "components $fewer,"
+on_mayfly --kernel build/guest/fpu.elf --cmdline seed=6
+ends_with 0
+shows "components $all,"
+holds kill -0 $pid
+kill $pid
+wait $pid 2> /dev/null
+
 story "the module cannot go while a microVM runs, nor does another one disturb it"
 "$MAYFLY" run --hv mayfly $SPIN > /dev/null 2>&1 &
 pid=$!
