@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* What GETs give: what was configured, as it came, and what was counted. */
 #include "handlers.h"
 

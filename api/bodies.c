@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* The tables of bodies.h: one row per field, in the order in which it is written. */
 #include "bodies.h"
 

@@ -11,7 +11,8 @@
 #define API_PATH_MAX 4096u
 #define API_ID_MAX   65u
 
-/* What a request names is opened with it, and held until the start: the members `..._fd`, 0: none.
+/*
+ * What a request names is opened with it, and held until the start: the members `..._fd`, 0: none.
  */
 
 struct bucket_body {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* What all handlers of requests do: see call.h. Called by them and by routes.c. */
 #include "call.h"
 #include "../vmm/log.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* The checks that the command line, the config file and the API share: see config.h. */
 #include "config.h"
 

@@ -43,7 +43,8 @@ enum request_kind {
 /* What a vCPU leaves the guest for, and is answered by the monitor. */
 enum exit_kind { EXIT_IO_IN, EXIT_IO_OUT, EXIT_MMIO_READ, EXIT_MMIO_WRITE, EXIT_KINDS };
 
-/* How long it took, in microseconds; buckets[i] counts those of at most 2^i, the last all others.
+/*
+ * How long it took, in microseconds; buckets[i] counts those of at most 2^i, the last all others.
  */
 #define LATENCY_BUCKETS 12u
 struct latency {

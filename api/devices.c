@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Disks and network interfaces: kept as they came, in the order in which they came, and changed
  * while the microVM runs through api_ops.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The handlers of requests, one a row of the table in routes.c, and what they have of each other.
+/*
+ * The handlers of requests, one a row of the table in routes.c, and what they have of each other.
  */
 #ifndef API_HANDLERS_H
 #define API_HANDLERS_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Requests out of bytes, line by line; a line that is understood is dropped from the buffer, so
  * that any number of headers fits. Rules and texts are the wire contract's, which are those of

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * First a look over the text for all that cJSON would let pass (RFC 8259 strictly, whole numbers
  * only), then cJSON, then the tables. The texts are serde's, which Firecracker's clients know.
@@ -140,7 +140,8 @@ static size_t scan_digits(struct scan *s)
 	return s->at - start;
 }
 
-/* JSON's own grammar; of what it allows only whole numbers that a double holds exactly are taken.
+/*
+ * JSON's own grammar; of what it allows only whole numbers that a double holds exactly are taken.
  */
 static bool scan_number(struct scan *s)
 {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* One row per metric, in the order in which they are written; keys are the wire contract's. */
 #include "metrics.h"
 #include "../vmm/log.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * One table of requests: method, path, handler, when it is allowed. What mayfly does not have is in
  * it too, with the sentence that says so. Called by server.c; next: setup.c.

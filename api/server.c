@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Connections of the API. Reading order: on_accepted(), receive(), serve(), send_rest(). What is
  * small and may be lost (events, the refusal of an eleventh client) is sent on the spot and never

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * What is set before the start. A PUT is read into a structure of its own, checked against
  * everything, and only then takes its place: a request that is refused changes nothing. What was

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* From what was given to a struct vm_config and a running microVM; actions, pause and resume. */
 #include "handlers.h"
 #include "../vmm/log.h"

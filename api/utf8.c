@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* RFC 3629, section 4, as a table: what may follow which first byte. Used by http.c and json.c. */
 #include "utf8.h"
 

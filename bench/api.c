@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * What the API costs: from the start of `mayfly serve` to its first answer, an answer over a
  * connection that stays, the slowest request, the start of a guest, and the memory beside

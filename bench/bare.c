@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* See bare.h. Called by blk.c, in its own process, while no monitor runs. */
 #include "bare.h"
 

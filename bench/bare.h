@@ -22,7 +22,8 @@ struct bare_time {
 	uint64_t wall_ns, cpu_ns; /* of the whole process, the kernel's workers included */
 };
 
-/* Runs the load on `path` after a twentieth of it for warming up. Ends the program where it fails.
+/*
+ * Runs the load on `path` after a twentieth of it for warming up. Ends the program where it fails.
  */
 struct bare_time bare_run(const char *path, const struct bare_load *load);
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * What a disk costs: requests a second of the monitor's CPU time, by mayfly, by QEMU and by a bare
  * io_uring program in turns, on one file in the page cache; and what a guest that is idle costs.

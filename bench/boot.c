@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * How long a microVM takes to boot and what its monitor holds, for mayfly and its peers in turns
  * (A B A B). Started by ./boot, on this machine or in an emulated host that has nothing but this

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Starts monitors, watches them, ends them. Called by the measuring programs; what a wall or CPU
  * time means is decided here and nowhere else. Every wait has a limit, and whatever goes wrong ends

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * What an exit costs the host, provider by provider, by the calls of vmm/hv.c and guests of a few
  * instructions in long mode. A figure is the time stamp counter's, for each operation: in the

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Init of the Linux guests that bench/boot measures, the only file of their initrd and the same in
  * every monitor: says MARKER on the serial port, which is the mark all of them are compared by,

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * What the jail costs: the same microVM with it and without, in turns. Prints the lines that
  * bench/report.c describes; called by bench/jail as `jail MAYFLY HOST RUNS STARTS

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * ELF kernels, for what boot.c measures of their sharing. The files are our own or Debian's: what
  * is odd about one ends in an error, and nothing here is meant for a stranger's files.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The bridge and its taps, by the ioctls that ip(8) would make: an emulated host need not have it.
  * Called once, before the first monitor.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * What a network costs: frames, bytes and round trips between two microVMs, over a peer link and
  * over two taps on a bridge, by mayfly and by QEMU in turns; and what a guest costs that is idle.

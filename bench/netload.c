@@ -140,7 +140,8 @@ static void post(uint16_t head)
 	v_offer(&dev.queue[RX], head);
 }
 
-/* 2.7.10: used_event half of the indexes away is never met; `before` is for what was offered since.
+/*
+ * 2.7.10: used_event half of the indexes away is never met; `before` is for what was offered since.
  */
 static void settle(unsigned queue, uint16_t before)
 {

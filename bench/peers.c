@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * One function for each monitor's command line. The options of the peers were chosen by measuring,
  * for the least time and memory: what is left out costs them nothing, what is put in is needed.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Makes of a benchmark's JSON lines, on standard input, what people read: a table (Markdown), a
  * plot (SVG by gnuplot), a verdict on each bound. All programs in bench/ print the same lines:

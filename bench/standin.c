@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * In the place of vmm/hv.c, for measuring the monitor's own part of a start on any machine: a
  * hypervisor that takes whatever it is told, and whose guest writes a byte to the serial port and

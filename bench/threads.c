@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Reads /proc/PID/task. Called by the measuring programs at the marks that a guest gives; what a
  * monitor's CPU time means is decided here and nowhere else.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The guest's init when mayfly runs a job: process 1 of the initramfs that the monitor packs and
  * lays after the user's own (rdinit=/.mayfly/init). It readies the guest, runs the one command in

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Putting the filters on. Called by vm.c (the loop's) and vcpu.c; the programs come from policy.c
  * by way of generate.c. Nothing here may need a right: no_new_privs is what the kernel asks for.

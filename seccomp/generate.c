@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Runs on the machine that builds: the policy's table into programs, by libseccomp, printed as C
  * for filters.c, or with --file as what --seccomp-filter takes. Once for each kind of thread.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Which thread may make which system call while a guest runs, and why; and what none may from the
  * start. generate.c makes programs of it at build time; tests/unit/filters.c tries every system

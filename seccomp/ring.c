@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The ring's restrictions (io_uring_register(2), IORING_REGISTER_RESTRICTIONS): these operations,
  * on registered files only, and no registration but that of files in the table. So nothing is

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * One area of places of PLACE bytes, aligned to its size: so a filter tells by a mask whether an
  * address is the beginning of one (FILTER_SEALED_MASK). Others' sockets are the first half, our own

@@ -96,7 +96,8 @@ void disk_close(struct disk *disk, bool is_idle);
  */
 int disk_lock(int fd, const char *path, bool is_writer, bool may_wait);
 
-/* A regular file or block device: opened with `flags`, as config_open() does. 0 or -errno, logged.
+/*
+ * A regular file or block device: opened with `flags`, as config_open() does. 0 or -errno, logged.
  */
 int disk_open_file(const char *path, int open_fd, int flags, int *fd);
 

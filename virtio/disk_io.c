@@ -50,7 +50,8 @@ static bool is_gated(const struct disk_io *io)
 	return io->disk->has_layer && io->what != DISK_READ && io->what != DISK_FLUSH;
 }
 
-/* Copying one cluster up for the request `copying`: read it from the base, write it to the layer.
+/*
+ * Copying one cluster up for the request `copying`: read it from the base, write it to the layer.
  */
 static void copy_step(struct disk *d)
 {
@@ -291,7 +292,8 @@ static bool is_refused(int res)
 	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENODEV || res == -EINVAL;
 }
 
-/* All of a range of zeros or of no use at once; a discard that cannot be is the caller's to know.
+/*
+ * All of a range of zeros or of no use at once; a discard that cannot be is the caller's to know.
  */
 static void on_range(struct disk_io *io, int res)
 {

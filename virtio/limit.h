@@ -34,7 +34,8 @@ void limit_set(struct limit *limit, const struct token_bucket *bytes,
 /* Whether there is no limit, so that no time need be asked for. */
 bool limit_is_off(const struct limit *limit);
 
-/* Takes one operation of `bytes` from both buckets: 0, or nothing and how many ns to wait for it.
+/*
+ * Takes one operation of `bytes` from both buckets: 0, or nothing and how many ns to wait for it.
  */
 uint64_t limit_take(struct limit *limit, uint64_t bytes, uint64_t now_ns);
 

@@ -124,7 +124,8 @@ static inline struct op *link_sending(struct link_out *out, unsigned which,
 	return &send->op;
 }
 
-/* One destination is done with, well or not; with the last one the frame is, and what went with it.
+/*
+ * One destination is done with, well or not; with the last one the frame is, and what went with it.
  */
 static inline void link_sent(struct link_send *send, int err)
 {

@@ -116,7 +116,8 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops, const 
  */
 int virtio_open(struct virtio_device *dev, struct loop *loop, int irq_fd, int wake_fd);
 
-/* Begins to hear the driver. Once nothing can be refused any more: from here on the ring is in use.
+/*
+ * Begins to hear the driver. Once nothing can be refused any more: from here on the ring is in use.
  */
 void virtio_listen(struct virtio_device *dev);
 

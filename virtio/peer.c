@@ -393,7 +393,8 @@ static int bind_slot(struct peer *p)
 	p->fd = open_socket();
 	if (p->fd < 0)
 		return fail(-errno, "socket");
-	/* It only receives: it is older than the jail, and would reach the host's abstract sockets.
+	/*
+	 * It only receives: it is older than the jail, and would reach the host's abstract sockets.
 	 */
 	if (shutdown(p->fd, SHUT_WR))
 		return fail(-errno, "shutdown");

@@ -299,7 +299,8 @@ static void stream_close(struct link *link)
 
 	if (s->fd < 0)
 		return;
-	/* The ring may hold the descriptor for a while yet, and the other end waits for this end.
+	/*
+	 * The ring may hold the descriptor for a while yet, and the other end waits for this end.
 	 */
 	shutdown(s->fd, SHUT_RDWR);
 	close(s->fd);

@@ -151,7 +151,8 @@ static void tap_negotiated(struct link *link, uint64_t features)
 			offloads |= row[i].offload;
 	if (!(offloads & TUN_F_CSUM)) /* tun(4): the others mean nothing then */
 		offloads = 0;
-	/* Of the device, so one queue says it for all. A frame that comes cut otherwise is dropped.
+	/*
+	 * Of the device, so one queue says it for all. A frame that comes cut otherwise is dropped.
 	 */
 	if (ioctl(t->fds[0], TUNSETOFFLOAD, offloads))
 		refused(t, "TUNSETOFFLOAD");
@@ -239,7 +240,8 @@ int tap_open_name(const char *name)
 	return if_nametoindex(name) ? open_queue(name, 0, BUSY_TRIES_API) : -ENODEV;
 }
 
-/* A tap that was made for several queues has to be opened so, even for one, and others cannot be.
+/*
+ * A tap that was made for several queues has to be opened so, even for one, and others cannot be.
  */
 static int open_name(struct tap *t, const char *name, unsigned queues)
 {

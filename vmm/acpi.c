@@ -258,7 +258,8 @@ static size_t aml_device_begin(struct out *out, const char name[4])
 	return begin;
 }
 
-/* Name (_CRS, ResourceTemplate () {resources}): a buffer, its end marked by an end tag (6.4.2.9).
+/*
+ * Name (_CRS, ResourceTemplate () {resources}): a buffer, its end marked by an end tag (6.4.2.9).
  */
 static void aml_crs(struct out *out, const void *resources, uint8_t length)
 {

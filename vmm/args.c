@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * One table of options: name, value, help, and the function that takes the value. The help text,
  * the parser and (by a test) the man page come from it.

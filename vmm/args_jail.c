@@ -149,7 +149,8 @@ static const struct {
 
 _Static_assert(sizeof(rows) / sizeof(rows[0]) == ARGS_JAIL, "as many as are promised");
 
-/* `run` has them all; the microVM's name is in the table of `serve` too, which comes first there.
+/*
+ * `run` has them all; the microVM's name is in the table of `serve` too, which comes first there.
  */
 void args_jail_help(unsigned width, bool has_id)
 {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Direct boot. The kernel file is the user's, who may have it from anyone: image.c has checked
  * every number in it before anything here acts on one. Next: cpu.c enters what lies ready.

@@ -1,5 +1,6 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-/* The two address maps, filled by vm.c, searched by vcpu.c at every access that leaves the kernel.
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The two address maps, filled by vm.c, searched by vcpu.c at every access that leaves the kernel.
  */
 #include "bus.h"
 #include "log.h"

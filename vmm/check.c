@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * One row per thing a microVM may need: how it is found out, whether booting a stock kernel depends
  * on it, and what to do where it is missing.

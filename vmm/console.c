@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Carries bytes between the UART's queues and the outside. At most one read and one write are in
  * flight. A slow reader holds the guest's transmitter, never its CPU; one that is gone costs the
@@ -395,7 +395,8 @@ static void on_paced(struct op *op, int res)
 
 static void accept_next(struct console *c);
 
-/* A client that has nothing more to say may still be listening: until it is gone, or another comes.
+/*
+ * A client that has nothing more to say may still be listening: until it is gone, or another comes.
  */
 static void half_closed(struct console *c)
 {
@@ -493,8 +494,9 @@ static void client_gone(struct console *c)
 		accept_next(c);
 }
 
-/* It has gone, also where nothing is read from it: what it has said still counts until another
- * comes. */
+/*
+ * It has gone, also where nothing is read from it: what it has said still counts until another comes.
+ */
 static void on_hangup(struct op *op, int res)
 {
 	struct console *c = container_of(op, struct console, hangup_op);
@@ -617,7 +619,8 @@ static int open_pty(struct console *c)
 
 	if (fd < 0 || grantpt(fd) || unlockpt(fd))
 		return fail(-errno, "a new pseudo-terminal");
-	/* Held open, so that the master neither fails nor loses its settings between two readers.
+	/*
+	 * Held open, so that the master neither fails nor loses its settings between two readers.
 	 */
 	c->slave = open(ptsname(fd), O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (c->slave < 0 || tcgetattr(c->slave, &raw))

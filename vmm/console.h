@@ -67,7 +67,8 @@ bool console_is_tty(const struct serial_config *config);
 /* Whether somebody is to read: else that output is dropped was asked for, or has been said. */
 bool console_has_readers(const struct console *c);
 
-/* Calls back, on the loop, once all output is out or its reader is gone. No vCPU may run any more.
+/*
+ * Calls back, on the loop, once all output is out or its reader is gone. No vCPU may run any more.
  */
 void console_drain(struct console *c, void (*drained)(void *arg), void *arg);
 

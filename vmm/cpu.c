@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * CPU state at boot. CPUID starts from what the provider supports, so that a guest sees the host's
  * features; the tables below say what is changed and why.

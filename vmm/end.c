@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* The reasons and their exit codes, in one table. */
 #include "end.h"
 #include "log.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The look-out for a guest that halted with interrupts off. Only a guest that used no CPU time
  * since the last look is stopped for a moment and asked: a busy one is alive.
@@ -29,7 +29,8 @@ static uint64_t cpu_time(const struct vcpus *vcpus)
 static void look_again(struct halt *h, uint64_t interval_ms)
 {
 	h->interval_ms = interval_ms;
-	/* While looks are rare, the next exit to user space tells that there is something to see.
+	/*
+	 * While looks are rare, the next exit to user space tells that there is something to see.
 	 */
 	h->vcpus->want_poke = interval_ms > SOON_MS;
 	loop_timeout(h->loop, &h->timer_op, &h->ts, interval_ms);

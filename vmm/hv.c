@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * One function per ioctl, and the only file that knows there are two providers. What stands here is
  * the whole of what mayfly.ko has to provide.

@@ -38,7 +38,8 @@ struct image {
 	uint32_t cmdline_max; /* bytes of command line the kernel takes, without the final NUL */
 	unsigned nr_segments; /* at least 1 */
 	struct image_segment segments[IMAGE_MAX_SEGMENTS]; /* sorted by gpa, disjoint */
-	/* bzImage only, else size 0: the setup header as it stands in the file, for the zero page
+	/*
+	 * bzImage only, else size 0: the setup header as it stands in the file, for the zero page
 	 */
 	uint32_t setup_header_size;
 	uint8_t setup_header[IMAGE_SETUP_HEADER_MAX];

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* The I/O APIC's registers, answered on vCPU threads; see ioapic.h for what is left out and why. */
 #include "ioapic.h"
 #include "log.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* Packs /.mayfly/init and /.mayfly/job; the format of the latter is read in rootfs/init.c. */
 #include "job.h"
 #include "cpio.h"

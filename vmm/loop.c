@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The one event loop. Reading order: loop_run(), then whoever is called back. It never blocks
  * anywhere but in the one io_uring_enter of loop_run().
@@ -54,7 +54,8 @@ static int make_ready(struct loop *loop)
 
 int loop_init(struct loop *loop)
 {
-	/* COOP_TASKRUN and friends come with DEFER_TASKRUN: completions are made in our own enter.
+	/*
+	 * COOP_TASKRUN and friends come with DEFER_TASKRUN: completions are made in our own enter.
 	 */
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
@@ -79,7 +80,8 @@ int loop_init(struct loop *loop)
 	err = make_file_table(loop);
 	if (err)
 		return fail(err, "registering the io_uring file table");
-	/* Calls by index into the ring's own table save a descriptor lookup; older kernels refuse.
+	/*
+	 * Calls by index into the ring's own table save a descriptor lookup; older kernels refuse.
 	 */
 	io_uring_register_ring_fd(&loop->ring);
 	err = ring_restrict(&loop->ring);

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * mayfly: one process, one microVM. The commands and what each calls; next: vm.c.
  */
@@ -50,7 +50,8 @@ static void print_help(void)
 	       "On a terminal, Ctrl-A x ends the guest; Ctrl-A Ctrl-A is one Ctrl-A.\n");
 }
 
-/* A descriptor that we open must never become 0, 1 or 2, which the guest's console would then be.
+/*
+ * A descriptor that we open must never become 0, 1 or 2, which the guest's console would then be.
  */
 static void fill_standard_descriptors(void)
 {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Guest memory. Set up once by vm.c and never changed while the guest runs; boot.c and the devices
  * reach it through mem_at() only.
@@ -128,7 +128,8 @@ static int map_pages(int fd, uint8_t *to, uint64_t len, uint64_t offset)
 	return keep_private(to, len);
 }
 
-/* At once what would be a fault for each page in the middle of the copy. The read tells of trouble.
+/*
+ * At once what would be a fault for each page in the middle of the copy. The read tells of trouble.
  */
 static void populate(uint8_t *to, uint64_t len)
 {

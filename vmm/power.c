@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* Power, reset and the control page, answered on vCPU threads. They hold no state but the end. */
 #include "power.h"
 #include "layout.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The UART (National PC16550D data sheet, section 8). Line speed and modem signals mean nothing
  * here, but drivers probe with them, so they read back as on a chip with a cable in it.
@@ -99,7 +99,8 @@ static void update_irq(struct serial *s)
 	s->line = line;
 }
 
-/* RTS down is the guest's "send nothing": before its driver is open, and when its buffers are full.
+/*
+ * RTS down is the guest's "send nothing": before its driver is open, and when its buffers are full.
  */
 static bool is_held(const struct serial *s)
 {
@@ -159,7 +160,8 @@ static void transmit(struct serial *s, uint8_t byte)
 			loop_signal(s->wake_fd);
 		}
 	}
-	/* "Sent" as soon as it is queued; when the queue is full, once serial_tx_done() makes room.
+	/*
+	 * "Sent" as soon as it is queued; when the queue is full, once serial_tx_done() makes room.
 	 */
 	s->thre_pending = tx_used(s) < SERIAL_TX;
 }

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The process as Firecracker's clients know it: its options, its log, its exit codes. What happens
  * in it is api/'s (requests) and vm.c's (the microVM); here the two meet. Next: api/server.c.

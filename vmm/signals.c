@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /* Signals: the operator's go through the loop, the fatal ones are answered on the spot. */
 #include "signals.h"
 #include "../seccomp/filters.h"

@@ -1,5 +1,6 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-/* Time stamps of a boot. Written by any thread, read by the loop thread when all others have ended.
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Time stamps of a boot. Written by any thread, read by the loop thread when all others have ended.
  */
 #include "timeline.h"
 #include "log.h"
@@ -20,7 +21,8 @@ static int file = -1; /* to write them to */
 static struct timeline_point points[PHASES];
 static atomic_bool marked[PHASES];
 
-/* By a system call: for the few times that it is asked, the vDSO would cost each start its pages.
+/*
+ * By a system call: for the few times that it is asked, the vDSO would cost each start its pages.
  */
 static uint64_t now_ns(clockid_t clock)
 {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * One thread per vCPU: run the guest, answer the exit, run again. The guest can end the microVM or
  * spin; it cannot hold this thread: a kick is immediate_exit plus a signal, so none is ever lost.

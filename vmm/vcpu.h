@@ -43,7 +43,8 @@ struct vcpus {
 	const struct mem *mem;
 	struct end *end;
 	uint64_t us_per_cycle; /* as a fraction of 2^32 */
-	/* Signs of life for halt.c: exits to user space, and an eventfd for the first one wanted.
+	/*
+	 * Signs of life for halt.c: exits to user space, and an eventfd for the first one wanted.
 	 */
 	atomic_uint_fast64_t exits;
 	atomic_bool want_poke;

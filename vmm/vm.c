@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * The whole of a microVM and the order in which it comes to life: prepare(), build() and start()
  * are the table of contents. Everything is checked and opened before anything is created, and
@@ -319,7 +319,8 @@ static int make_vcpus(struct vm *v)
 	return err;
 }
 
-/* What is needed by path while the guest runs: to connect anew, and to remove a socket at the end.
+/*
+ * What is needed by path while the guest runs: to connect anew, and to remove a socket at the end.
  */
 static int keep_folders(const struct vm_config *c)
 {
@@ -600,7 +601,8 @@ void vm_say_boot_time(struct vm *v)
 	v->power.says_boot_time = true;
 }
 
-/* A free-running 32-bit counter of the UART's, widened: it is asked each minute, before it wraps.
+/*
+ * A free-running 32-bit counter of the UART's, widened: it is asked each minute, before it wraps.
  */
 static void widen(uint64_t *wide, uint32_t now)
 {

@@ -119,7 +119,8 @@ static void seed_serial(void)
 	seed("loopback", loopback, sizeof(loopback));
 }
 
-/* A ring of four with a direct chain, then an indirect one; see struct head in tests/fuzz/queue.c.
+/*
+ * A ring of four with a direct chain, then an indirect one; see struct head in tests/fuzz/queue.c.
  */
 static void seed_queue(void)
 {

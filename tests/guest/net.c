@@ -811,7 +811,8 @@ static bool bad_crumbs(void)
 	return v_wait(&dev.queue[TX], &id, &used) && id == 0 && is_well();
 }
 
-/* More segments than one system call takes: buffers of single bytes, which share all but the first.
+/*
+ * More segments than one system call takes: buffers of single bytes, which share all but the first.
  */
 static bool bad_many_crumbs(void)
 {

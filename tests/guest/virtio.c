@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The driver half of virtio-mmio and of the split ring; see virtio.h. Linked into blk and blkbad.
+/*
+ * The driver half of virtio-mmio and of the split ring; see virtio.h. Linked into blk and blkbad.
  */
 #include "virtio.h"
 

@@ -88,7 +88,8 @@ void v_start(struct vdevice *d, unsigned window, uint64_t features, unsigned nr,
 /* The same at any address, for other monitors' devices; d->gpa is where v_find() found one. */
 void v_open(struct vdevice *d, uint64_t features, unsigned nr, uint16_t size);
 
-/* Looks for a device of this type (virtio 1.2, 5) where mayfly and where QEMU's microvm has them.
+/*
+ * Looks for a device of this type (virtio 1.2, 5) where mayfly and where QEMU's microvm has them.
  */
 bool v_find(struct vdevice *d, uint32_t id);
 

@@ -12,7 +12,8 @@
 int __real_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 
-/* The local APICs are the module's; there is no PIC and no I/O APIC, which no selftest here uses.
+/*
+ * The local APICs are the module's; there is no PIC and no I/O APIC, which no selftest here uses.
  */
 static int split_irqchip(int vm)
 {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * A compromised thread: linked around filter_enter() in a build for tests only, it does, as soon as
  * the thread is confined, what MAYFLY_SEAM="THREAD ATTEMPT" says (THREAD: vcpu or loop; start, when

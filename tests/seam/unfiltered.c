@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * Linked around filter_enter() in the build with sanitizers: they map memory and make calls of
  * their own, which no filter allows.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * `activate SOCKET COMMAND ARG...`: runs COMMAND as systemd does for a service with a socket unit:
  * a Unix socket that listens is descriptor 3, and the environment says so (sd_listen_fds(3)).

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * `ask SOCKET FILE`: the request on standard input, with FILE as a descriptor (SCM_RIGHTS), over a
  * Unix socket; the answer on standard output. For stories; socat sends no descriptors.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * `hold FILE OFFSET`: a record lock on that byte until it is killed, for stories; says so when it
  * has it, or ends with 1.

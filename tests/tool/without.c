@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
  * `without CALL ERRNO COMMAND ARG...`: runs COMMAND as on a host where the system call with the
  * number CALL fails with ERRNO.

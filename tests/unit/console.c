@@ -376,7 +376,8 @@ static void fifo_without_reader(void **state)
 	close_console();
 }
 
-/* One that has left before the guest reads is no reason for the next to wait, and miss what comes.
+/*
+ * One that has left before the guest reads is no reason for the next to wait, and miss what comes.
  */
 static void client_that_left(void **state)
 {

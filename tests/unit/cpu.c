@@ -68,7 +68,8 @@ int hv_set_sregs(const struct hv_vcpu *v, const struct kvm_sregs *r)
 	return 0;
 }
 
-/* A provider's table, of an Intel and an AMD machine with 8 threads; what is not asked is left out.
+/*
+ * A provider's table, of an Intel and an AMD machine with 8 threads; what is not asked is left out.
  */
 #define ENTRY(leaf, i, f, a, b, c, d)                                                            \
 	{                                                                                        \

@@ -267,7 +267,8 @@ static void elf_by_short_pvh(void **state)
 	assert_int_equal(img.entry, PVH_ENTRY);
 }
 
-/* A descriptor of 4 bytes is followed by 4 of padding where notes are aligned to 8, else by none.
+/*
+ * A descriptor of 4 bytes is followed by 4 of padding where notes are aligned to 8, else by none.
  */
 static void elf_by_wide_note(void **state)
 {

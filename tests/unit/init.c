@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What mayfly's init reads in the kernel's command line; the rest of it the stories of Linux tell.
+/*
+ * What mayfly's init reads in the kernel's command line; the rest of it the stories of Linux tell.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -182,7 +182,8 @@ static void full_pipe(void **state)
 	assert_non_null(strstr(said(), "again\n"));
 }
 
-/* Also where there is no hurry, and out of a handler of signals, which may have to end the process.
+/*
+ * Also where there is no hurry, and out of a handler of signals, which may have to end the process.
  */
 static void full_for_good(void **state)
 {

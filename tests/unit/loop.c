@@ -449,7 +449,8 @@ static void turn_ends(void **state)
 		p[i].op.done = yielded;
 		loop_yield(&loop, &p[i].op);
 	}
-	/* Nothing completes after the first turn: were the next to wait, it would be for an hour.
+	/*
+	 * Nothing completes after the first turn: were the next to wait, it would be for an hour.
 	 */
 	loop_timeout(&loop, &timer.op, &timer.ts, 3600000);
 	assert_int_equal(loop_run(&loop), 0);

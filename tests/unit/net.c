@@ -99,7 +99,8 @@ static void too_long(void **state)
 	expect_frame(100, BUF);
 }
 
-/* A read that waits with little room is cancelled when there is more: not in the middle of a frame.
+/*
+ * A read that waits with little room is cancelled when there is more: not in the middle of a frame.
  */
 static void more_room(void **state)
 {
@@ -663,7 +664,8 @@ static void number_refused(void **state)
 	assert_int_equal(nr_set, 1);
 }
 
-/* What happened to a pair just before, or while, it was out of use is no reason not to read again.
+/*
+ * What happened to a pair just before, or while, it was out of use is no reason not to read again.
  */
 static void pair_in_use_again(void **state)
 {

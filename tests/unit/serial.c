@@ -276,7 +276,8 @@ static void loopback_overrun(void **state)
 	assert_int_equal(in(LSR), IDLE);
 }
 
-/* The loop's read may end after the guest has looped bytes back: both fit, no guest can change it.
+/*
+ * The loop's read may end after the guest has looped bytes back: both fit, no guest can change it.
  */
 static void loopback_beside_input(void **state)
 {
@@ -521,7 +522,8 @@ static void full_queue(void **state)
 	assert_int_equal(s->tx_dropped, 0);
 }
 
-/* A driver that does not look waits a little, once, and then loses bytes until there is progress.
+/*
+ * A driver that does not look waits a little, once, and then loses bytes until there is progress.
  */
 static void stalled_writer(void **state)
 {

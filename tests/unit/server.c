@@ -546,7 +546,8 @@ static void descriptors(void **state)
 	put(fd, "GET /vm/config HTTP/1.1\r\n\r\n");
 	recv(fd, got, sizeof(got), 0);
 	assert_non_null(strstr(got, "\"path_on_host\":\"fd:1\""));
-	/* What takes its place closes it.
+	/*
+	 * What takes its place closes it.
 	 */
 	put_with_fds(fd, WITH_DRIVE("fd:2"), image, 3);
 	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
