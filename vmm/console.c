@@ -495,7 +495,8 @@ static void client_gone(struct console *c)
 }
 
 /*
- * It has gone, also where nothing is read from it: what it has said still counts until another comes.
+ * It has gone, also where nothing is read from it: what it has said still counts until another
+ * comes.
  */
 static void on_hangup(struct op *op, int res)
 {
