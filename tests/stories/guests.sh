@@ -202,8 +202,13 @@ if command -v socat > /dev/null; then
 		> "$T/out" 2> "$T/err" &
 	pid=$!
 	while [ ! -S "$T/socket" ]; do sleep 0.1; done
-	holds [ "$(printf 'first' | socat -t 1 - "UNIX:$T/socket")" = first ]
-	holds [ "$(printf 'second\004' | socat -t 10 - "UNIX:$T/socket")" = second ]
+	: > "$T/first"
+	{
+		printf first
+		until grep -q first "$T/first" || ! kill -0 $pid; do sleep 0.1; done
+	} | socat -t 1 - "UNIX:$T/socket" > "$T/first"
+	holds [ "$(cat "$T/first")" = first ]
+	holds [ "$(printf 'second\004' | socat -t 100 - "UNIX:$T/socket")" = second ]
 	wait $pid
 	status=$?
 	ends_with 11
