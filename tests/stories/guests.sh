@@ -205,7 +205,7 @@ if command -v socat > /dev/null; then
 	: > "$T/first"
 	{
 		printf first
-		until grep -q first "$T/first" || ! kill -0 $pid; do sleep 0.1; done
+		until grep -q first "$T/first" || [ ! -S "$T/socket" ]; do sleep 0.1; done
 	} | socat -t 1 - "UNIX:$T/socket" > "$T/first"
 	holds [ "$(cat "$T/first")" = first ]
 	holds [ "$(printf 'second\004' | socat -t 100 - "UNIX:$T/socket")" = second ]
