@@ -7,7 +7,9 @@ KMOD_PROGRAMS := $(KMOD_TESTS:%=$(BUILD)/tests/kmod/%)
 $(BUILD)/tests/kmod/%: tests/kmod/%.c tests/kmod/machine.c tests/kmod/machine.h $(BUILD)/include/.made
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(CC) -std=c11 -O1 -g -D_GNU_SOURCE $(WARN) -static -I$(BUILD)/include -o $@ $< tests/kmod/machine.c
+	@$(CC) -std=c11 -O1 -g -D_GNU_SOURCE $(WARN) -static -I$(BUILD)/include -o $@ $(filter %.c,$^)
+
+$(BUILD)/tests/kmod/calls: tests/kmod/memory.c tests/kmod/state.c tests/kmod/calls.h
 
 # The module as the emulated host takes it: without debug information and the list of places to
 # trace, which cost it seconds to load.

@@ -44,11 +44,12 @@ void test(const char *name);
 void saw(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int tests_end(void); /* the exit status */
 
-#define IS(a, b)                                                                                \
-	do {                                                                                    \
-		const long long got_ = (a), want_ = (b);                                        \
-		saw(got_ == want_, "line %d: " #a " is %lld, not %lld", __LINE__, got_, want_); \
+#define IS(a, b)                                                                             \
+	do {                                                                                 \
+		const long long got_ = (a), want_ = (b);                                     \
+		saw(got_ == want_, __FILE__ ":%d: " #a " is %lld, not %lld", __LINE__, got_, \
+		    want_);                                                                  \
 	} while (0)
-#define HOLDS(a) saw((a), "line %d: not so: " #a, __LINE__)
+#define HOLDS(a) saw((a), __FILE__ ":%d: not so: " #a, __LINE__)
 
 #endif
