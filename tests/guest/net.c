@@ -420,9 +420,11 @@ static void ask_arp(const uint8_t ip[4], const uint8_t from[4], uint8_t mac[6])
 	static const uint8_t request[8] = { 0, 1, 8, 0, 6, 4, 0, 1 };
 	const uint64_t begin = rdtsc();
 
-	while (rdtsc() - begin < PATIENCE) {
+	for (unsigned tries = 0; rdtsc() - begin < PATIENCE; tries++) {
 		uint32_t len;
 
+		if (tries == 1)
+			print("net: no answer yet\n");
 		address(everybody, 0x0806);
 		memset(out->data, 0, 46);
 		memcpy(out->data, request, 8);

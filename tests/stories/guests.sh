@@ -82,7 +82,7 @@ says "rip 00000000c0001000"
 
 story "SIGTERM ends a microVM with 143"
 "$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin > "$T/out" 2> "$T/err" &
-sleep 0.5
+awaits_guest
 kill -TERM $!
 wait $!
 status=$?
@@ -175,7 +175,7 @@ arrives_whole 16
 
 story "a signal that was ignored from the start, as nohup does, stays ignored"
 (trap '' HUP && exec "$MAYFLY" run --timeout 2s --kernel "$GUESTS/exits.elf" --cmdline spin) 2> "$T/err" &
-sleep 0.5
+awaits_guest
 kill -HUP $!
 wait $!
 status=$?

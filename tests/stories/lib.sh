@@ -10,6 +10,8 @@
 #   says TEXT         ...and TEXT is in its standard error
 #   says_one_line     ...and its standard error is one line
 #   holds COMMAND     COMMAND succeeds
+#   awaits FILE TEXT  waits until TEXT is in FILE, or the mayfly started last, $!, has ended
+#   awaits_guest      waits until that one's guest runs, or it has ended
 #   policy_rows       prints the rows of seccomp/policy.c as they stand there, but for their reasons
 
 MAYFLY=${MAYFLY:-build/mayfly}
@@ -87,6 +89,18 @@ says_one_line() {
 
 holds() {
 	"$@" || is_wrong "does not hold: $*"
+}
+
+has_ended() {
+	! grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$!/status"
+}
+
+awaits() {
+	until grep -qsF -e "$2" "$1" || has_ended; do sleep 0.05; done
+}
+
+awaits_guest() {
+	until grep -qsx 'vcpu 0' "/proc/$!/task/"*/comm || has_ended; do sleep 0.05; done
 }
 
 policy_rows() {

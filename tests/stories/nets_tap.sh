@@ -64,7 +64,7 @@ ends_with 0
 says "sent 0, 0 bytes, 10 lost"
 "$MAYFLY" run --timeout 60s --kernel "$GUESTS/net.elf" --cmdline "do=icmp ip=10.9.0.1 from=10.9.0.2 n=20" \
 	--net tap=tap0 --report > "$T/out" 2> "$T/err" &
-sleep 0.3
+awaits "$T/out" "no answer yet"
 ip link set tap0 up
 wait $!
 status=$?
@@ -73,7 +73,7 @@ holds [ "$(sed -n 's/.*sent [0-9]*, [0-9]* bytes, \([0-9]*\) lost.*/\1/p' "$T/er
 
 story "a tap that is in use already is refused"
 "$MAYFLY" run --timeout 30s --kernel "$GUESTS/net.elf" --cmdline do=silent --net tap=tap0 > "$T/beside" 2>&1 &
-sleep 0.5
+awaits_guest
 net do=config --net tap=tap0
 ends_with 125
 says_one_line
