@@ -61,13 +61,15 @@ $(eval $(call unit,init,))
 $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
 $(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
 $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c seccomp/ring.c vmm/mem.c vmm/log.c,$(LIBURING) -lpthread))
-$(eval $(call unit,disk,virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/log.c))
-$(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
+DISK_SOURCES := virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/log.c
+$(eval $(call unit,disk,$(DISK_SOURCES)))
+$(eval $(call unit,disklayer,$(DISK_SOURCES)))
+$(eval $(call unit,diskreplace,$(DISK_SOURCES)))
+$(eval $(call unit,commit,virtio/commit.c $(DISK_SOURCES) vmm/loop.c seccomp/ring.c,$(LIBURING)))
 $(eval $(call unit,limit,virtio/limit.c))
 NET_SOURCES := virtio/net.c virtio/rx.c virtio/tx.c virtio/frame.c virtio/parcel.c virtio/stream.c virtio/peer.c seccomp/sealed.c virtio/tap.c virtio/mmio.c virtio/queue.c \
 	virtio/limit.c vmm/mem.c
-BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c virtio/limit.c \
-	vmm/mem.c vmm/log.c
+BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c $(DISK_SOURCES) virtio/limit.c vmm/mem.c
 $(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
 $(eval $(call unit,turns,$(BLK_SOURCES) vmm/loop.c seccomp/ring.c,$(LIBURING) -lpthread))
 $(eval $(call unit,frame,virtio/frame.c))
