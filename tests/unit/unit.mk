@@ -19,8 +19,9 @@ FUZZERS :=
 
 # cJSON's header comes with its library: what includes it is compiled after api/cjson.
 API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
+API_TESTS := api apimachine apidevices apifiles metrics server tick
 API_OBJECTS := $(foreach o,tests/obj tests/obj-san fuzz/obj,$(API_SOURCES:%.c=$(BUILD)/$(o)/%.o) \
-	$(addprefix $(BUILD)/$(o)/,tests/unit/api.o tests/unit/metrics.o tests/unit/server.o tests/unit/tick.o tests/fuzz/api.o api/server.o))
+	$(addprefix $(BUILD)/$(o)/,$(API_TESTS:%=tests/unit/%.o) tests/fuzz/api.o api/server.o))
 $(API_OBJECTS): UNIT_CFLAGS += -isystem $(BUILD)/cjson
 $(API_OBJECTS): | $(BUILD)/cjson
 
@@ -80,6 +81,9 @@ $(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,netpeer,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
 $(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
+$(eval $(call unit,apimachine,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
+$(eval $(call unit,apidevices,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
+$(eval $(call unit,apifiles,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,metrics,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,server,api/server.c seccomp/sealed.c vmm/loop.c seccomp/ring.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm $(LIBURING)))
 $(eval $(call unit,tick,api/server.c seccomp/sealed.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm))
