@@ -10,6 +10,7 @@
  */
 #define RING 256u
 #include "../tests/unit/driver.h"
+#include "../virtio/net.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -34,8 +35,11 @@ struct station {
 	_Atomic uint64_t lost;
 };
 
+enum { RX, TX };
+
 static struct station *stations;
 static struct loop loop;
+static struct net net;
 static struct net_config config = { .id = "net0", .kind = NET_PEER };
 static int irq_fd, wake_fd;
 static unsigned size = 64, window_ms = 1000;
@@ -129,7 +133,7 @@ static void *drive(void *queue)
 	uint16_t seen = 0;
 
 	prepare();
-	start_device(1u << 15 | 1u << 11 | 1u << 7 | 3); /* merged, segments */
+	start_device(&net.dev, 1u << 15 | 1u << 11 | 1u << 7 | 3); /* merged, segments */
 	for (uint16_t i = 0; i < RING; i++)
 		offer(q, i);
 	notify(q);

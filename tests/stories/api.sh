@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The API over its socket, byte for byte, as a client sees it. What each field and state comes to is
-# in tests/unit/api.c and metrics.c; here are the transport, the process around it, and real guests where this
+# in tests/unit/api*.c and metrics.c; here are the transport, the process around it, and real guests where this
 # machine has a usable /dev/kvm. Needs socat.
 . tests/stories/api_lib.sh
 ASK=${ASK:-build/tests/ask} ACTIVATE=${ACTIVATE:-build/tests/activate}

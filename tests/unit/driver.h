@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The driver's side of a network device: its registers, and rings in a guest memory of which the
- * first QUEUE_GPA(nr of queues) bytes are theirs. For tests/unit/netdev.h, where driver and device
- * are one thread, and bench/link.c, where they are not. Who includes this says before how many
- * entries a queue has: RING, a power of two and at most 256. Once in a program.
+ * The driver's side of a device: its registers, and rings in a guest memory of which the first
+ * QUEUE_GPA(nr of queues) bytes are theirs. For tests/unit/netdev.h and turns.c, where driver and
+ * device are one thread, and bench/link.c, where they are not. Who includes this says before how
+ * many entries a queue has: RING, a power of two and at most 256. Once in a program.
  */
 #ifndef TESTS_UNIT_DRIVER_H
 #define TESTS_UNIT_DRIVER_H
 
 #include <stdatomic.h>
 
-#include "../../virtio/net.h"
+#include "../../virtio/mmio.h"
 
-enum { RX, TX };
 enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 };
 
 struct desc {
@@ -21,12 +20,11 @@ struct desc {
 	uint16_t flags, next;
 };
 
-static struct net net;
 static struct mem mem;
 
-static inline void out(uint64_t reg, uint32_t value)
+static inline void write_register(struct virtio_device *dev, uint64_t reg, uint32_t value)
 {
-	virtio_access(&net.dev, reg, (uint8_t *)&value, 4, true);
+	virtio_access(dev, reg, (uint8_t *)&value, 4, true);
 }
 
 #define QUEUE_SIZE   0x4000u
@@ -58,24 +56,24 @@ static inline void offer(unsigned q, uint16_t head)
 }
 
 /* Of a device that is reset, to DRIVER_OK (virtio 3.1.1); the rings' memory is zeros. */
-static inline void start_device(uint64_t features)
+static inline void start_device(struct virtio_device *dev, uint64_t features)
 {
-	out(0x70, 1);
-	out(0x70, 3);
-	out(0x24, 0);
-	out(0x20, (uint32_t)features);
-	out(0x24, 1);
-	out(0x20, 1 | (uint32_t)(features >> 32)); /* VERSION_1 */
-	out(0x70, 11);
-	for (unsigned q = RX; q < net.dev.nr_queues; q++) {
-		out(0x30, q);
-		out(0x38, RING);
-		out(0x80, QUEUE_GPA(q));
-		out(0x90, QUEUE_GPA(q) + 0x2000);
-		out(0xa0, QUEUE_GPA(q) + 0x3000);
-		out(0x44, 1);
+	write_register(dev, 0x70, 1);
+	write_register(dev, 0x70, 3);
+	write_register(dev, 0x24, 0);
+	write_register(dev, 0x20, (uint32_t)features);
+	write_register(dev, 0x24, 1);
+	write_register(dev, 0x20, 1 | (uint32_t)(features >> 32)); /* VERSION_1 */
+	write_register(dev, 0x70, 11);
+	for (unsigned q = 0; q < dev->nr_queues; q++) {
+		write_register(dev, 0x30, q);
+		write_register(dev, 0x38, RING);
+		write_register(dev, 0x80, QUEUE_GPA(q));
+		write_register(dev, 0x90, QUEUE_GPA(q) + 0x2000);
+		write_register(dev, 0xa0, QUEUE_GPA(q) + 0x3000);
+		write_register(dev, 0x44, 1);
 	}
-	out(0x70, 15);
+	write_register(dev, 0x70, 15);
 }
 
 #endif

@@ -199,11 +199,25 @@ static void refused(const char *line, const char *why)
 	gives(line, 400, wanted);
 }
 
+struct row {
+	const char *line, *why; /* NULL: done */
+};
+
+static inline void all(const struct row *rows, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		if (rows[i].why)
+			refused(rows[i].line, rows[i].why);
+		else
+			done(rows[i].line);
+	}
+}
+
 #define SERDE "An error occurred when deserializing the json body of a request: "
 #define AFTER "The requested operation is not supported after starting the microVM."
 #define UNTIL "The requested operation is not supported before starting the microVM."
 
-static void start_it(void)
+static inline void start_it(void)
 {
 	done("PUT /boot-source {\"kernel_image_path\":\"kernel\"}");
 	done("PUT /actions {\"action_type\":\"InstanceStart\"}");

@@ -17,13 +17,14 @@
 
 #define RING 64u /* entries of each queue */
 #include "driver.h"
+#include "../../virtio/net.h"
 
 #define MEM_SIZE (2u << 20)
 #define SLOTS	 1024u
 #define BUFS_GPA 0x100000u
 #define OUT_GPA	 0x80000u
 #define QUEUES	 5u /* two pairs, and one for control, at most */
-enum { CONTROL = QUEUES - 1 };
+enum { RX, TX, CONTROL = QUEUES - 1 };
 
 /* The ring: what was submitted and has not completed. */
 struct slot {
@@ -240,7 +241,13 @@ static inline size_t room_of(const struct slot *s)
 /* The driver. */
 
 static struct loop loop;
+static struct net net;
 static uint16_t seen[QUEUES]; /* used elements */
+
+static inline void out(uint64_t reg, uint32_t value)
+{
+	write_register(&net.dev, reg, value);
+}
 
 static inline uint32_t status(void)
 {
@@ -270,7 +277,7 @@ static inline void start_driver(uint64_t features)
 		memset(mem_at(&mem, QUEUE_GPA(q), QUEUE_SIZE), 0, QUEUE_SIZE);
 		seen[q] = 0;
 	}
-	start_device(features);
+	start_device(&net.dev, features);
 	wake();
 }
 

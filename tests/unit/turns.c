@@ -15,45 +15,31 @@
 
 #include <cmocka.h>
 
+#define RING 64u
 #include "../../virtio/blk.h"
+#include "driver.h"
 #include "scratch.h"
 
-#define RING   64u
-#define DEPTH  8u   /* requests that the first queue always has */
-#define MOST   200u /* answers there, until the second has had its one */
-#define TICK   1u   /* ms */
-#define GPA(q) (0x10000u + (q)*0x20000u)
-
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
+#define DEPTH	  8u   /* requests that the first queue always has */
+#define MOST	  200u /* answers there, until the second has had its one */
+#define TICK	  1u   /* ms */
+#define PAGES_GPA 0x10000u
 
 static struct loop loop;
 static struct blk blk;
-static struct mem mem;
 static unsigned nr_answers[2];
 
-static void out(uint64_t reg, uint32_t value)
-{
-	virtio_access(&blk.dev, reg, (uint8_t *)&value, 4, true);
-}
-
 /* Reads the first sector: header, data and status lie in a page of the request's own. */
-static void offer(unsigned q, unsigned slot)
+static void read_sector(unsigned q, unsigned slot)
 {
-	const uint64_t page = GPA(q) + 0x8000 + slot * 0x1000;
-	struct desc *d = mem_at(&mem, GPA(q), RING * sizeof(*d));
-	volatile uint16_t *driver = mem_at(&mem, GPA(q) + 0x2000, 4 + 2 * RING);
+	const uint64_t page = PAGES_GPA + (q * RING + slot) * 0x1000;
+	const uint16_t head = (uint16_t)(slot * 3);
+	volatile struct desc *d = descs(q) + head;
 
-	d += slot * 3;
-	d[0] = (struct desc){ page, 16, 1, (uint16_t)(slot * 3 + 1) };
-	d[1] = (struct desc){ page + 0x200, 512, 3, (uint16_t)(slot * 3 + 2) };
-	d[2] = (struct desc){ page + 0x800, 1, 2, 0 };
-	driver[2 + driver[1] % RING] = (uint16_t)(slot * 3);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	driver[1]++;
+	d[0] = (struct desc){ page, 16, D_NEXT, (uint16_t)(head + 1) };
+	d[1] = (struct desc){ page + 0x200, 512, D_NEXT | D_WRITE, (uint16_t)(head + 2) };
+	d[2] = (struct desc){ page + 0x800, 1, D_WRITE, 0 };
+	offer(q, head);
 }
 
 /* The driver looks every millisecond. */
@@ -63,36 +49,18 @@ static void drive(struct op *op, int res)
 
 	(void)res;
 	for (unsigned q = 0; q < 2; q++) {
-		volatile uint16_t *device = mem_at(&mem, GPA(q) + 0x3000, 4 + 8 * RING);
+		volatile uint16_t *device = device_area(q);
 		volatile uint32_t *used = (volatile uint32_t *)(device + 2);
 
 		for (; (uint16_t)nr_answers[q] != device[1]; nr_answers[q]++)
 			if (q == 0)
-				offer(0, used[2 * (nr_answers[q] % RING)] / 3);
+				read_sector(0, used[2 * (nr_answers[q] % RING)] / 3);
 	}
 	loop_signal(blk.dev.wake_fd);
 	if (nr_answers[1] > 0 || nr_answers[0] > MOST)
 		loop_stop(&loop);
 	else
 		loop_timeout(&loop, op, &ts, TICK);
-}
-
-static void start_driver(void)
-{
-	out(0x70, 1);
-	out(0x70, 3);
-	out(0x24, 1);
-	out(0x20, 1); /* VERSION_1 */
-	out(0x70, 11);
-	for (unsigned q = 0; q < 2; q++) {
-		out(0x30, q);
-		out(0x38, RING);
-		out(0x80, GPA(q));
-		out(0x90, GPA(q) + 0x2000);
-		out(0xa0, GPA(q) + 0x3000);
-		out(0x44, 1);
-	}
-	out(0x70, 15);
 }
 
 static void both_get_answers(void **state)
@@ -118,10 +86,10 @@ static void both_get_answers(void **state)
 	assert_int_equal(virtio_open(&blk.dev, &loop, eventfd(0, 0), eventfd(0, 0)), 0);
 	assert_int_equal(blk_attach(&blk, &loop), 0);
 	virtio_listen(&blk.dev);
-	start_driver();
+	start_device(&blk.dev, 0);
 	for (unsigned i = 0; i < DEPTH; i++)
-		offer(0, i);
-	offer(1, 0);
+		read_sector(0, i);
+	read_sector(1, 0);
 	drive(&driver, 0);
 	assert_int_equal(loop_run(&loop), 0);
 	assert_int_equal(nr_answers[1], 1);

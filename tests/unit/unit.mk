@@ -19,8 +19,9 @@ FUZZERS :=
 
 # cJSON's header comes with its library: what includes it is compiled after api/cjson.
 API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
+API_TESTS := api apimachine apidevices apifiles metrics server tick
 API_OBJECTS := $(foreach o,tests/obj tests/obj-san fuzz/obj,$(API_SOURCES:%.c=$(BUILD)/$(o)/%.o) \
-	$(addprefix $(BUILD)/$(o)/,tests/unit/api.o tests/unit/metrics.o tests/unit/server.o tests/unit/tick.o tests/fuzz/api.o api/server.o))
+	$(addprefix $(BUILD)/$(o)/,$(API_TESTS:%=tests/unit/%.o) tests/fuzz/api.o api/server.o))
 $(API_OBJECTS): UNIT_CFLAGS += -isystem $(BUILD)/cjson
 $(API_OBJECTS): | $(BUILD)/cjson
 
@@ -61,13 +62,15 @@ $(eval $(call unit,init,))
 $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
 $(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
 $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c seccomp/ring.c vmm/mem.c vmm/log.c,$(LIBURING) -lpthread))
-$(eval $(call unit,disk,virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/log.c))
-$(eval $(call unit,commit,virtio/commit.c virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
+DISK_SOURCES := virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/log.c
+$(eval $(call unit,disk,$(DISK_SOURCES)))
+$(eval $(call unit,disklayer,$(DISK_SOURCES)))
+$(eval $(call unit,diskreplace,$(DISK_SOURCES)))
+$(eval $(call unit,commit,virtio/commit.c $(DISK_SOURCES) vmm/loop.c seccomp/ring.c,$(LIBURING)))
 $(eval $(call unit,limit,virtio/limit.c))
 NET_SOURCES := virtio/net.c virtio/rx.c virtio/tx.c virtio/frame.c virtio/parcel.c virtio/stream.c virtio/peer.c seccomp/sealed.c virtio/tap.c virtio/mmio.c virtio/queue.c \
 	virtio/limit.c vmm/mem.c
-BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c virtio/limit.c \
-	vmm/mem.c vmm/log.c
+BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c $(DISK_SOURCES) virtio/limit.c vmm/mem.c
 $(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
 $(eval $(call unit,turns,$(BLK_SOURCES) vmm/loop.c seccomp/ring.c,$(LIBURING) -lpthread))
 $(eval $(call unit,frame,virtio/frame.c))
@@ -78,6 +81,9 @@ $(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,netpeer,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
 $(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
+$(eval $(call unit,apimachine,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
+$(eval $(call unit,apidevices,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
+$(eval $(call unit,apifiles,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,metrics,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,server,api/server.c seccomp/sealed.c vmm/loop.c seccomp/ring.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm $(LIBURING)))
 $(eval $(call unit,tick,api/server.c seccomp/sealed.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm))

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Another image in the place of a disk's first (disktest.h), also while requests are under way, and
+ * an image that shrinks.
+ */
+#include "disktest.h"
+
+#include <sys/stat.h>
+
+/* An image that is cut short under the guest: an error, no zeros, and what is left goes on. */
+static void shrunk(void **state)
+{
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	assert_int_equal(truncate(base_path, 100 * DISK_SECTOR), 0);
+	fails_are_fine = true;
+	assert_int_equal(once(DISK_READ, 98, 4), -EIO);
+	assert_int_equal(once(DISK_READ, 120, 1), -EIO);
+	assert_int_equal(once(DISK_READ, 90, 10), 0);
+	assert_int_equal(disk_replace(&disk, "", 0), 0);
+	assert_int_equal(disk.size, 100 * DISK_SECTOR);
+	close_disk();
+}
+
+/* As another microVM would: 0 if it could have it. */
+static int open_disk_again(const char *path)
+{
+	const int fd = open(path, O_RDWR);
+	const int err = disk_lock(fd, path, true, false);
+
+	close(fd);
+	return err;
+}
+
+/* What the API does: the new image is read, the old one another's to lock, and a bad one changes
+ * nothing. */
+static void replaced(void **state)
+{
+	char other[160], none[160];
+	int fd;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	snprintf(none, sizeof(none), "%s.none", base_path);
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(ftruncate(fd, 50 * DISK_SECTOR), 0);
+	assert_int_not_equal(disk_replace(&disk, none, 0), 0);
+	assert_int_equal(disk_lock(fd, other, true, true), 0);
+	assert_int_not_equal(disk_replace(&disk, other, 0), 0); /* in use */
+	read_all();
+	close(fd);
+	assert_int_equal(disk_replace(&disk, other, 0), 0);
+	assert_int_equal(disk.size, 50 * DISK_SECTOR);
+	for (unsigned i = 0; i < 50; i++) /* zeros */
+		sectors[i].zero = sectors[i].completed = sectors[i].submitted = 1;
+	for (unsigned at = 0; at < 48; at += 8)
+		assert_int_equal(once(DISK_READ, at, 8), 0);
+	fd = open(base_path, O_RDWR);
+	assert_int_equal(disk_lock(fd, base_path, true, true), 0);
+	close(fd);
+	assert_int_equal(truncate(other, 60 * DISK_SECTOR), 0);
+	assert_int_equal(disk_replace(&disk, other, 0), 0); /* the same, grown */
+	assert_int_equal(disk.size, 60 * DISK_SECTOR);
+	close_disk();
+	unlink(other);
+
+	make(layer_path, false, DISK_CACHE_WRITEBACK);
+	assert_int_not_equal(disk_replace(&disk, base_path, 0), 0);
+	close_disk();
+}
+
+/* What is left of a request that has begun is the old image's, and an image does not grow by one
+ * that was checked against the old size. */
+static void replaced_meanwhile(void **state)
+{
+	char other[160];
+	struct stat st;
+	int fd;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	has_fallocate = false;
+	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(pwrite(fd, "precious", 8, 0), 8);
+	assert_int_equal(ftruncate(fd, 50 * DISK_SECTOR), 0);
+	close(fd);
+	fails_are_fine = true;
+	submit(&ios[0], DISK_ZERO, 0, MOST);
+	assert_int_equal(nr_pending, 1); /* fallocate(), in the place of which comes a write */
+	assert_int_equal(disk_replace(&disk, other, 0), 0);
+	assert_int_equal(disk_replace(&disk, base_path, 0), -EBUSY);
+	while (ios[0].is_out)
+		pick();
+	assert_int_equal(nr_failed, 1);
+	assert_int_equal(once(DISK_WRITE, 49, 2), -EIO);
+	assert_int_equal(once(DISK_WRITE, 60, 4), -EIO);
+	assert_int_equal(stat(other, &st), 0);
+	assert_int_equal(st.st_size, 50 * DISK_SECTOR);
+	fd = open(other, O_RDONLY);
+	assert_int_equal(pread(fd, &st, 8, 0), 8);
+	assert_memory_equal(&st, "precious", 8);
+	close(fd);
+	close_disk();
+	unlink(other);
+}
+
+/* All that is in the ring when the image is replaced is the old one's, which nobody else can lock
+ * until then; a flush that has not begun is not said to have synced it. */
+static void replaced_in_flight(void **state)
+{
+	char other[160];
+	struct stat st;
+	uint8_t byte;
+	int fd;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	for (unsigned i = 0; i < 20; i++) {
+		seed = 300 + i;
+		make(NULL, false, DISK_CACHE_WRITEBACK);
+		is_short = false;
+		fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+		assert_int_equal(pwrite(fd, "x", 1, 0), 1);
+		assert_int_equal(ftruncate(fd, SECTORS * DISK_SECTOR), 0);
+		submit(&ios[0], DISK_WRITE, 0, 8);
+		submit(&ios[1], DISK_READ, 8, 8);
+		submit(&ios[2], DISK_UNMAP, 16, 8);
+		submit(&ios[3], DISK_FLUSH, 0, 0);
+		submit(&ios[4], DISK_FLUSH, 0, 0);
+		fails_are_fine = true;
+		assert_int_equal(disk_replace(&disk, other, 0), 0);
+		assert_int_not_equal(disk_replace(&disk, base_path, 0), 0);
+		assert_int_not_equal(open_disk_again(base_path), 0);
+		settle();
+		assert_int_equal(nr_failed, 1);
+		assert_int_equal(ios[4].err, -EIO);
+		assert_int_equal(open_disk_again(base_path), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(pread(fd, &byte, 1, 0), 1);
+		assert_int_equal(byte, 'x');
+		assert_in_range(st.st_blocks, 0, 8); /* 512 bytes each: one block of one byte */
+		close(fd);
+		assert_int_equal(disk_replace(&disk, base_path, 0), 0);
+		for (unsigned n = 0; n < 24; n += 8)
+			assert_int_equal(once(DISK_READ, n, 8), 0);
+		close_disk();
+	}
+	unlink(other);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		{ "an image that shrinks is an error and a new size", shrunk, NULL, NULL, NULL },
+		{ "another image in the place of the first", replaced, NULL, NULL, NULL },
+		{ "...while a request is under way", replaced_meanwhile, NULL, NULL, NULL },
+		{ "...while there is one in each step", replaced_in_flight, NULL, NULL, NULL },
+	};
+
+	return cmocka_run_group_tests_name("diskreplace", tests, make_dir, remove_dir);
+}
