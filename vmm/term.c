@@ -11,16 +11,19 @@
 
 static struct termios saved;
 static atomic_bool is_raw;
-static bool is_in_foreground;
+static bool was_in_foreground;
 
 void term_look(void)
 {
-	is_in_foreground = tcgetpgrp(STDIN_FILENO) == getpgrp();
+	was_in_foreground = tcgetpgrp(STDIN_FILENO) == getpgrp();
 }
 
+/* In a PID namespace of ours a group outside of it is 0, as our own is. */
 bool term_is_usable(void)
 {
-	return is_in_foreground && isatty(STDIN_FILENO);
+	const pid_t group = tcgetpgrp(STDIN_FILENO);
+
+	return isatty(STDIN_FILENO) && (group > 0 ? group == getpgrp() : was_in_foreground);
 }
 
 void term_size(unsigned *rows, unsigned *cols)
@@ -32,19 +35,40 @@ void term_size(unsigned *rows, unsigned *cols)
 	*cols = size.ws_col;
 }
 
+static void interrupt(int signal)
+{
+	(void)signal;
+}
+
+/*
+ * From the background SIGTTOU stops a process; but not the first one of a PID namespace, for which
+ * the kernel would begin again and again. There it is an error.
+ */
+static int set_or_fail(const struct termios *t)
+{
+	const struct sigaction action = { .sa_handler = interrupt };
+	struct sigaction old;
+	int err;
+
+	sigaction(SIGTTOU, &action, &old);
+	err = tcsetattr(STDIN_FILENO, TCSANOW, t) ? -errno : 0;
+	sigaction(SIGTTOU, &old, NULL);
+	return err;
+}
+
 int term_raw(void)
 {
 	struct termios raw;
+	int err;
 
 	if (tcgetattr(STDIN_FILENO, &saved))
 		return -errno;
 	raw = saved;
 	cfmakeraw(&raw);
 	raw.c_oflag |= OPOST; /* a line of ours still begins at the left */
-	if (tcsetattr(STDIN_FILENO, TCSANOW, &raw))
-		return -errno;
-	is_raw = true;
-	return 0;
+	err = set_or_fail(&raw);
+	is_raw = !err;
+	return err;
 }
 
 void term_restore(void)

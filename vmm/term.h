@@ -8,17 +8,16 @@
 
 #include <stdbool.h>
 
-/* Finds out whether the process is in the foreground: first of all, as from within a PID namespace
- * of its own everybody is. */
+/* Finds out whether the process is in the foreground: from within a PID namespace nobody can. */
 void term_look(void);
 
-/* Whether standard input is a terminal that this process may read: it was in the foreground. */
+/* Whether standard input is a terminal that this process may read: it is in the foreground. */
 bool term_is_usable(void);
 
 /* The window's size; 0 by 0 where unknown. */
 void term_size(unsigned *rows, unsigned *cols);
 
-/* Every key goes to the guest from here on. 0 or -errno. */
+/* Every key goes to the guest from here on. 0, -EINTR in the background, or another -errno. */
 int term_raw(void);
 
 /* As it was before term_raw(); async-signal-safe; harmless where it is not raw. */
