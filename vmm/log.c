@@ -119,23 +119,30 @@ static bool is_taken(int fd, unsigned patience_ms)
 	return taken;
 }
 
-static bool is_control(char c)
+/* The control character that begins there, or 0: of ASCII, or U+0080 to U+009F in UTF-8. */
+static unsigned control_at(const struct text *t, size_t i)
 {
-	return (unsigned char)c < ' ' || c == 0x7f;
+	const unsigned char c = (unsigned char)t->bytes[i];
+	const unsigned char next = i + 1 < t->used ? (unsigned char)t->bytes[i + 1] : 0;
+
+	if (c < ' ' || c == 0x7f)
+		return c;
+	return c == 0xc2 && next >= 0x80 && next < 0xa0 ? next : 0;
 }
 
 /* A file's name may hold a newline, which would be a line of its own, or what a terminal obeys. */
 static void add_escaped(struct text *t, const struct text *from)
 {
 	for (size_t i = 0; i < from->used; i++) {
-		const char c = from->bytes[i];
+		const unsigned control = control_at(from, i);
 
-		if (c == '\n')
+		if (control == '\n')
 			add(t, "\\n");
-		else if (is_control(c))
-			add(t, "\\u{%x}", (unsigned)c);
+		else if (control)
+			add(t, "\\u{%x}", control);
 		else if (t->used < sizeof(t->bytes) - 2)
-			t->bytes[t->used++] = c;
+			t->bytes[t->used++] = from->bytes[i];
+		i += control > 0x7f; /* two bytes */
 	}
 }
 

@@ -138,6 +138,9 @@ static void control_characters(void **state)
 			    "a\n2026 forged\x1b[2J\x7f\u00e9: No such file or directory");
 	note("a\nb");
 	assert_string_equal(said(), "mayfly: a\\nb\n");
+	note("\xc2\x9b"
+	     "31m \xc2\xa0 \xc2"); /* CSI in a byte of its own, to some terminals */
+	assert_string_equal(said(), "mayfly: \\u{9b}31m \xc2\xa0 \xc2\n");
 	memset(text, '\n', sizeof(text) - 1);
 	note("%s", text);
 	assert_in_range(strlen(said()), 1000, 1024);
