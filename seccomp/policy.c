@@ -151,6 +151,8 @@ const struct policy_row policy_never[] = {
 	{ START, SYS_fcntl, "the same: a descriptor's owner, whom the kernel signals", { IS(1, F_SETOWN) } },
 	{ START, SYS_fcntl, "the same", { IS(1, F_SETOWN_EX) } },
 	{ START, SYS_fcntl, "the same: with which signal", { IS(1, F_SETSIG) } },
+	{ START, SYS_fcntl, "the same: a terminal's, which the kernel makes its foreground", { IS(1, F_SETFL), { .index = 2, .mask = O_ASYNC, .value = O_ASYNC } } },
+	{ START, SYS_ioctl, "the same", { IS(1, FIOASYNC) } },
 	{ START, SYS_ioctl, "the same: a socket's owner", { IS(1, FIOSETOWN) } },
 	{ START, SYS_ioctl, "the same", { IS(1, SIOCSPGRP) } },
 	{ START, SYS_socket, "no network: sockets between processes of this host only", { NOT(0, AF_UNIX) } },
