@@ -88,8 +88,8 @@ int call_open(struct call *c, const char *text, int flags, int *fd)
 	int sent, err = 0;
 
 	*fd = 0;
-	/* Ours are the ring, eventfds, other clients' connections. */
-	if (!strncmp(text, CONFIG_OWN_FD, strlen(CONFIG_OWN_FD)))
+	/* A client's request reaches nothing of ours: the ring, eventfds, others' connections. */
+	if (c->reply && !strncmp(text, CONFIG_OWN_FD, strlen(CONFIG_OWN_FD)))
 		return call_refuse(c,
 				   "%.*s: mayfly's own descriptors are no files; send yours with "
 				   "the request, and `fd:0` as its path.",

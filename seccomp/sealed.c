@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 
 #define PLACE  128ul
-#define OTHERS (128ul << 10) /* 19 peer links of 33 names each, and as many again */
+#define OTHERS (128ul << 10) /* 1024 places: 19 peer links of 32 names each take 608 */
 #define OWN    4096ul	     /* a socket of each link, and two more */
 #define AREA   (2 * OTHERS)
 
