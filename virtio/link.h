@@ -147,12 +147,12 @@ static inline void link_sent(struct link_send *send, int err)
 
 /*
  * Puts `sqe` behind the one before it in its batch, whose flag IOSQE_IO_LINK or IOSQE_IO_HARDLINK
- * becomes; link->last is NULL where a batch begins.
+ * becomes; link->last is NULL where a batch begins. A batch to so many peers that the ring has no
+ * room for all of it (16 frames to 17 that are all wanted everywhere) is two chains side by side:
+ * then frames may overtake each other, as on any wire.
  */
 static inline void link_in_order(struct link *link, struct io_uring_sqe *sqe, uint8_t flag)
 {
-	/* To several peers there may be more than the ring has room for: what was handed over
-	 * meanwhile is before it anyway. */
 	if (link->last)
 		link->last->flags |= flag;
 	link->last = sqe;

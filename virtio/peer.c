@@ -220,12 +220,13 @@ static void judge(struct peer_slot *s, int res, uint64_t ns)
 		s->waited_ns += ns;
 	else
 		s->waited_ns -= s->waited_ns < PROMPT_NS ? s->waited_ns : PROMPT_NS;
-	s->is_stalled = res == -ECANCELED || s->waited_ns >= STALL_NS;
+	s->is_stalled = (res == -ECANCELED && ns > SLOW_NS) || s->waited_ns >= STALL_NS;
 	if (s->is_stalled)
 		s->waited_ns = s->nr_prompt = 0;
 }
 
-/* They come in order. One that died may have come back already, and then has another socket. */
+/* They come in order, as far as they are one chain. One that died may have come back already, and
+ * then has another socket. */
 static void on_sent(struct op *op, int res)
 {
 	struct link_send *send = container_of(op, struct link_send, op);

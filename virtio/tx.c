@@ -125,8 +125,8 @@ static void send_batch(struct net_pair *p)
 	unsigned budget = LINK_BURST - 1;
 
 	if (!p->held)
-		p->next_out = 0; /* few frames make use of few pages */
-	loop_room(n->dev.loop, LINK_BURST);
+		p->next_out = 0;	    /* few frames make use of few pages */
+	loop_room(n->dev.loop, LINK_BURST); /* a stream's frames must be one chain */
 	n->link->last = NULL;
 	for (;;) {
 		struct net_out *out = p->held ? p->held : next_out(p, &budget);

@@ -396,6 +396,24 @@ static void peers_slow(void **state)
 	close(fd);
 }
 
+/* What a reset cancels, or the end of a batch that another has held up, says nothing of a peer. */
+static void peers_cancelled_early(void **state)
+{
+	const int fd = other_peer();
+
+	(void)state;
+	open_device(0);
+	for (unsigned i = 0; i < 3; i++) {
+		offer_frames(1, 100);
+		clock_ns += 1000000;
+		complete(find_slot(IORING_OP_WRITEV), -ECANCELED);
+	}
+	offer_frames(1, 100);
+	assert_non_null(find_slot(IORING_OP_WRITEV)); /* still waited for */
+	complete(find_slot(IORING_OP_WRITEV), 9999);
+	close(fd);
+}
+
 /* What the kernel had not begun when a reset cancelled the rest is cancelled, too. */
 static void peers_reset_in_order(void **state)
 {
@@ -425,6 +443,7 @@ static void peers_lose_batch(void **state)
 	(void)state;
 	open_device(0);
 	offer_frames(7, 100);
+	clock_ns += 200000000;
 	complete(find_slot(IORING_OP_TIMEOUT), -ETIME); /* stuck */
 	complete_cancelled();
 	for (uint16_t i = 0; i < 7; i++)
@@ -531,6 +550,7 @@ static const struct CMUnitTest tests[] = {
 	PEERS("peers: segments are cut for a driver that takes none", peers_segments),
 	PEERS("peers: what is in the queue goes out together", peers_send_batch),
 	PEERS("peers: a batch is lost with each of its frames", peers_lose_batch),
+	PEERS("peers: who is cancelled early is waited for all the same", peers_cancelled_early),
 	PEERS("peers: one that reads slowly is not waited for again and again", peers_slow),
 	PEERS("peers: a reset ends what was not under way yet", peers_reset_in_order),
 	PEERS("peers: a guest cannot make a batch itself", peers_no_guest_batch),
