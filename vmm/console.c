@@ -27,7 +27,8 @@
 #define BATCH_BYTES 4096u
 #define RELAY_BYTES 65536u
 #define STALL_MS    1000 /* a socket, pty or FIFO that takes nothing for so long has no reader */
-#define FETCH_MS    10	 /* between two looks whether the reader of a pty has all */
+#define PAUSE_NS    100000000u /* at most, between two helpings of input */
+#define FETCH_MS    10	       /* between two looks whether the reader of a pty has all */
 
 static void client_gone(struct console *c);
 
@@ -100,16 +101,16 @@ static size_t within_cap(const struct console *c, size_t n)
 	return max - c->written < n ? max - c->written : n;
 }
 
-/*
- * A reader that can vanish has STALL_MS for each operation, which the ring then ends with
- * -ECANCELED. A write waits for room inside of the ring, also where the descriptor does not block.
- */
 static struct io_uring_sqe *limited_sqe(struct console *c)
 {
 	loop_room(c->loop, 2); /* for the timeout, too */
 	return loop_sqe(c->loop);
 }
 
+/*
+ * A reader that can vanish has STALL_MS for each operation, which the ring then ends with
+ * -ECANCELED. A write waits for room inside of the ring, also where the descriptor does not block.
+ */
 static void submit_limited(struct console *c, struct io_uring_sqe *sqe, struct op *op)
 {
 	sqe->flags |= can_vanish(c) ? IOSQE_IO_LINK : 0;
@@ -349,7 +350,8 @@ static void wait_readable(struct console *c)
  */
 static void pause_input(struct console *c)
 {
-	const uint64_t ns = (loop_now_ns(CLOCK_MONOTONIC) - c->fed_ns) / 4;
+	const uint64_t took = (loop_now_ns(CLOCK_MONOTONIC) - c->fed_ns) / 4;
+	const uint64_t ns = took < PAUSE_NS ? took : PAUSE_NS; /* it was away, or paused */
 	struct io_uring_sqe *sqe = loop_sqe(c->loop);
 
 	c->fed_ns = 0;
@@ -569,6 +571,8 @@ static int open_stdio(struct console *c, bool is_job)
 	c->eof_breaks = is_job && !c->is_tty;
 	if (c->is_tty)
 		err = term_raw();
+	if (err == -EINTR)
+		return fail(0, "the terminal: in its background (fg brings mayfly forward)");
 	return err ? fail(err, "the terminal") : 0;
 }
 
@@ -580,6 +584,7 @@ static int open_file(struct console *c)
 			    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat st;
 
+	c->fd = fd;
 	if (fd < 0 || fstat(fd, &st))
 		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
 	c->is_own_fifo = S_ISFIFO(st.st_mode) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
@@ -593,6 +598,7 @@ static int open_unix(struct console *c)
 	const struct sockaddr_un *address = sealed_own(path);
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	c->fd = fd;
 	if (fd < 0)
 		return fail(-errno, "socket");
 	if (!address)
@@ -618,6 +624,7 @@ static int open_pty(struct console *c)
 	const int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 	struct termios raw;
 
+	c->fd = fd;
 	if (fd < 0 || grantpt(fd) || unlockpt(fd))
 		return fail(-errno, "a new pseudo-terminal");
 	/*
@@ -655,11 +662,15 @@ static int open_back_end(struct console *c, bool is_job)
 int console_open(struct console *c, struct loop *loop, struct serial *serial,
 		 const struct serial_config *config, bool is_job)
 {
-	*c = (struct console){ .loop = loop,
+	*c = (struct console){ .is_open = true,
+			       .loop = loop,
 			       .serial = serial,
 			       .config = config,
 			       .in = -1,
 			       .out = -1,
+			       .fd = -1,
+			       .slave = -1,
+			       .relay = { -1, -1 },
 			       .client_fd = -1,
 			       .next_fd = -1 };
 	c->wake_op.done = on_wake;
@@ -706,7 +717,14 @@ void console_drain(struct console *c, void (*drained)(void *arg), void *arg)
 
 void console_close(struct console *c)
 {
+	const int fds[] = { c->fd, c->slave, c->relay[0], c->relay[1], c->next_fd, c->client_fd };
+
+	if (!c->is_open)
+		return;
+	c->is_open = false;
 	if (c->address)
 		unlink(c->address->sun_path);
-	c->address = NULL;
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 }

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 struct console {
+	bool is_open;
 	struct loop *loop;
 	struct serial *serial;
 	const struct serial_config *config;
@@ -20,6 +21,7 @@ struct console {
 	/* Standard output that is a pipe or a socket is written to without the ring. */
 	bool is_direct, is_pipe;
 	bool is_own_fifo; /* SERIAL_FILE: a FIFO of which both ends are open here */
+	int fd;		  /* of the file, the listening socket or the pty; -1: none */
 	int relay[2];	  /* SERIAL_STDIO into a pipe: the way there, and what is on it */
 	size_t in_relay;  /* bytes */
 	int direct_res;
@@ -72,7 +74,10 @@ bool console_has_readers(const struct console *c);
  */
 void console_drain(struct console *c, void (*drained)(void *arg), void *arg);
 
-/* Removes what console_open() left in the file system. */
+/*
+ * Closes what console_open() opened and removes what it left in the file system. Harmless where it
+ * was not called. No operation of its may be in flight, unless the loop turns no more.
+ */
 void console_close(struct console *c);
 
 #endif

@@ -402,6 +402,56 @@ static void client_that_left(void **state)
 	close_console();
 }
 
+/* A pause is for a guest that reads: after an hour in which it did not, it is no longer one of
+ * minutes. */
+static void client_after_a_pause(void **state)
+{
+	int first[2], second[2];
+	uint8_t byte;
+
+	(void)state;
+	open_console(SERIAL_UNIX);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, first), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, second), 0);
+	complete(&console.accept_op, first[0]);
+	console.input[0] = 'a';
+	complete(&console.read_op, 1);
+	assert_null(find(&console.read_op)); /* the guest has not read it */
+	clock_ns += 3600 * 1000000000ull;
+	serial_access(&serial, 0, &byte, 1, false);
+	complete(&console.wake_op, 8);
+	assert_non_null(find(&console.pace_op));
+	assert_int_equal(console.pace.tv_sec, 0);
+	assert_in_range(console.pace.tv_nsec, 1, 100000000);
+	complete(&console.hangup_op, EPOLLHUP);
+	complete(&console.accept_op, second[0]);
+	complete(&console.pace_op, -ETIME);
+	assert_int_equal(console.client_fd, second[0]);
+	close_console();
+}
+
+static int next_fd(void)
+{
+	const int fd = dup(0);
+
+	close(fd);
+	return fd;
+}
+
+/* A start that fails may be tried again: as often as somebody likes. */
+static void closed_again(void **state)
+{
+	const enum serial_kind kinds[] = { SERIAL_FILE, SERIAL_UNIX, SERIAL_PTY };
+	const int next = next_fd();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		open_console(kinds[i]);
+		close_console();
+	}
+	assert_int_equal(next_fd(), next);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +462,9 @@ int main(void)
 		{ "a FIFO that nobody reads", fifo_without_reader, NULL, NULL, NULL },
 		{ "the next client follows one that only listens", next_client, NULL, NULL, NULL },
 		{ "and one that has left unread", client_that_left, NULL, NULL, NULL },
+		{ "and does not wait for minutes after a pause", client_after_a_pause, NULL, NULL,
+		  NULL },
+		{ "what was opened is closed", closed_again, NULL, NULL, NULL },
 	};
 
 	return cmocka_run_group_tests_name("console", tests, make_dir, remove_dir);
