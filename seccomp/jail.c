@@ -128,6 +128,11 @@ static int enter_user_ns(struct jail *j)
 	char map[64];
 	int err;
 
+	/* Root may be mapped into it only by who has CAP_SETFCAP, and is nobody there otherwise. */
+	if (uid == 0 && !has_capability(j, CAP_SETFCAP)) {
+		j->lacking = strerror(EPERM);
+		return 0;
+	}
 	if (unshare(CLONE_NEWUSER)) {
 		j->lacking = strerror(errno);
 		return 0;
@@ -142,12 +147,12 @@ static int enter_user_ns(struct jail *j)
 	return err ? err : write_proc("/proc/self/gid_map", map);
 }
 
-/* Who may make namespaces needs none to be allowed to. */
+/* Who may make namespaces, and roots in them, needs none to be allowed to. */
 static int enter_user(struct jail *j)
 {
 	const struct jail_config *c = j->config;
 
-	if (has_capability(j, CAP_SYS_ADMIN))
+	if (has_capability(j, CAP_SYS_ADMIN) && has_capability(j, CAP_SYS_CHROOT))
 		return 0;
 	if ((c->has_uid && c->uid != geteuid()) || (c->has_gid && c->gid != getegid()))
 		return fail(-EPERM, "--uid, --gid: only root may become somebody else");
