@@ -75,7 +75,7 @@ const struct policy_row policy[] = {
 	/* The loop. */
 	{ LOOP, SYS_io_uring_enter, "all input and output; ring.c says which", ANY },
 	{ LOOP, SYS_io_uring_register, "a descriptor that comes or goes at run time", { IS(1, IORING_REGISTER_FILES_UPDATE) } },
-	{ LOOP, SYS_tgkill, "takes a vCPU out of the guest; Ctrl-A x", { IS(0, FILTER_PLACE_PID) } },
+	{ LOOP, SYS_tgkill, "takes a vCPU out of the guest", { IS(0, FILTER_PLACE_PID) } },
 	{ LOOP, SYS_ioctl, "whether a vCPU has halted for good: its state", { IS(1, KVM_GET_MP_STATE) } },
 	{ LOOP, SYS_ioctl, "the same: its interrupt flag", { IS(1, KVM_GET_REGS) } },
 	{ LOOP, SYS_ioctl, "the same: an NMI on its way", { IS(1, KVM_GET_VCPU_EVENTS) } },

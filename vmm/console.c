@@ -12,13 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -324,12 +322,14 @@ static void put_typed(struct console *c, const uint8_t *data, size_t n)
 			c->escaped = true;
 			continue;
 		}
-		if (c->escaped && data[i] == 'x')
-			syscall(SYS_tgkill, c->pid, c->pid, SIGTERM);
-		else if (c->escaped && data[i] != ESCAPE)
-			serial_rx_put(c->serial, &prefix, 1);
+		if (c->escaped && data[i] == 'x') {
+			c->asked_to_end(c->asked_arg);
+		} else {
+			if (c->escaped && data[i] != ESCAPE)
+				serial_rx_put(c->serial, &prefix, 1);
+			serial_rx_put(c->serial, &data[i], 1);
+		}
 		c->escaped = false;
-		serial_rx_put(c->serial, &data[i], 1);
 	}
 }
 
@@ -566,7 +566,6 @@ static int open_stdio(struct console *c, bool is_job)
 	err = open_stdout(c);
 	if (err)
 		return fail(err, "standard output");
-	c->pid = getpid();
 	c->is_tty = console_is_tty(c->config);
 	c->eof_breaks = is_job && !c->is_tty;
 	if (c->is_tty)
@@ -690,8 +689,10 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	return open_back_end(c, is_job);
 }
 
-void console_listen(struct console *c)
+void console_listen(struct console *c, void (*asked_to_end)(void *arg), void *arg)
 {
+	c->asked_to_end = asked_to_end;
+	c->asked_arg = arg;
 	loop_read(c->loop, &c->wake_op, c->wake_file, &c->wakes, sizeof(c->wakes));
 	if (c->config->kind == SERIAL_UNIX)
 		accept_next(c);

@@ -37,10 +37,11 @@ struct console {
 	bool fetching;	      /* the reader has its time for the last of the output */
 	uint64_t fetch_by_ns; /* until then */
 	bool is_tty;	      /* raw terminal: Ctrl-A is the escape key */
-	pid_t pid;	      /* our own, which that ends */
 	bool eof_breaks;      /* the end of the input is told to the guest, as a BREAK */
 	bool escaped;	      /* Ctrl-A came, its command has not */
 	bool reading, writing, input_over;
+	void (*asked_to_end)(void *arg); /* by Ctrl-A x */
+	void *asked_arg;
 	void (*drained)(void *arg); /* asked for by console_drain() */
 	void *drained_arg;
 	uint64_t written; /* bytes to the file */
@@ -60,8 +61,11 @@ struct console {
 int console_open(struct console *c, struct loop *loop, struct serial *serial,
 		 const struct serial_config *config, bool is_job);
 
-/* Starts carrying: from here on operations of its are in flight. */
-void console_listen(struct console *c);
+/*
+ * Starts carrying: from here on operations of its are in flight. Calls back, on the loop, for each
+ * Ctrl-A x that is typed at a terminal.
+ */
+void console_listen(struct console *c, void (*asked_to_end)(void *arg), void *arg);
 
 /* Whether it will be on a terminal, which is raw from console_open() to term_restore(). */
 bool console_is_tty(const struct serial_config *config);

@@ -86,21 +86,25 @@ static void read_next(struct signals *s)
 	loop_read(s->loop, &s->op, s->file, &s->info, sizeof(s->info));
 }
 
+void signals_ask(struct signals *s, int signo)
+{
+	if (s->is_asked) {
+		loop_stop(s->loop);
+		return;
+	}
+	s->is_asked = true;
+	s->end->signal = signo;
+	end_now(s->end, END_SIGNAL);
+	if (s->end->reason != END_SIGNAL) /* it has ended, and waits for its reader */
+		loop_timeout(s->loop, &s->grace_op, &s->grace, GRACE_MS);
+}
+
 static void on_signal(struct op *op, int res)
 {
 	struct signals *s = container_of(op, struct signals, op);
 
-	if (res == (int)sizeof(s->info)) {
-		if (s->is_asked) {
-			loop_stop(s->loop);
-			return;
-		}
-		s->is_asked = true;
-		s->end->signal = (int)s->info.ssi_signo;
-		end_now(s->end, END_SIGNAL);
-		if (s->end->reason != END_SIGNAL) /* it has ended, and waits for its reader */
-			loop_timeout(s->loop, &s->grace_op, &s->grace, GRACE_MS);
-	}
+	if (res == (int)sizeof(s->info))
+		signals_ask(s, (int)s->info.ssi_signo);
 	read_next(s);
 }
 

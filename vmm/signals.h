@@ -35,4 +35,7 @@ void signals_unblock_fatal(sigset_t *set);
 /* Before any thread is started: they inherit the mask. 0 or -errno, logged. */
 int signals_init(struct signals *signals, struct loop *loop, struct end *end);
 
+/* Ends the microVM as if that signal had come. */
+void signals_ask(struct signals *signals, int signo);
+
 #endif

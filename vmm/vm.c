@@ -351,6 +351,13 @@ static void confine(struct vm *v)
 		end_now(&v->end, END_ERROR);
 }
 
+static void on_asked_to_end(void *arg)
+{
+	struct vm *v = arg;
+
+	signals_ask(&v->signals, SIGTERM);
+}
+
 /*
  * The console comes last of what can be refused: it is the first that leaves a mark outside. The
  * threads come behind the jail, so that they are born in it.
@@ -371,7 +378,7 @@ static int start(struct vm *v)
 	if (err)
 		return err;
 	v->is_started = true;
-	console_listen(&v->console);
+	console_listen(&v->console, on_asked_to_end, v);
 	halt_watch(&v->halt);
 	for (unsigned i = 0; i < v->config->nr_disks; i++)
 		virtio_listen(&v->disks[i].dev);

@@ -171,6 +171,23 @@ for ns in mnt net ipc uts user pid; do
 done
 stop
 
+if "$setpriv" --help 2>&1 | grep -q reuid; then
+	for capabilities in -all -all,+sys_admin; do
+		story "root with the capabilities $capabilities has what can be had, and it says so"
+		"$setpriv" "--bounding-set=$capabilities" --inh-caps=-all "$MAYFLY" run --kernel "$GUESTS/exits.elf" \
+			--cmdline spin > "$T/out" 2> "$T/err" &
+		pid=$!
+		pids="$pids $pid"
+		until_jailed $pid
+		says "jail: this host gives no namespaces (Operation not permitted): "
+		is_field CapEff 0000000000000000
+		is_field NoNewPrivs 1
+		stop
+	done
+else
+	skipped "root with few capabilities" "no setpriv of util-linux here"
+fi
+
 story "on a kernel without a kind of namespaces there are none, and it says so"
 "$WITHOUT" 272 22 "$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin > "$T/out" 2> "$T/err" & # unshare(2): EINVAL
 pid=$!
@@ -388,6 +405,18 @@ says "give mayfly itself"
 status=$?
 ends_with 153
 says "--id, --exec-file, --uid and --gid are required"
+
+if [ -n "$script" ]; then
+	story "Ctrl-A x at a terminal ends the microVM with 143"
+	until grep -q code "$T/out"; do
+		printf '\001x'
+		sleep 1
+	done | timeout -s KILL 100 "$script" -qfec "$MAYFLY run --kernel $GUESTS/exits.elf --cmdline do=echo; echo code \$?" \
+		/dev/null > "$T/out" 2> "$T/err"
+	shows "code 143"
+else
+	skipped "Ctrl-A x at a terminal" "no script(1) of util-linux here"
+fi
 
 story "--new-pid-ns: process 1 of its own, with the caller's signals and exit status"
 "$MAYFLY" run --new-pid-ns --kernel "$GUESTS/hello.elf" --cmdline exit=7 > "$T/out" 2> "$T/err"

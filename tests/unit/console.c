@@ -28,7 +28,7 @@
 #include "scratch.h"
 
 #define SLOTS 32u
-enum { THR = 0, MCR = 4 };
+enum { THR = 0, MCR = 4, LSR = 5 };
 enum { RTS = 2, OUT1 = 4 };
 
 static struct slot {
@@ -151,7 +151,7 @@ static struct console console;
 static struct serial serial;
 static struct serial_config config;
 static char path[160];
-static unsigned nr_drained;
+static unsigned nr_drained, nr_asked;
 
 static struct slot *find(const struct op *op)
 {
@@ -191,12 +191,18 @@ static void reader_takes(const char *bytes, int res)
 	complete(&console.write_op, res);
 }
 
+static void on_asked(void *arg)
+{
+	(void)arg;
+	nr_asked++;
+}
+
 static void open_console_with(enum serial_kind kind, int fd)
 {
 	const uint8_t mcr = RTS | OUT1;
 
 	memset(slots, 0, sizeof(slots));
-	nr_drained = 0;
+	nr_drained = nr_asked = 0;
 	snprintf(path, sizeof(path), "%s/console", dir);
 	unlink(path);
 	config = (struct serial_config){ .kind = kind, .path = path, .fd = fd };
@@ -204,7 +210,7 @@ static void open_console_with(enum serial_kind kind, int fd)
 	assert_int_equal(console_open(&console, NULL, &serial, &config, false), 0);
 	for (unsigned i = 0; i < SLOTS; i++) /* a start may fail yet, and takes the files back */
 		assert_false(slots[i].is_taken);
-	console_listen(&console);
+	console_listen(&console, on_asked, NULL);
 	guest_writes(MCR, &mcr, 1);
 }
 
@@ -452,6 +458,46 @@ static void closed_again(void **state)
 	assert_int_equal(next_fd(), next);
 }
 
+/* What is typed, and what of it the guest gets. */
+static void type(const char *keys, const char *wanted)
+{
+	uint8_t byte;
+
+	memcpy(console.input, keys, strlen(keys));
+	complete(&console.read_op, (int)strlen(keys));
+	for (; *wanted; wanted++) {
+		serial_access(&serial, LSR, &byte, 1, false);
+		assert_true(byte & 1);
+		serial_access(&serial, 0, &byte, 1, false);
+		assert_int_equal(byte, *wanted);
+	}
+	serial_access(&serial, LSR, &byte, 1, false);
+	assert_false(byte & 1);
+	complete(&console.wake_op, 8);
+	complete(&console.pace_op, -ETIME);
+}
+
+static void escapes(void **state)
+{
+	int pair[2];
+
+	(void)state;
+	open_console(SERIAL_UNIX);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	complete(&console.accept_op, pair[0]);
+	console.is_tty = true;
+	type("ls", "ls");
+	type("\1\1", "\1");
+	type("\1c", "\1c");
+	assert_int_equal(nr_asked, 0);
+	type("a\1xb", "ab");
+	assert_int_equal(nr_asked, 1);
+	console.is_tty = false; /* bytes of a program are its own */
+	type("\1x", "\1x");
+	assert_int_equal(nr_asked, 1);
+	close_console();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,6 +510,7 @@ int main(void)
 		{ "and one that has left unread", client_that_left, NULL, NULL, NULL },
 		{ "and does not wait for minutes after a pause", client_after_a_pause, NULL, NULL,
 		  NULL },
+		{ "Ctrl-A at a terminal", escapes, NULL, NULL, NULL },
 		{ "what was opened is closed", closed_again, NULL, NULL, NULL },
 	};
 
