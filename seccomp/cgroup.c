@@ -19,8 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Where the v2 hierarchy is mounted: all of it or, beside v1, a part. */
-static const char *find_mount(void)
+const char *cgroup_mount(void)
 {
 	static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
 	struct statfs fs;
@@ -42,6 +41,9 @@ static int put(const char *folder, const char *file, const char *text)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);
+	if (err == -ENOENT && *text == '+')
+		return fail(0, "--cgroup: %s has no controller %s ('mayfly check' lists its)",
+			    folder, text + 1);
 	return err ? fail(err, "--cgroup: writing '%s' to %s", text, path) : 0;
 }
 
@@ -152,7 +154,7 @@ static int make(const char *mount, const char *parent, const char *own)
 static int enter(struct jail *jail)
 {
 	const struct jail_config *c = jail->config;
-	const char *mount = find_mount();
+	const char *mount = cgroup_mount();
 	char parent[PATH_MAX], own[PATH_MAX];
 	int err;
 

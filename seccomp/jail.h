@@ -60,4 +60,7 @@ bool jail_is_entered(void);
 /* Whether paths reach files once it is entered: there is no jail, or it has a root of its own. */
 bool jail_has_files(void);
 
+/* Where cgroup v2 is mounted: all of it or, beside v1, a part; NULL: nowhere. */
+const char *cgroup_mount(void);
+
 #endif

@@ -433,6 +433,8 @@ int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jai
 	if (optind < argc && strcmp(word, "--")) /* which may be an option's value, too */
 		return fail(0, "run: '%s' is no option; a command for the guest comes after --",
 			    argv[optind]);
+	if (optind == argc && word) /* an empty variable, say: a shell is not what was meant */
+		return fail(0, "run: no command after --");
 	c->job.argv = argv + optind;
 	c->job.argc = (unsigned)(argc - optind);
 	keep_nets(c, jail);

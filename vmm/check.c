@@ -4,6 +4,7 @@
  * on it, and what to do where it is missing.
  */
 #include "check.h"
+#include "../seccomp/jail.h"
 #include "hv.h"
 
 #include <cJSON.h>
@@ -139,12 +140,18 @@ static bool check_huge_pages(char *detail)
 
 static bool check_cgroup(char *detail)
 {
-	char controllers[256] = "";
-	const bool found = file_line("/sys/fs/cgroup/cgroup.controllers", "", controllers,
-				     sizeof(controllers));
+	const char *mount = cgroup_mount();
+	char controllers[256] = "", path[64];
 
-	snprintf(detail, DETAIL, "%.90s", found ? controllers : "not mounted at /sys/fs/cgroup");
-	return found;
+	if (!mount) {
+		snprintf(detail, DETAIL, "not mounted at /sys/fs/cgroup");
+		return false;
+	}
+	snprintf(path, sizeof(path), "%s/cgroup.controllers", mount);
+	file_line(path, "", controllers, sizeof(controllers));
+	snprintf(detail, DETAIL, "%s: %.60s", mount,
+		 *controllers ? controllers : "no controllers, which are cgroup v1's");
+	return *controllers;
 }
 
 static bool check_user_namespaces(char *detail)
@@ -179,7 +186,8 @@ static const struct {
 	{ "tun", check_tun, false, "modprobe tun (for tap networks)" },
 	{ "huge pages", check_huge_pages, false,
 	  "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled" },
-	{ "cgroup v2", check_cgroup, false, "mount -t cgroup2 none /sys/fs/cgroup (for limits)" },
+	{ "cgroup v2", check_cgroup, false,
+	  "systemd.unified_cgroup_hierarchy=1 for the host's kernel (for limits)" },
 	{ "user namespaces", check_user_namespaces, false,
 	  "sysctl kernel.unprivileged_userns_clone=1 (for the jail without root)" },
 };

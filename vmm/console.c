@@ -591,6 +591,13 @@ static int open_file(struct console *c)
 	return c->out < 0 ? fail(c->out, "%s", path) : 0;
 }
 
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 static int open_unix(struct console *c)
 {
 	const char *path = c->config->path;
@@ -604,7 +611,8 @@ static int open_unix(struct console *c)
 		return fail(0, "%s: too long for a socket's path (%zu bytes at most)", path,
 			    sizeof(address->sun_path) - 1);
 	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)))
-		return fail(-errno, "%s (remove it if it is left over)", path);
+		return fail(-errno, is_socket(path) ? "%s (remove it if it is left over)" : "%s",
+			    path);
 	c->address = address;
 	if (listen(fd, 1))
 		return fail(-errno, "%s", path);

@@ -134,7 +134,7 @@ static int act(int argc, char **argv)
 		puts("mayfly " MAYFLY_VERSION);
 		return 0;
 	}
-	if (!strcmp(command, "--help")) {
+	if (!strcmp(command, "--help") || !strcmp(command, "-h") || !strcmp(command, "help")) {
 		print_help();
 		return argc > 1 ? 0 : EXIT_MONITOR;
 	}

@@ -270,9 +270,12 @@ static int parse(int argc, char **argv, bool is_firecracker)
 	opterr = 0;
 	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
 		if (got == ':')
-			return fail(0, "%s needs a value", word);
+			return fail(0, "serve: %s needs a value", word);
 		if (got != 0)
-			return fail(0, "%s is no option ('mayfly --help' lists them)", word);
+			return fail(0,
+				    "serve: %s is no option ('mayfly --help' lists them; a "
+				    "microVM's go with 'mayfly run')",
+				    word);
 		if (index >= (int)ROWS) {
 			if (args_jail_take(&options.jail, (unsigned)index - ROWS, optarg))
 				return -EINVAL;
@@ -571,8 +574,8 @@ static int parse_jailer(int argc, char **argv, struct jail_config *jail)
 	opterr = 0;
 	while (!err && (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
 		if (got != 0)
-			err = fail(0, "jailer: %s is no option, or lacks its value",
-				   argv[optind - 1]);
+			err = fail(0, "jailer: %s %s", argv[optind - 1],
+				   got == ':' ? "needs a value" : "is no option");
 		else if (index == (int)ARGS_JAIL)
 			err = take_exec_file(optarg, jail);
 		else if (index == (int)ARGS_JAIL + 1)

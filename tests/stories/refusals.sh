@@ -300,6 +300,16 @@ story "a command that is not set off by --"
 mayfly run --kernel "$HELLO" true
 refused "'true' is no option; a command for the guest comes after --"
 
+story "no command after --, as an empty variable leaves it"
+mayfly run --kernel "$HELLO" -- < /dev/null
+refused "run: no command after --"
+
+story "a microVM's option without run"
+mayfly --kernel "$HELLO"
+ends_with 153
+says_one_line
+says "serve: --kernel is no option ('mayfly --help' lists them; a microVM's go with 'mayfly run')"
+
 story "an unknown command of mayfly's"
 mayfly walk
 refused "'walk' is no command"

@@ -402,7 +402,7 @@ static void huge_command_line(void **state)
 static void jobs(void **state)
 {
 	(void)state;
-	assert_int_equal(RUN(K, "--"), 0);
+	assert_int_equal(RUN(K), 0);
 	assert_int_equal(got->config.job.argc, 0);
 	assert_string_equal(got->config.cmdline, KERNEL_WORDS);
 	assert_int_equal(RUN(K, "--", "--", "x"), 0);
@@ -426,6 +426,8 @@ static void mistakes(void **state)
 	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
 	RUN("ls", K);
 	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
+	RUN(K, "--");
+	refused("mayfly: run: no command after --\n");
 	RUN(K, "--memory", "1G");
 	refused("mayfly: run: --memory is no option ('mayfly run --help' lists them)\n");
 	RUN(K, "-m", "1G");
