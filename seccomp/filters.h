@@ -19,8 +19,7 @@ enum filter {
 	FILTER_LINKS, /* the loop's, with peers or passt that are found again at run time */
 	FILTER_SERVE, /* the loop's, with the API */
 	FILTER_FILES, /* the same where paths reach files: --chroot-base-dir, --no-jail */
-	FILTER_START, /* all threads', from before the first file is parsed: forbids what none does
-		       */
+	FILTER_START, /* all threads', from before a file is parsed: forbids what none does */
 	FILTERS
 };
 

@@ -334,20 +334,23 @@ static int keep_folders(const struct vm_config *c)
 	return err;
 }
 
+static enum filter filter_of(const struct vm_config *c)
+{
+	for (unsigned i = 0; i < c->nr_nets; i++)
+		if (c->nets[i].kind == NET_PEER || c->nets[i].kind == NET_STREAM)
+			return FILTER_LINKS;
+	if (!c->has_api)
+		return FILTER_RUN;
+	return c->is_fileless ? FILTER_SERVE : FILTER_FILES;
+}
+
 /*
  * The loop's thread gets its filter; the vCPUs have theirs. Where that fails no guest runs: too
  * much is under way to take it all back.
  */
 static void confine(struct vm *v)
 {
-	enum filter which = !v->config->has_api	     ? FILTER_RUN
-			    : v->config->is_fileless ? FILTER_SERVE
-						     : FILTER_FILES;
-
-	for (unsigned i = 0; i < v->config->nr_nets; i++)
-		if (v->config->nets[i].kind == NET_PEER || v->config->nets[i].kind == NET_STREAM)
-			which = FILTER_LINKS;
-	if (sealed_close() || filter_enter(which, "mayfly"))
+	if (sealed_close() || filter_enter(filter_of(v->config), "mayfly"))
 		end_now(&v->end, END_ERROR);
 }
 
