@@ -93,7 +93,7 @@ for mem in 16M 128M 1G; do
 	story "every page of $mem of memory is there, and the hole is a hole"
 	bytes=$((${mem%[MG]} << 20))
 	[ "$mem" = 1G ] && bytes=$((1 << 30))
-	guest memmap "mem=$bytes" --mem $mem
+	guest memmap "mem=$bytes" --mem $mem --timeout 600s
 	ends_with 0
 done
 
