@@ -77,6 +77,7 @@ struct vm {
 	u64 id;		 /* never used twice */
 	u64 tsc_offset;	 /* of its clock; vm->lock */
 	bool tsc_is_set; /* by user space */
+	u64 tsc_last;	 /* the offset that it asked for last */
 
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock; /* slots and the EPT */

@@ -114,21 +114,47 @@ static uint64_t msr_value(int cpu, unsigned long request, uint32_t index, uint64
 #define TSC	    0x10
 #define SYSTEM_TIME 0x4b564d01
 
+static void tscs_agree(int a, int b)
+{
+	const uint64_t before = msr_value(a, KVM_GET_MSRS, TSC, 0);
+	const uint64_t between = msr_value(b, KVM_GET_MSRS, TSC, 0);
+	const uint64_t after = msr_value(a, KVM_GET_MSRS, TSC, 0);
+
+	HOLDS(before <= between && between <= after);
+}
+
 void restored_tscs(void)
 {
-	const int other = call_number(m.vm, KVM_CREATE_VCPU, 1);
+	const int second = call_number(m.vm, KVM_CREATE_VCPU, 1);
+	const int third = call_number(m.vm, KVM_CREATE_VCPU, 2);
 	const uint64_t value = 1000000000000;
-	uint64_t before, between, after;
+	int late;
 
 	test("TSCs that are restored one after another agree");
 	msr_value(m.cpu, KVM_SET_MSRS, TSC, value);
 	usleep(20000);
-	msr_value(other, KVM_SET_MSRS, TSC, value);
-	before = msr_value(m.cpu, KVM_GET_MSRS, TSC, 0);
-	between = msr_value(other, KVM_GET_MSRS, TSC, 0);
-	after = msr_value(m.cpu, KVM_GET_MSRS, TSC, 0);
-	HOLDS(before >= value && before <= between && between <= after);
-	close(other);
+	msr_value(second, KVM_SET_MSRS, TSC, value);
+	HOLDS(msr_value(m.cpu, KVM_GET_MSRS, TSC, 0) >= value);
+	tscs_agree(m.cpu, second);
+
+	test("TSCs agree of which each is restored within a second of the one before");
+	msr_value(m.cpu, KVM_SET_MSRS, TSC, value);
+	usleep(700000);
+	msr_value(second, KVM_SET_MSRS, TSC, value);
+	usleep(700000);
+	msr_value(third, KVM_SET_MSRS, TSC, value);
+	tscs_agree(m.cpu, second);
+	tscs_agree(m.cpu, third);
+
+	test("the TSC of a vCPU that comes later and is set to 0 agrees with the others");
+	usleep(2000000);
+	late = call_number(m.vm, KVM_CREATE_VCPU, 3);
+	usleep(2000000);
+	msr_value(late, KVM_SET_MSRS, TSC, 0);
+	tscs_agree(m.cpu, late);
+	close(late);
+	close(third);
+	close(second);
 }
 
 /* What a guest makes of the page of KVM's clock at DATA_GPA. */
