@@ -245,9 +245,9 @@ static enum hrtimer_restart on_timer(struct hrtimer *timer)
 			hrtimer_forward_now(timer, ns_to_ktime(left));
 			return HRTIMER_RESTART;
 		}
-		WRITE_ONCE(l->deadline, 0);
 	}
 	fire(v);
+	WRITE_ONCE(l->deadline, 0); /* after it: a snapshot has the one or the other */
 	if (!(READ_ONCE(l->reg[R(APIC_LVTT)]) & APIC_LVT_TIMER_PERIODIC))
 		return HRTIMER_NORESTART;
 	period = (u64)READ_ONCE(l->reg[R(APIC_TMICT)]) << divisor_shift(l);
@@ -396,8 +396,8 @@ static u64 read_register(const struct vcpu *v, unsigned reg)
 		return read_bits(l->irr, reg - R(APIC_IRR));
 	case R(APIC_ICR):
 		return (u64)l->reg[R(APIC_ICR2)] << 32 | l->reg[reg];
-	case R(APIC_TMCCT):
-		return !is_deadline(l) && hrtimer_active(&l->timer) ? left_count(l) : 0;
+	case R(APIC_TMCCT): /* not 0 before its interrupt is there */
+		return !is_deadline(l) && hrtimer_active(&l->timer) ? left_count(l) ?: 1 : 0;
 	default:
 		return l->reg[reg];
 	}
@@ -494,11 +494,13 @@ bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n)
 	return true;
 }
 
+/* Downwards, TMCCT before IRR: a count that ends meanwhile still runs, or its interrupt is there.
+ */
 int lapic_get(struct vcpu *v, void *arg)
 {
-	u32 *page = arg, reg;
+	u32 *page = arg, reg = REGISTERS;
 
-	for (reg = 0; reg < REGISTERS; reg++)
+	while (reg--)
 		page[4 * reg] = page_read(v, reg);
 	return 0;
 }

@@ -22,7 +22,15 @@
 #define NMI 2 /* vectors */
 #define UD  6
 
-/* All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. */
+struct msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry entry;
+};
+
+/*
+ * All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. MSRs are read before
+ * the APIC and set after it, for a deadline that passes in between.
+ */
 static void copy_state(struct machine *to, const struct machine *from)
 {
 	static const struct {
@@ -31,6 +39,7 @@ static void copy_state(struct machine *to, const struct machine *from)
 		      { KVM_GET_XSAVE, KVM_SET_XSAVE }, { KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS },
 		      { KVM_GET_LAPIC, KVM_SET_LAPIC }, { KVM_GET_MP_STATE, KVM_SET_MP_STATE } };
 	static uint64_t state[512];
+	static struct msr msrs[1024];
 	struct {
 		struct kvm_msr_list head;
 		uint32_t index[1024];
@@ -38,6 +47,14 @@ static void copy_state(struct machine *to, const struct machine *from)
 	struct kvm_xcrs xcrs;
 	struct kvm_vcpu_events events;
 
+	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), -E2BIG);
+	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), 0);
+	for (uint32_t i = 0; i < list.head.nmsrs; i++) {
+		msrs[i].entry.index = list.head.indices[i];
+		msrs[i].head.nmsrs = 1;
+		if (call(from->cpu, KVM_GET_MSRS, &msrs[i]) != 1)
+			msrs[i].head.nmsrs = 0;
+	}
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		memset(state, 0, sizeof(state));
 		IS(call(from->cpu, calls[i].get, state), 0);
@@ -49,17 +66,8 @@ static void copy_state(struct machine *to, const struct machine *from)
 	IS(call(from->cpu, KVM_GET_VCPU_EVENTS, &events), 0);
 	events.flags &= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
 	IS(call(to->cpu, KVM_SET_VCPU_EVENTS, &events), 0);
-	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), -E2BIG);
-	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), 0);
-	for (uint32_t i = 0; i < list.head.nmsrs; i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry entry;
-		} msr = { .head.nmsrs = 1, .entry.index = list.head.indices[i] };
-
-		if (call(from->cpu, KVM_GET_MSRS, &msr) == 1)
-			call(to->cpu, KVM_SET_MSRS, &msr);
-	}
+	for (uint32_t i = 0; i < list.head.nmsrs; i++)
+		call(to->cpu, KVM_SET_MSRS, &msrs[i]);
 }
 
 void snapshot(void)
@@ -102,10 +110,7 @@ void snapshot(void)
 /* MSR `index` of a vCPU, got or set. */
 static uint64_t msr_value(int cpu, unsigned long request, uint32_t index, uint64_t value)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
+	struct msr msr = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
 
 	IS(call(cpu, request, &msr), 1);
 	return msr.entry.data;
@@ -220,10 +225,7 @@ void bugs(void)
 		      { "gather_data_sampling", 26 },
 		      { "reg_file_data_sampling", 27 },
 		      { "indirect_target_selection", 62 } };
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = { .head.nmsrs = 1, .entry.index = 0x10a };
+	struct msr msr = { .head.nmsrs = 1, .entry.index = 0x10a };
 
 	test("a guest need not guard itself against what the host's CPU has not");
 	IS(call(m.cpu, KVM_GET_MSRS, &msr), 1);
