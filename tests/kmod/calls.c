@@ -493,6 +493,7 @@ int main(int argc, char **argv)
 	memory_changes();
 	memory_shared();
 	memory_under_load();
+	left_cpu();
 	slots();
 	read_only();
 	dirty_pages();
