@@ -516,6 +516,7 @@ int lapic_set(struct vcpu *v, void *arg)
 		if (registers[i].can & VIA_PAGE)
 			WRITE_ONCE(l->reg[i], page[4 * i] & registers[i].valid);
 	l->reg[R(APIC_ICR2)] = page[4 * R(APIC_ICR2)]; /* all of it is an x2APIC's destination */
+	l->reg[R(APIC_ESR)] = page[4 * R(APIC_ESR)];   /* a guest's write sets none of its bits */
 	write_svr(l, l->reg[R(APIC_SPIV)]);
 	for (i = 0; i < 256; i++) {
 		const unsigned at = i / 32 * 4, bit = i % 32;

@@ -534,6 +534,7 @@ int main(int argc, char **argv)
 	clock_goes_on();
 	machine_fini(&m);
 	machine_init(&m);
+	restored_errors();
 	snapshot();
 	machine_fini(&m);
 	machine_init(&m);

@@ -44,6 +44,7 @@ void states(void);
 void events(void);
 void restored_tscs(void);
 void clock_goes_on(void);
+void restored_errors(void);
 void snapshot(void);
 
 #endif

@@ -70,6 +70,19 @@ static void copy_state(struct machine *to, const struct machine *from)
 		call(to->cpu, KVM_SET_MSRS, &msrs[i]);
 }
 
+void restored_errors(void)
+{
+	struct kvm_lapic_state page;
+
+	test("the errors that an APIC shows are shown again when its page is set");
+	IS(call(m.cpu, KVM_GET_LAPIC, &page), 0);
+	page.regs[0x280] = 0x20;
+	IS(call(m.cpu, KVM_SET_LAPIC, &page), 0);
+	page.regs[0x280] = 0;
+	IS(call(m.cpu, KVM_GET_LAPIC, &page), 0);
+	IS(page.regs[0x280], 0x20);
+}
+
 void snapshot(void)
 {
 	struct machine n;
