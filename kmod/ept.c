@@ -53,6 +53,11 @@ static u64 *table_of(u64 entry)
 	return __va(entry & ADDRESS);
 }
 
+static bool is_table(const u64 *entry)
+{
+	return entry && *entry & PRESENT && !(*entry & LARGE);
+}
+
 /* mmu_lock held, or copies. */
 static struct slot *slot_at(struct vm *vm, u64 gpa)
 {
@@ -184,11 +189,37 @@ static int on_clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, u
 	return any;
 }
 
+static bool is_mapped(struct vm *vm, u64 gpa)
+{
+	const u64 *table = vm->root;
+	int level;
+
+	for (level = LEVELS; level > 1 && is_table(&table[index_of(gpa, level)]); level--)
+		table = table_of(table[index_of(gpa, level)]);
+	return table[index_of(gpa, level)] & PRESENT;
+}
+
+static int on_test_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long address)
+{
+	struct vm *vm = container_of(notifier, struct vm, notifier);
+	const struct slot *s;
+	bool any = false;
+
+	spin_lock(&vm->mmu_lock);
+	for (s = vm->slots; s < vm->slots + vm->nr_slots; s++)
+		if (address - s->hva < s->size)
+			any |= is_mapped(vm, s->gpa + (address - s->hva));
+	spin_unlock(&vm->mmu_lock);
+	return any;
+}
+
 /* No release(): when the process is at its end, nobody can run a vCPU any more. */
 static const struct mmu_notifier_ops notifier_ops = {
 	.invalidate_range_start = on_invalidate_start,
 	.invalidate_range_end = on_invalidate_end,
 	.clear_flush_young = on_clear_young,
+	.clear_young = on_clear_young,
+	.test_young = on_test_young,
 };
 
 void ept_reserve_free(struct ept_reserve *r)
@@ -274,11 +305,6 @@ static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, b
 static bool is_invalidating(struct vm *vm, unsigned long hva)
 {
 	return vm->nr_invalidating && hva >= vm->invalid_start && hva < vm->invalid_end;
-}
-
-static bool is_table(const u64 *entry)
-{
-	return entry && *entry & PRESENT && !(*entry & LARGE);
 }
 
 static int level_for(struct vm *vm, const struct fault *f)
