@@ -110,9 +110,14 @@ struct lapic {
 	u32 errors;    /* that ESR does not show yet */
 	u64 deadline;  /* in guest TSC ticks; 0: none */
 	struct hrtimer timer;
-	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
-	DECLARE_BITMAP(tmr, 256); /* levels, by anyone, too */
-	DECLARE_BITMAP(isr, 256);
+	union {
+		u32 bits[24]; /* by number, from ISR on */
+		struct {
+			DECLARE_BITMAP(isr, 256);
+			DECLARE_BITMAP(tmr, 256); /* levels, set by anyone */
+			DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
+		};
+	};
 	u8 ended; /* the vector of a level, until user space is told; 0: none */
 };
 
