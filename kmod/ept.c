@@ -53,7 +53,12 @@ static u64 *table_of(u64 entry)
 	return __va(entry & ADDRESS);
 }
 
-/* mmu_lock held. */
+static bool is_table(const u64 *entry)
+{
+	return entry && *entry & PRESENT && !(*entry & LARGE);
+}
+
+/* mmu_lock held, or copies. */
 static struct slot *slot_at(struct vm *vm, u64 gpa)
 {
 	unsigned i;
@@ -184,11 +189,37 @@ static int on_clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, u
 	return any;
 }
 
+static bool is_mapped(struct vm *vm, u64 gpa)
+{
+	const u64 *table = vm->root;
+	int level;
+
+	for (level = LEVELS; level > 1 && is_table(&table[index_of(gpa, level)]); level--)
+		table = table_of(table[index_of(gpa, level)]);
+	return table[index_of(gpa, level)] & PRESENT;
+}
+
+static int on_test_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long address)
+{
+	struct vm *vm = container_of(notifier, struct vm, notifier);
+	const struct slot *s;
+	bool any = false;
+
+	spin_lock(&vm->mmu_lock);
+	for (s = vm->slots; s < vm->slots + vm->nr_slots; s++)
+		if (address - s->hva < s->size)
+			any |= is_mapped(vm, s->gpa + (address - s->hva));
+	spin_unlock(&vm->mmu_lock);
+	return any;
+}
+
 /* No release(): when the process is at its end, nobody can run a vCPU any more. */
 static const struct mmu_notifier_ops notifier_ops = {
 	.invalidate_range_start = on_invalidate_start,
 	.invalidate_range_end = on_invalidate_end,
 	.clear_flush_young = on_clear_young,
+	.clear_young = on_clear_young,
+	.test_young = on_test_young,
 };
 
 void ept_reserve_free(struct ept_reserve *r)
@@ -274,11 +305,6 @@ static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, b
 static bool is_invalidating(struct vm *vm, unsigned long hva)
 {
 	return vm->nr_invalidating && hva >= vm->invalid_start && hva < vm->invalid_end;
-}
-
-static bool is_table(const u64 *entry)
-{
-	return entry && *entry & PRESENT && !(*entry & LARGE);
 }
 
 static int level_for(struct vm *vm, const struct fault *f)
@@ -418,40 +444,41 @@ int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec)
 	return fault_begin(v->vm, &f) ? fault_in(v, &f) : EXIT;
 }
 
-/* Host address of bytes within one page, or 0. For each step of a walk, so not by fault_begin(). */
-static unsigned long host_address(struct vm *vm, u64 gpa, bool write)
+/* Bytes within one page. copies held: the slot stays as it is until they are there. */
+static int copy_in_page(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
 {
-	const struct slot *s;
-	unsigned long hva;
+	const struct slot *s = slot_at(vm, gpa);
+	void __user *host;
 
-	spin_lock(&vm->mmu_lock);
-	s = slot_at(vm, gpa);
-	hva = s && !(write && s->flags & KVM_MEM_READONLY) ? s->hva + (gpa - s->gpa) : 0;
-	spin_unlock(&vm->mmu_lock);
-	return hva;
+	if (!s || (write && s->flags & KVM_MEM_READONLY))
+		return -ENXIO;
+	host = (void __user *)(s->hva + (gpa - s->gpa));
+	if (write ? copy_to_user(host, data, n) : copy_from_user(data, host, n))
+		return -EFAULT;
+	if (write && s->dirty) {
+		spin_lock(&vm->mmu_lock);
+		mark_dirty(vm, gpa);
+		spin_unlock(&vm->mmu_lock);
+	}
+	return 0;
 }
 
 /* By pages: what lies side by side for the guest may not for the process. */
 int guest_copy(struct vm *vm, u64 gpa, void *data, unsigned n, bool write)
 {
-	while (n) {
-		const unsigned part = min_t(unsigned, n, PAGE_SIZE - offset_in_page(gpa));
-		void __user *const host = (void __user *)host_address(vm, gpa, write);
+	int err = 0;
 
-		if (!host)
-			return -ENXIO;
-		if (write ? copy_to_user(host, data, part) : copy_from_user(data, host, part))
-			return -EFAULT;
-		if (write) {
-			spin_lock(&vm->mmu_lock);
-			mark_dirty(vm, gpa);
-			spin_unlock(&vm->mmu_lock);
-		}
+	down_read(&vm->copies);
+	while (n && !err) {
+		const unsigned part = min_t(unsigned, n, PAGE_SIZE - offset_in_page(gpa));
+
+		err = copy_in_page(vm, gpa, data, part, write);
 		data += part;
 		gpa += part;
 		n -= part;
 	}
-	return 0;
+	up_read(&vm->copies);
+	return err;
 }
 
 static bool is_region(const struct kvm_userspace_memory_region *r)
@@ -505,6 +532,9 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 		if (!dirty)
 			return -ENOMEM;
 	}
+	/* Whoever finds the slot gone may give the memory away: no copy is left on its way to it.
+	 */
+	down_write(&vm->copies);
 	spin_lock(&vm->mmu_lock);
 	old = *s;
 	/* The slot stays until nothing of it is mapped: the notifier has to find what still is. */
@@ -517,6 +547,7 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	vm->nr_slots = max_t(unsigned, vm->nr_slots, s - vm->slots + 1);
 	vm->seq++;
 	spin_unlock(&vm->mmu_lock);
+	up_write(&vm->copies);
 	if (old.dirty != dirty)
 		kvfree(old.dirty);
 	return 0;
@@ -581,6 +612,7 @@ int ept_init(struct vm *vm)
 	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, caps);
 	vm->level_max = caps & VMX_EPT_1GB_PAGE_BIT && !vmx.multihit ? 3 : 2;
 	spin_lock_init(&vm->mmu_lock);
+	init_rwsem(&vm->copies);
 	vm->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vm->root || !zalloc_cpumask_var(&vm->cpus, GFP_KERNEL_ACCOUNT))
 		return -ENOMEM;

@@ -324,8 +324,7 @@ static int (*const handlers[])(struct vcpu *v) = {
 	[EXIT_REASON_INVVPID] = raise_ud,
 	[EXIT_REASON_WBINVD] = skip,
 	[EXIT_REASON_XSETBV] = exit_xsetbv,
-	[EXIT_REASON_VMFUNC] = raise_ud,
-	[EXIT_REASON_ENCLS] = raise_ud,
+	[EXIT_REASON_VMFUNC... EXIT_REASON_ENCLS] = raise_ud,
 	[76 ... 77] = raise_ud, /* SEAMCALL and TDCALL, which exit at any privilege */
 };
 

@@ -245,9 +245,9 @@ static enum hrtimer_restart on_timer(struct hrtimer *timer)
 			hrtimer_forward_now(timer, ns_to_ktime(left));
 			return HRTIMER_RESTART;
 		}
-		WRITE_ONCE(l->deadline, 0);
 	}
 	fire(v);
+	WRITE_ONCE(l->deadline, 0); /* after it: a snapshot has the one or the other */
 	if (!(READ_ONCE(l->reg[R(APIC_LVTT)]) & APIC_LVT_TIMER_PERIODIC))
 		return HRTIMER_NORESTART;
 	period = (u64)READ_ONCE(l->reg[R(APIC_TMICT)]) << divisor_shift(l);
@@ -294,16 +294,6 @@ static u32 left_count(const struct lapic *l)
 	return ns > 0 ? ns >> divisor_shift(l) : 0;
 }
 
-static void write_initial_count(struct lapic *l, u32 value)
-{
-	if (is_deadline(l))
-		return;
-	stop_timer(l);
-	WRITE_ONCE(l->reg[R(APIC_TMICT)], value);
-	if (value)
-		start_count(l, value);
-}
-
 /* A count that runs goes on from where it is, at the new pace. */
 static void write_divisor(struct lapic *l, u32 value)
 {
@@ -338,11 +328,6 @@ static void write_svr(struct lapic *l, u32 value)
 	     reg++)
 		if (reg != R(APIC_ICR) && reg != R(APIC_ICR2))
 			WRITE_ONCE(l->reg[reg], l->reg[reg] | APIC_LVT_MASKED);
-}
-
-static u32 read_bits(const unsigned long *bits, unsigned word)
-{
-	return READ_ONCE(((const u32 *)bits)[word]);
 }
 
 /* What is done with a register: by x2APIC MSRs, else #GP, and by writes to an xAPIC's page. */
@@ -388,16 +373,12 @@ static u64 read_register(const struct vcpu *v, unsigned reg)
 		return ppr(v);
 	case R(APIC_LDR):
 		return is_x2apic(v) ? ldr(v) : l->reg[reg];
-	case R(APIC_ISR)... R(APIC_ISR) + 7:
-		return read_bits(l->isr, reg - R(APIC_ISR));
-	case R(APIC_TMR)... R(APIC_TMR) + 7:
-		return read_bits(l->tmr, reg - R(APIC_TMR));
-	case R(APIC_IRR)... R(APIC_IRR) + 7:
-		return read_bits(l->irr, reg - R(APIC_IRR));
+	case R(APIC_ISR)... R(APIC_IRR) + 7:
+		return READ_ONCE(l->bits[reg - R(APIC_ISR)]);
 	case R(APIC_ICR):
 		return (u64)l->reg[R(APIC_ICR2)] << 32 | l->reg[reg];
-	case R(APIC_TMCCT):
-		return !is_deadline(l) && hrtimer_active(&l->timer) ? left_count(l) : 0;
+	case R(APIC_TMCCT): /* not 0 before its interrupt is there */
+		return !is_deadline(l) && hrtimer_active(&l->timer) ? left_count(l) ?: 1 : 0;
 	default:
 		return l->reg[reg];
 	}
@@ -429,7 +410,12 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 		write_lvt(v, reg, value & ~(u64)APIC_SEND_PENDING);
 		break;
 	case R(APIC_TMICT):
-		write_initial_count(l, value);
+		if (is_deadline(l))
+			break;
+		stop_timer(l);
+		WRITE_ONCE(l->reg[reg], value);
+		if (value)
+			start_count(l, value);
 		break;
 	case R(APIC_TDCR):
 		write_divisor(l, value);
@@ -494,11 +480,13 @@ bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n)
 	return true;
 }
 
+/* Downwards, TMCCT before IRR: a count that ends meanwhile still runs, or its interrupt is there.
+ */
 int lapic_get(struct vcpu *v, void *arg)
 {
-	u32 *page = arg, reg;
+	u32 *page = arg, reg = REGISTERS;
 
-	for (reg = 0; reg < REGISTERS; reg++)
+	while (reg--)
 		page[4 * reg] = page_read(v, reg);
 	return 0;
 }
@@ -514,14 +502,10 @@ int lapic_set(struct vcpu *v, void *arg)
 		if (registers[i].can & VIA_PAGE)
 			WRITE_ONCE(l->reg[i], page[4 * i] & registers[i].valid);
 	l->reg[R(APIC_ICR2)] = page[4 * R(APIC_ICR2)]; /* all of it is an x2APIC's destination */
+	l->reg[R(APIC_ESR)] = page[4 * R(APIC_ESR)];   /* a guest's write sets none of its bits */
 	write_svr(l, l->reg[R(APIC_SPIV)]);
-	for (i = 0; i < 256; i++) {
-		const unsigned at = i / 32 * 4, bit = i % 32;
-
-		assign_bit(i, l->irr, page[4 * R(APIC_IRR) + at] >> bit & 1);
-		assign_bit(i, l->isr, page[4 * R(APIC_ISR) + at] >> bit & 1);
-		assign_bit(i, l->tmr, page[4 * R(APIC_TMR) + at] >> bit & 1);
-	}
+	for (i = 0; i < ARRAY_SIZE(l->bits); i++)
+		WRITE_ONCE(l->bits[i], page[4 * (R(APIC_ISR) + i)]);
 	left = page[4 * R(APIC_TMCCT)];
 	if (!left && l->reg[R(APIC_LVTT)] & APIC_LVT_TIMER_PERIODIC)
 		left = l->reg[R(APIC_TMICT)];

@@ -3,9 +3,10 @@
  * All of mayfly.ko's objects and who owns them. /dev/mayfly makes a VM, a VM makes vCPUs; both are
  * file descriptors, and all memory is freed by one function when the last of them is closed
  * (vm_put). A VM belongs to the process that made it. Locks, outer first: vcpu->lock (one ioctl on
- * a vCPU at a time), vm->lock (one change of the VM at a time), vm->mmu_lock (spinning, interrupts
- * on: who has it waits for other CPUs), vm->irq_lock (spinning, interrupts off). "SDM" is Intel's
- * Software Developer's Manual, volume 3.
+ * a vCPU at a time), vm->lock (one change of the VM at a time), vm->copies (read: the process's
+ * memory is read or written for the guest, and faults in, so that mmap_lock comes after it; write:
+ * a slot changes), vm->mmu_lock (spinning, interrupts on: who has it waits for other CPUs),
+ * vm->irq_lock (spinning, interrupts off). "SDM" is Intel's Software Developer's Manual, volume 3.
  */
 #ifndef KMOD_MAYFLY_H
 #define KMOD_MAYFLY_H
@@ -21,6 +22,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/preempt.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <asm/asm.h>
@@ -77,11 +79,13 @@ struct vm {
 	u64 id;		 /* never used twice */
 	u64 tsc_offset;	 /* of its clock; vm->lock */
 	bool tsc_is_set; /* by user space */
+	u64 tsc_last;	 /* the offset that it asked for last */
 
 	struct mmu_notifier notifier;
-	spinlock_t mmu_lock; /* slots and the EPT */
-	struct slot slots[SLOTS_MAX];
-	unsigned nr_slots; /* places that were ever used, from the first on */
+	struct rw_semaphore copies;
+	spinlock_t mmu_lock;	      /* the EPT */
+	struct slot slots[SLOTS_MAX]; /* with one of both they are read, with both they change */
+	unsigned nr_slots;	      /* places that were ever used, from the first on */
 	u64 *root;
 	int level_max;	   /* 3: pages of 1 GiB, 2: of 2 MiB */
 	unsigned long seq; /* of invalidations; changes before a page may be used otherwise */
@@ -106,9 +110,14 @@ struct lapic {
 	u32 errors;    /* that ESR does not show yet */
 	u64 deadline;  /* in guest TSC ticks; 0: none */
 	struct hrtimer timer;
-	DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
-	DECLARE_BITMAP(tmr, 256); /* levels, by anyone, too */
-	DECLARE_BITMAP(isr, 256);
+	union {
+		u32 bits[24]; /* by number, from ISR on */
+		struct {
+			DECLARE_BITMAP(isr, 256);
+			DECLARE_BITMAP(tmr, 256); /* levels, set by anyone */
+			DECLARE_BITMAP(irr, 256); /* set by anyone, taken by the vCPU */
+		};
+	};
 	u8 ended; /* the vector of a level, until user space is told; 0: none */
 };
 

@@ -132,16 +132,18 @@ static bool write_efer(struct vcpu *v, u64 value)
 
 /*
  * vCPUs are restored one after another, and their TSCs are to agree: the first that user space sets
- * is the VM's, and so is each that comes within a second of that.
+ * is the VM's, and so is each that comes within a second of the last one. 0 is no time, but a vCPU
+ * that begins: it gets the VM's, too.
  */
-static u64 restored_offset(struct vm *vm, u64 offset)
+static u64 restored_offset(struct vm *vm, u64 value, u64 offset)
 {
 	const u64 second = tsc_khz * 1000ull;
 
 	mutex_lock(&vm->lock);
-	if (!vm->tsc_is_set || offset - vm->tsc_offset + second > 2 * second)
+	if (value && (!vm->tsc_is_set || offset - vm->tsc_last + second > 2 * second))
 		WRITE_ONCE(vm->tsc_offset, offset);
 	vm->tsc_is_set = true;
+	vm->tsc_last = offset;
 	offset = vm->tsc_offset;
 	mutex_unlock(&vm->lock);
 	return offset;
@@ -151,7 +153,7 @@ static void write_tsc(struct vcpu *v, u64 value, bool by_host)
 {
 	const u64 offset = value - rdtsc_ordered();
 
-	v->tsc_offset = by_host ? restored_offset(v->vm, offset) : offset;
+	v->tsc_offset = by_host ? restored_offset(v->vm, value, offset) : offset;
 	vmcs_write(TSC_OFFSET, v->tsc_offset);
 	clock_set_system(v, v->system_time); /* counts from this TSC */
 }

@@ -226,10 +226,8 @@ static bool is_called_back(void)
 
 static bool must_not_enter(const struct vcpu *v)
 {
-	const unsigned long work = _TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NEED_RESCHED;
-
-	return read_thread_flags() & work || task_work_pending(current) ||
-	       READ_ONCE(v->events) & EVENTS_STOP;
+	return read_thread_flags() & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL | _TIF_NEED_RESCHED) ||
+	       task_work_pending(current) || READ_ONCE(v->events) & EVENTS_STOP;
 }
 
 static bool is_interrupted(const struct vcpu *v)

@@ -96,14 +96,6 @@ void vcpu_free(struct vcpu *v)
 	kfree(v);
 }
 
-static int vcpu_init(struct vcpu *v)
-{
-	v->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, RUN_ORDER);
-	if (!v->run || !fpu_alloc_guest_fpstate(&v->fpu))
-		return -ENOMEM;
-	return vmcs_init(v);
-}
-
 /* vm->lock held. The file descriptor, or -errno. */
 int vcpu_create(struct vm *vm, unsigned long id)
 {
@@ -125,7 +117,8 @@ int vcpu_create(struct vm *vm, unsigned long id)
 	init_waitqueue_head(&v->wait);
 	lapic_init(v);
 	kref_get(&vm->refs); /* the descriptor's */
-	fd = vcpu_init(v);
+	v->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, RUN_ORDER);
+	fd = v->run && fpu_alloc_guest_fpstate(&v->fpu) ? vmcs_init(v) : -ENOMEM;
 	if (!fd)
 		fd = anon_inode_getfd("mayfly-vcpu", &vcpu_ops, v, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {

@@ -63,12 +63,19 @@ void vmcs_flush_linear(struct vcpu *v)
 	preempt_enable();
 }
 
+/*
+ * Interrupts off. Where no vCPU of the VM is resident, this was the last time, until settle():
+ * there the vCPU becomes resident first, then looks at the mask.
+ */
 static void flush_guest(void *arg)
 {
-	const struct vm *vm = arg;
+	struct vm *vm = arg;
+	const struct vcpu *v = __this_cpu_read(resident);
 
 	if (__this_cpu_read(vmx_is_on))
 		invept(VMX_EPT_EXTENT_CONTEXT, ept_pointer(vm));
+	if (!v || v->vm != vm)
+		cpumask_clear_cpu(smp_processor_id(), vm->cpus);
 }
 
 void vmcs_flush_cpu(void)

@@ -493,6 +493,7 @@ int main(int argc, char **argv)
 	memory_changes();
 	memory_shared();
 	memory_under_load();
+	left_cpu();
 	slots();
 	read_only();
 	dirty_pages();
@@ -533,6 +534,7 @@ int main(int argc, char **argv)
 	clock_goes_on();
 	machine_fini(&m);
 	machine_init(&m);
+	restored_errors();
 	snapshot();
 	machine_fini(&m);
 	machine_init(&m);

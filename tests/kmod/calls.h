@@ -28,6 +28,7 @@ void wrapped_code(void);
 void memory_changes(void);
 void memory_shared(void);
 void memory_under_load(void);
+void left_cpu(void);
 void slots(void);
 void read_only(void);
 void dirty_pages(void);
@@ -43,6 +44,7 @@ void states(void);
 void events(void);
 void restored_tscs(void);
 void clock_goes_on(void);
+void restored_errors(void);
 void snapshot(void);
 
 #endif

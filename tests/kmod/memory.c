@@ -7,7 +7,10 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -191,6 +194,65 @@ void read_only(void)
 	IS(m.data[1], 'b');
 	IS(call(m.vm, KVM_SET_USER_MEMORY_REGION, &r), -EINVAL); /* it stays read-only */
 	IS(slot_with(0), 0);
+}
+
+/* How often a CPU was interrupted for another one's calls. */
+static unsigned long calls_to(unsigned cpu)
+{
+	FILE *file = fopen("/proc/interrupts", "re");
+	unsigned long calls = 0;
+	char line[1024];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		char *at = strstr(line, "CAL:");
+
+		if (at)
+			at += 4;
+		for (unsigned i = 0; at && i <= cpu; i++)
+			calls = strtoul(at, &at, 10);
+	}
+	if (file)
+		fclose(file);
+	return calls;
+}
+
+static bool run_on(unsigned cpu)
+{
+	cpu_set_t set = {};
+
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Somebody else keeps that CPU awake: one that sleeps may be called without an interrupt. */
+void left_cpu(void)
+{
+	cpu_set_t all;
+	pid_t busy;
+	unsigned long before;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	if (!run_on(1)) {
+		test("a CPU that a guest has left # SKIP this host has one CPU");
+		return;
+	}
+	test("a CPU that a guest has left is not interrupted for the guest's pages");
+	begin_reading();
+	machine_out(&m, 0x10);
+	busy = fork();
+	while (busy == 0)
+		;
+	HOLDS(run_on(0));
+	machine_out(&m, 0x10);
+	before = calls_to(1);
+	for (int i = 0; i < 100; i++) {
+		madvise(m.data, DATA_SIZE, MADV_DONTNEED);
+		IS(machine_out(&m, 0x10), 0);
+	}
+	IS((calls_to(1) - before) / 50, 0);
+	kill(busy, SIGKILL);
+	waitpid(busy, NULL, 0);
+	sched_setaffinity(0, sizeof(all), &all);
 }
 
 static uint64_t dirty(uint32_t slot)

@@ -22,7 +22,15 @@
 #define NMI 2 /* vectors */
 #define UD  6
 
-/* All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. */
+struct msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry entry;
+};
+
+/*
+ * All of a vCPU's state to another one; KVM lists MSRs that not every CPU has. MSRs are read before
+ * the APIC and set after it, for a deadline that passes in between.
+ */
 static void copy_state(struct machine *to, const struct machine *from)
 {
 	static const struct {
@@ -31,6 +39,7 @@ static void copy_state(struct machine *to, const struct machine *from)
 		      { KVM_GET_XSAVE, KVM_SET_XSAVE }, { KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS },
 		      { KVM_GET_LAPIC, KVM_SET_LAPIC }, { KVM_GET_MP_STATE, KVM_SET_MP_STATE } };
 	static uint64_t state[512];
+	static struct msr msrs[1024];
 	struct {
 		struct kvm_msr_list head;
 		uint32_t index[1024];
@@ -38,6 +47,14 @@ static void copy_state(struct machine *to, const struct machine *from)
 	struct kvm_xcrs xcrs;
 	struct kvm_vcpu_events events;
 
+	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), -E2BIG);
+	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), 0);
+	for (uint32_t i = 0; i < list.head.nmsrs; i++) {
+		msrs[i].entry.index = list.head.indices[i];
+		msrs[i].head.nmsrs = 1;
+		if (call(from->cpu, KVM_GET_MSRS, &msrs[i]) != 1)
+			msrs[i].head.nmsrs = 0;
+	}
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		memset(state, 0, sizeof(state));
 		IS(call(from->cpu, calls[i].get, state), 0);
@@ -49,17 +66,21 @@ static void copy_state(struct machine *to, const struct machine *from)
 	IS(call(from->cpu, KVM_GET_VCPU_EVENTS, &events), 0);
 	events.flags &= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
 	IS(call(to->cpu, KVM_SET_VCPU_EVENTS, &events), 0);
-	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), -E2BIG);
-	IS(call(from->sys, KVM_GET_MSR_INDEX_LIST, &list), 0);
-	for (uint32_t i = 0; i < list.head.nmsrs; i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry entry;
-		} msr = { .head.nmsrs = 1, .entry.index = list.head.indices[i] };
+	for (uint32_t i = 0; i < list.head.nmsrs; i++)
+		call(to->cpu, KVM_SET_MSRS, &msrs[i]);
+}
 
-		if (call(from->cpu, KVM_GET_MSRS, &msr) == 1)
-			call(to->cpu, KVM_SET_MSRS, &msr);
-	}
+void restored_errors(void)
+{
+	struct kvm_lapic_state page;
+
+	test("the errors that an APIC shows are shown again when its page is set");
+	IS(call(m.cpu, KVM_GET_LAPIC, &page), 0);
+	page.regs[0x280] = 0x20;
+	IS(call(m.cpu, KVM_SET_LAPIC, &page), 0);
+	page.regs[0x280] = 0;
+	IS(call(m.cpu, KVM_GET_LAPIC, &page), 0);
+	IS(page.regs[0x280], 0x20);
 }
 
 void snapshot(void)
@@ -102,10 +123,7 @@ void snapshot(void)
 /* MSR `index` of a vCPU, got or set. */
 static uint64_t msr_value(int cpu, unsigned long request, uint32_t index, uint64_t value)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
+	struct msr msr = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
 
 	IS(call(cpu, request, &msr), 1);
 	return msr.entry.data;
@@ -114,21 +132,47 @@ static uint64_t msr_value(int cpu, unsigned long request, uint32_t index, uint64
 #define TSC	    0x10
 #define SYSTEM_TIME 0x4b564d01
 
+static void tscs_agree(int a, int b)
+{
+	const uint64_t before = msr_value(a, KVM_GET_MSRS, TSC, 0);
+	const uint64_t between = msr_value(b, KVM_GET_MSRS, TSC, 0);
+	const uint64_t after = msr_value(a, KVM_GET_MSRS, TSC, 0);
+
+	HOLDS(before <= between && between <= after);
+}
+
 void restored_tscs(void)
 {
-	const int other = call_number(m.vm, KVM_CREATE_VCPU, 1);
+	const int second = call_number(m.vm, KVM_CREATE_VCPU, 1);
+	const int third = call_number(m.vm, KVM_CREATE_VCPU, 2);
 	const uint64_t value = 1000000000000;
-	uint64_t before, between, after;
+	int late;
 
 	test("TSCs that are restored one after another agree");
 	msr_value(m.cpu, KVM_SET_MSRS, TSC, value);
 	usleep(20000);
-	msr_value(other, KVM_SET_MSRS, TSC, value);
-	before = msr_value(m.cpu, KVM_GET_MSRS, TSC, 0);
-	between = msr_value(other, KVM_GET_MSRS, TSC, 0);
-	after = msr_value(m.cpu, KVM_GET_MSRS, TSC, 0);
-	HOLDS(before >= value && before <= between && between <= after);
-	close(other);
+	msr_value(second, KVM_SET_MSRS, TSC, value);
+	HOLDS(msr_value(m.cpu, KVM_GET_MSRS, TSC, 0) >= value);
+	tscs_agree(m.cpu, second);
+
+	test("TSCs agree of which each is restored within a second of the one before");
+	msr_value(m.cpu, KVM_SET_MSRS, TSC, value);
+	usleep(700000);
+	msr_value(second, KVM_SET_MSRS, TSC, value);
+	usleep(700000);
+	msr_value(third, KVM_SET_MSRS, TSC, value);
+	tscs_agree(m.cpu, second);
+	tscs_agree(m.cpu, third);
+
+	test("the TSC of a vCPU that comes later and is set to 0 agrees with the others");
+	usleep(2000000);
+	late = call_number(m.vm, KVM_CREATE_VCPU, 3);
+	usleep(2000000);
+	msr_value(late, KVM_SET_MSRS, TSC, 0);
+	tscs_agree(m.cpu, late);
+	close(late);
+	close(third);
+	close(second);
 }
 
 /* What a guest makes of the page of KVM's clock at DATA_GPA. */
@@ -194,10 +238,7 @@ void bugs(void)
 		      { "gather_data_sampling", 26 },
 		      { "reg_file_data_sampling", 27 },
 		      { "indirect_target_selection", 62 } };
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = { .head.nmsrs = 1, .entry.index = 0x10a };
+	struct msr msr = { .head.nmsrs = 1, .entry.index = 0x10a };
 
 	test("a guest need not guard itself against what the host's CPU has not");
 	IS(call(m.cpu, KVM_GET_MSRS, &msr), 1);
