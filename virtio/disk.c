@@ -137,6 +137,16 @@ static int sync_folder(const char *path)
 	return err;
 }
 
+/*
+ * The time of change that a new layer will know its base by is on the disk before the layer: a base
+ * that was just copied is written out for as long as that takes. EINVAL, EROFS: a file system that
+ * nobody writes (squashfs, erofs, iso9660), where no time can change.
+ */
+static int sync_base(int fd)
+{
+	return fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? 0 : -errno;
+}
+
 static int open_layer(struct disk *d, const struct overlay_base *base)
 {
 	const char *path = d->config->overlay;
@@ -149,9 +159,10 @@ static int open_layer(struct disk *d, const struct overlay_base *base)
 		err = disk_measure(d->layer.fd, path, &layer);
 	if (err)
 		return err;
-	/* The time of change that it will know the base by is on the disk before. */
-	if (layer.size == 0 && fsync(d->base.fd))
-		return fail(-errno, "%s", d->config->path);
+	if (layer.size == 0)
+		err = sync_base(d->base.fd);
+	if (err)
+		return fail(err, "%s: writing it out", d->config->path);
 	if (layer.size == 0)
 		err = overlay_empty(d->layer.fd, base);
 	if (!err && layer.size == 0)
