@@ -259,18 +259,23 @@ int disk_attach(struct disk *d, struct loop *loop)
 	return err ? fail(err, "%s: registering it", d->config->path) : 0;
 }
 
+static void close_file(struct disk_file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	if (file->direct_fd >= 0)
+		close(file->direct_fd);
+	file->fd = file->direct_fd = -1;
+}
+
 /* The lock first, by itself: the ring may hold the file for a while yet. */
 static void release(struct disk_file *file)
 {
 	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	if (file->fd >= 0) {
+	if (file->fd >= 0)
 		fcntl(file->fd, F_OFD_SETLK, &lock);
-		close(file->fd);
-	}
-	if (file->direct_fd >= 0)
-		close(file->direct_fd);
-	file->fd = file->direct_fd = -1;
+	close_file(file);
 }
 
 static bool is_same_file(int a, int b)
@@ -375,7 +380,7 @@ int disk_replace(struct disk *d, const char *path, int open_fd)
 		if (!err)
 			err = put_in_place(d, &file);
 		if (err) {
-			release(&file);
+			close_file(&file); /* a descriptor's lock may be older than this */
 			return err;
 		}
 		put(d, &file);

@@ -150,6 +150,41 @@ static void replaced_in_flight(void **state)
 	unlink(other);
 }
 
+static struct disk other_disk;
+
+/* A descriptor's lock is its open file's, which another disk may have, or the same disk. */
+static void refused_keeps_locks(void **state)
+{
+	struct disk_config other_config = { .id = "disk1", .is_read_only = true };
+	char other[160];
+	int reader;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	config.fd = open(base_path, O_RDWR);
+	assert_int_equal(open_disk(), 0);
+	assert_int_equal(truncate(base_path, DISK_SECTOR - 1), 0);
+	assert_int_not_equal(disk_replace(&disk, "fd:0", config.fd), 0); /* is empty */
+	assert_int_not_equal(open_disk_again(base_path), 0);
+
+	other_config.path = other;
+	other_config.fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(ftruncate(other_config.fd, 50 * DISK_SECTOR), 0);
+	assert_int_equal(disk_open(&other_disk, &other_config), 0);
+	reader = open(other, O_RDONLY);
+	assert_int_equal(disk_lock(reader, other, false, false), 0);
+	assert_int_not_equal(disk_replace(&disk, "fd:0", other_config.fd), 0);
+	close(reader);
+	assert_int_not_equal(open_disk_again(other), 0);
+	disk_close(&other_disk, true);
+	close(other_config.fd);
+	close_disk();
+	close(config.fd);
+	unlink(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +192,7 @@ int main(void)
 		{ "another image in the place of the first", replaced, NULL, NULL, NULL },
 		{ "...while a request is under way", replaced_meanwhile, NULL, NULL, NULL },
 		{ "...while there is one in each step", replaced_in_flight, NULL, NULL, NULL },
+		{ "one that is refused unlocks nothing", refused_keeps_locks, NULL, NULL, NULL },
 	};
 
 	return cmocka_run_group_tests_name("diskreplace", tests, make_dir, remove_dir);
