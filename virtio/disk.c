@@ -119,32 +119,30 @@ static int open_unnamed(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/*
+ * fsync(2) where there is one. EINVAL, EROFS: nobody writes there (squashfs, erofs, iso9660, and
+ * /proc, where a descriptor's name lies).
+ */
+static int sync_fd(int fd)
+{
+	return fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? 0 : -errno;
+}
+
 /* That there is a new file of this name is on the disk too: what is flushed into it will count. */
 static int sync_folder(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char folder[PATH_MAX];
-	int fd, err = 0;
+	int fd, err;
 
 	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path + 1) : 1,
 		 slash ? path : ".");
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (fsync(fd))
-		err = -errno;
+	err = sync_fd(fd);
 	close(fd);
 	return err;
-}
-
-/*
- * The time of change that a new layer will know its base by is on the disk before the layer: a base
- * that was just copied is written out for as long as that takes. EINVAL, EROFS: a file system that
- * nobody writes (squashfs, erofs, iso9660), where no time can change.
- */
-static int sync_base(int fd)
-{
-	return fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? 0 : -errno;
 }
 
 static int open_layer(struct disk *d, const struct overlay_base *base)
@@ -159,8 +157,12 @@ static int open_layer(struct disk *d, const struct overlay_base *base)
 		err = disk_measure(d->layer.fd, path, &layer);
 	if (err)
 		return err;
+	/*
+	 * The time of change that it will know the base by is on the disk before. Where the base
+	 * was just copied, it is written out first, for as long as that takes.
+	 */
 	if (layer.size == 0)
-		err = sync_base(d->base.fd);
+		err = sync_fd(d->base.fd);
 	if (err)
 		return fail(err, "%s: writing it out", d->config->path);
 	if (layer.size == 0)

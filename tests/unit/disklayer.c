@@ -359,6 +359,25 @@ static void unsyncable_base(void **state)
 	}
 }
 
+/* An empty file that comes as a descriptor becomes a layer, too; its folder is not known. */
+static void layer_by_descriptor(void **state)
+{
+	char path[32];
+	int fd;
+
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	fd = open(layer_path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	snprintf(path, sizeof(path), CONFIG_OWN_FD "%d", fd);
+	config.overlay = path;
+	assert_int_equal(open_disk(), 0);
+	assert_int_equal(once(DISK_WRITE, 3, 2), 0);
+	read_all();
+	close_disk();
+	close(fd);
+}
+
 static const struct {
 	const char *what;
 	unsigned at;
@@ -478,6 +497,7 @@ int main(void)
 		  NULL, NULL },
 		{ "a base is measured when it is locked", measured_when_locked, NULL, NULL, NULL },
 		{ "a base on a file system without fsync()", unsyncable_base, NULL, NULL, NULL },
+		{ "a layer by a descriptor", layer_by_descriptor, NULL, NULL, NULL },
 		{ "a damaged header is refused", hostile_headers, NULL, NULL, NULL },
 		{ "any bitmap is legal", hostile_bitmap, NULL, NULL, NULL },
 		{ "emptying a layer is finished by whoever opens it", emptied, NULL, NULL, NULL },
