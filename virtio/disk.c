@@ -210,6 +210,7 @@ int disk_open(struct disk *d, const struct disk_config *config)
 	int err;
 
 	*d = (struct disk){ .config = config,
+			    .next = d,
 			    .base = { .fd = -1, .direct_fd = -1 },
 			    .layer = { .fd = -1, .direct_fd = -1 },
 			    .old = { .fd = -1, .direct_fd = -1, .index = -1 },
@@ -293,12 +294,52 @@ static bool is_image_written(const struct disk *d)
 	return !d->has_layer && !d->config->is_read_only;
 }
 
-int disk_check_apart(const struct disk *a, const struct disk *b)
+static bool has_file(const struct disk *d, int fd)
 {
-	if (!is_same_file(a->base.fd, b->base.fd) || (!is_image_written(a) && !is_image_written(b)))
+	return is_same_file(d->base.fd, fd) || is_same_file(d->layer.fd, fd) ||
+	       is_same_file(d->old.fd, fd);
+}
+
+static bool may_write(const struct disk *d, int fd)
+{
+	return is_image_written(d) || is_same_file(d->layer.fd, fd);
+}
+
+/* Another disk of the microVM that has the file, too, or NULL. */
+static const struct disk *find_other(const struct disk *d, int fd)
+{
+	const struct disk *other = d->next;
+
+	while (other != d && !has_file(other, fd))
+		other = other->next;
+	return other != d ? other : NULL;
+}
+
+/*
+ * Before the lock, which is the open file's: where both disks have that by descriptors, it keeps
+ * neither away, and changing it for one changes it for both.
+ */
+static int check_apart(const struct disk *d, int fd, const char *path, bool is_writer)
+{
+	const struct disk *other = find_other(d, fd);
+
+	if (!other || (!is_writer && !may_write(other, fd)))
 		return 0;
-	return fail(0, "%s: is the image of two disks, one of which may write to it",
-		    a->config->path);
+	return fail(0,
+		    "%s: disk %s has it, too, and one of the two may write to it: give each a file "
+		    "of its own, or make both read-only",
+		    path, other->config->id);
+}
+
+int disk_join(struct disk *d, struct disk *other)
+{
+	const struct disk_config *c = d->config;
+	int err;
+
+	d->next = other->next;
+	other->next = d;
+	err = check_apart(d, d->base.fd, c->path, is_image_written(d));
+	return err ? err : check_apart(d, d->layer.fd, c->overlay, true);
 }
 
 /* Opens `path` as the disk's image is open, and locks it, unless it is that image. */
@@ -307,8 +348,11 @@ static int open_other(struct disk *d, const char *path, int open_fd, struct disk
 {
 	const bool is_writer = !d->config->is_read_only;
 	int err = disk_open_file(path, open_fd, is_writer ? O_RDWR : O_RDONLY, &file->fd);
+	const bool is_new = !err && !is_same_file(file->fd, d->base.fd);
 
-	if (!err && !is_same_file(file->fd, d->base.fd)) /* others of the loop would wait with us */
+	if (is_new)
+		err = check_apart(d, file->fd, path, is_writer);
+	if (is_new && !err) /* others of the loop would wait with us */
 		err = disk_lock(file->fd, path, is_writer, false);
 	if (!err)
 		err = disk_measure(file->fd, path, size);
@@ -329,7 +373,10 @@ static int put_in_place(struct disk *d, struct disk_file *file)
 static void release_old(struct disk *d)
 {
 	loop_file_replace(d->loop, d->old.index, -1);
-	release(&d->old);
+	if (find_other(d, d->old.fd)) /* which may have it by the same lock */
+		close_file(&d->old);
+	else
+		release(&d->old);
 }
 
 void disk_op_ended(struct disk *d, unsigned image)

@@ -25,6 +25,7 @@ enum disk_flush_stage { FLUSH_NONE, FLUSH_DATA, FLUSH_BITMAP, FLUSH_ALL };
 struct disk {
 	const struct disk_config *config;
 	struct loop *loop;
+	struct disk *next; /* of the microVM's, in a circle: disk_join() */
 	struct disk_file base, layer;
 	uint64_t size;	      /* bytes, a multiple of DISK_SECTOR */
 	unsigned nr_replaced; /* images before the present one */
@@ -67,8 +68,12 @@ struct disk {
  */
 int disk_open(struct disk *disk, const struct disk_config *config);
 
-/* Two disks of one microVM: descriptors of one open file share their lock. 0 or -errno, logged. */
-int disk_check_apart(const struct disk *a, const struct disk *b);
+/*
+ * Of one microVM, both open: from here on `disk` and `other`, and all that this was joined with,
+ * take care that none may write to what another has open: descriptors of one open file share their
+ * lock, which keeps neither away. 0 or -errno, logged; then they are only to be closed.
+ */
+int disk_join(struct disk *disk, struct disk *other);
 
 /* Hands the files to the loop. 0 or -errno, logged. */
 int disk_attach(struct disk *disk, struct loop *loop);
