@@ -342,32 +342,29 @@ int disk_join(struct disk *d, struct disk *other)
 	return err ? err : check_apart(d, d->layer.fd, c->overlay, true);
 }
 
-/* Opens `path` as the disk's image is open, and locks it, unless it is that image. */
-static int open_other(struct disk *d, const char *path, int open_fd, struct disk_file *file,
-		      struct overlay_base *size)
+/* The size of an image, under its lock, in bytes of whole sectors. */
+static int measure_image(int fd, const char *path, uint64_t *size)
 {
-	const bool is_writer = !d->config->is_read_only;
-	int err = disk_open_file(path, open_fd, is_writer ? O_RDWR : O_RDONLY, &file->fd);
-	const bool is_new = !err && !is_same_file(file->fd, d->base.fd);
+	struct overlay_base base = { 0 };
+	const int err = disk_measure(fd, path, &base);
 
-	if (is_new)
-		err = check_apart(d, file->fd, path, is_writer);
-	if (is_new && !err) /* others of the loop would wait with us */
-		err = disk_lock(file->fd, path, is_writer, false);
-	if (!err)
-		err = disk_measure(file->fd, path, size);
-	return !err && size->size < DISK_SECTOR ? fail(0, "%s: is empty", path) : err;
+	if (err)
+		return err;
+	*size = base.size & ~(uint64_t)(DISK_SECTOR - 1);
+	return *size ? 0 : fail(0, "%s: is empty", path);
 }
 
 /* A place in the ring's table that no operation names: that of the image before the present one. */
-static int put_in_place(struct disk *d, struct disk_file *file)
+static int register_image(struct disk *d, struct disk_file *file)
 {
-	if (d->old.index < 0)
-		file->index = loop_file(d->loop, file->fd);
-	else if (!loop_file_replace(d->loop, d->old.index, file->fd))
-		file->index = d->old.index;
-	return file->index < 0 ? fail(-EMFILE, "%s: registering its new image", d->config->path)
-			       : 0;
+	const int place = d->old.index;
+	const int res = place < 0 ? loop_file(d->loop, file->fd)
+				  : loop_file_replace(d->loop, place, file->fd);
+
+	if (res < 0)
+		return fail(res, "%s: registering its new image", d->config->path);
+	file->index = place < 0 ? res : place;
+	return 0;
 }
 
 static void release_old(struct disk *d)
@@ -387,16 +384,12 @@ void disk_op_ended(struct disk *d, unsigned image)
 		release_old(d);
 }
 
-static void look_again(struct disk *d, uint64_t size)
-{
-	d->size = size & ~(uint64_t)(DISK_SECTOR - 1);
-}
-
-static void put(struct disk *d, const struct disk_file *file)
+static void swap_image(struct disk *d, const struct disk_file *file, uint64_t size)
 {
 	d->old = d->base;
 	d->nr_old_ops = d->nr_ops;
 	d->base = *file;
+	d->size = size;
 	d->nr_ops = 0;
 	d->nr_replaced++;
 	name_serial(d);
@@ -404,38 +397,59 @@ static void put(struct disk *d, const struct disk_file *file)
 		release_old(d);
 }
 
+static int put_another(struct disk *d, struct disk_file *file, const char *path)
+{
+	const bool is_writer = is_image_written(d);
+	uint64_t size;
+	int err;
+
+	if (d->old.fd >= 0)
+		return fail(-EBUSY, "%s: requests to the image before this one are still under way",
+			    d->config->path);
+	err = check_apart(d, file->fd, path, is_writer);
+	if (!err)
+		err = disk_lock(file->fd, path, is_writer, false); /* all would wait with us */
+	if (!err)
+		err = measure_image(file->fd, path, &size);
+	if (!err)
+		err = register_image(d, file);
+	if (!err)
+		swap_image(d, file, size);
+	return err;
+}
+
+/* The same image, grown or not. */
+static int measure_again(struct disk *d)
+{
+	uint64_t size;
+	const int err = measure_image(d->base.fd, d->config->path, &size);
+
+	if (!err)
+		d->size = size;
+	return err;
+}
+
 int disk_replace(struct disk *d, const char *path, int open_fd)
 {
 	struct disk_file file = { .fd = -1, .direct_fd = -1, .index = -1 };
-	struct overlay_base size = { 0 };
 	int err;
 
 	if (d->has_layer || d->config->is_direct)
 		return fail(0, "%s: a disk with a layer or direct I/O keeps its image",
 			    d->config->path);
-	if (!*path) {
-		err = disk_measure(d->base.fd, d->config->path, &size);
-		if (!err)
-			look_again(d, size.size);
-		return err;
-	}
-	if (d->old.fd >= 0)
-		return fail(-EBUSY, "%s: requests to the image before this one are still under way",
-			    d->config->path);
-	err = open_other(d, path, open_fd, &file, &size);
+	if (!*path)
+		return measure_again(d);
+	err = disk_open_file(path, open_fd, is_image_written(d) ? O_RDWR : O_RDONLY, &file.fd);
 	if (!err && is_same_file(file.fd, d->base.fd)) {
-		close(file.fd); /* without a lock of its own */
-	} else {
-		if (!err)
-			err = put_in_place(d, &file);
-		if (err) {
-			close_file(&file); /* a descriptor's lock may be older than this */
-			return err;
-		}
-		put(d, &file);
+		close_file(&file);
+		return measure_again(d);
 	}
-	look_again(d, size.size);
-	return 0;
+	if (!err)
+		err = put_another(d, &file, path);
+	if (err)
+		close_file(
+			&file); /* and not unlocked: a descriptor's lock may be older than this */
+	return err;
 }
 
 /* What a guest wrote and did not flush is kept, as an image without a layer would. */

@@ -80,9 +80,9 @@ int disk_attach(struct disk *disk, struct loop *loop);
 
 /*
  * Another image in the place of the present one, under the same rules; the same one, grown or not,
- * is looked at again. open_fd: see config_open(). Not with a layer or direct I/O, nor while
- * operations on the image before are under way (-EBUSY). What is in flight ends where it began, or,
- * where steps of it are left, with -EIO. 0 or -errno, logged; then nothing has changed.
+ * is looked at again. open_fd: see config_open(). Not with a layer or direct I/O, nor another one
+ * while operations on the image before are under way (-EBUSY). What is in flight ends where it
+ * began, or, where steps of it are left, with -EIO. 0 or -errno, logged; then nothing has changed.
  */
 int disk_replace(struct disk *disk, const char *path, int open_fd);
 

@@ -19,6 +19,9 @@ static void shrunk(void **state)
 	assert_int_equal(once(DISK_READ, 90, 10), 0);
 	assert_int_equal(disk_replace(&disk, "", 0), 0);
 	assert_int_equal(disk.size, 100 * DISK_SECTOR);
+	assert_int_equal(truncate(base_path, DISK_SECTOR - 1), 0);
+	assert_int_not_equal(disk_replace(&disk, "", 0), 0);
+	assert_int_equal(disk.size, 100 * DISK_SECTOR);
 	close_disk();
 }
 
@@ -91,6 +94,7 @@ static void replaced_meanwhile(void **state)
 	assert_int_equal(nr_pending, 1); /* fallocate(), in the place of which comes a write */
 	assert_int_equal(disk_replace(&disk, other, 0), 0);
 	assert_int_equal(disk_replace(&disk, base_path, 0), -EBUSY);
+	assert_int_equal(disk_replace(&disk, other, 0), 0); /* it is there */
 	while (ios[0].is_out)
 		pick();
 	assert_int_equal(nr_failed, 1);
@@ -147,6 +151,31 @@ static void replaced_in_flight(void **state)
 			assert_int_equal(once(DISK_READ, n, 8), 0);
 		close_disk();
 	}
+	unlink(other);
+}
+
+/* Why the ring's table takes no file is what is said, and the image is given up again. */
+static void without_a_place(void **state)
+{
+	char other[160];
+	int fd;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(ftruncate(fd, SECTORS * DISK_SECTOR), 0);
+	for (unsigned i = 0; i < 2; i++) { /* a new place, then the old image's */
+		place_errno = ENOMEM;
+		assert_int_equal(disk_replace(&disk, i ? base_path : other, 0), -ENOMEM);
+		place_errno = 0;
+		assert_int_equal(open_disk_again(i ? base_path : other), 0);
+		assert_int_not_equal(open_disk_again(i ? other : base_path), 0);
+		assert_int_equal(disk_replace(&disk, i ? base_path : other, 0), 0);
+	}
+	read_all();
+	close_disk();
+	close(fd);
 	unlink(other);
 }
 
@@ -283,6 +312,7 @@ int main(void)
 		{ "another image in the place of the first", replaced, NULL, NULL, NULL },
 		{ "...while a request is under way", replaced_meanwhile, NULL, NULL, NULL },
 		{ "...while there is one in each step", replaced_in_flight, NULL, NULL, NULL },
+		{ "...for which the ring has no place", without_a_place, NULL, NULL, NULL },
 		{ "one that is refused unlocks nothing", refused_keeps_locks, NULL, NULL, NULL },
 		{ "another disk's is refused where one may write", another_disks, NULL, NULL,
 		  NULL },
