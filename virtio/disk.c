@@ -354,7 +354,10 @@ static int measure_image(int fd, const char *path, uint64_t *size)
 	return *size ? 0 : fail(0, "%s: is empty", path);
 }
 
-/* A place in the ring's table that no operation names: that of the image before the present one. */
+/*
+ * A place in the ring's table that no operation names: that of the image before the present one.
+ * The kernel looks there when an operation begins, which may be long after it was asked for.
+ */
 static int register_image(struct disk *d, struct disk_file *file)
 {
 	const int place = d->old.index;
@@ -374,6 +377,11 @@ static void release_old(struct disk *d)
 		close_file(&d->old);
 	else
 		release(&d->old);
+}
+
+void disk_op_begun(struct disk *d)
+{
+	d->nr_ops++;
 }
 
 void disk_op_ended(struct disk *d, unsigned image)

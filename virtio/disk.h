@@ -29,11 +29,12 @@ struct disk {
 	struct disk_file base, layer;
 	uint64_t size;	      /* bytes, a multiple of DISK_SECTOR */
 	unsigned nr_replaced; /* images before the present one */
-	/* The last of them, until what is in the ring for it has come back: a place in the ring's
-	 * table means the file that is there when an operation begins, not when it was asked for.
+	struct disk_file old; /* the last of them, while nr_old_ops > 0; its index stays */
+	/*
+	 * Operations in the ring for the image, and for the old one: those of requests and flushes,
+	 * but not what only a disk with a layer has, which keeps its image.
 	 */
-	struct disk_file old;
-	unsigned nr_ops, nr_old_ops; /* in the ring, for the image and for the old one */
+	unsigned nr_ops, nr_old_ops;
 	bool has_layer;
 	bool is_volatile; /* the layer goes with the process: nothing in it is ever flushed */
 	bool is_stopping; /* requests end as soon as they can */
@@ -86,7 +87,8 @@ int disk_attach(struct disk *disk, struct loop *loop);
  */
 int disk_replace(struct disk *disk, const char *path, int open_fd);
 
-/* For disk_io.c: an operation that nr_ops counted when nr_replaced was `image` has come back. */
+/* For disk_io.c, around each operation that nr_ops counts; image: nr_replaced when it began. */
+void disk_op_begun(struct disk *disk);
 void disk_op_ended(struct disk *disk, unsigned image);
 
 /*
