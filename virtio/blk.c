@@ -125,17 +125,25 @@ static void count(const struct blk_request *r)
 	}
 }
 
+/* 5.2.6.2: a driver that did not take FLUSH counts on every write being there. */
+static bool needs_flush(const struct blk *b, const struct disk_io *io)
+{
+	return io->what != DISK_READ && io->what != DISK_FLUSH &&
+	       b->dev.offered & ~b->dev.features & F_FLUSH && !b->is_stopping;
+}
+
 static void on_done(struct disk_io *io, int err)
 {
 	struct blk_request *r = container_of(io, struct blk_request, io);
 	struct blk *b = r->blk;
 
-	/* 5.2.6.2: a driver that did not take FLUSH counts on every write being there. */
-	if (!err && io->what != DISK_READ && io->what != DISK_FLUSH &&
-	    b->dev.offered & ~b->dev.features & F_FLUSH && !b->is_stopping) {
-		io->what = DISK_FLUSH;
-		disk_io_submit(&b->disk, io);
-		return;
+	if (!err && needs_flush(b, io)) {
+		if (io->image == b->disk.nr_replaced) {
+			io->what = DISK_FLUSH;
+			disk_io_submit(&b->disk, io);
+			return;
+		}
+		err = -EIO; /* a flush of the present image would not sync what went to another */
 	}
 	if (err)
 		warn(b, io, err);

@@ -119,20 +119,28 @@ static int open_unnamed(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/*
+ * fsync(2) where there is one. EINVAL, EROFS: nobody writes there (squashfs, erofs, iso9660, and
+ * /proc, where a descriptor's name lies).
+ */
+static int sync_fd(int fd)
+{
+	return fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? 0 : -errno;
+}
+
 /* That there is a new file of this name is on the disk too: what is flushed into it will count. */
 static int sync_folder(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char folder[PATH_MAX];
-	int fd, err = 0;
+	int fd, err;
 
 	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path + 1) : 1,
 		 slash ? path : ".");
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (fsync(fd))
-		err = -errno;
+	err = sync_fd(fd);
 	close(fd);
 	return err;
 }
@@ -149,9 +157,14 @@ static int open_layer(struct disk *d, const struct overlay_base *base)
 		err = disk_measure(d->layer.fd, path, &layer);
 	if (err)
 		return err;
-	/* The time of change that it will know the base by is on the disk before. */
-	if (layer.size == 0 && fsync(d->base.fd))
-		return fail(-errno, "%s", d->config->path);
+	/*
+	 * The time of change that it will know the base by is on the disk before. Where the base
+	 * was just copied, it is written out first, for as long as that takes.
+	 */
+	if (layer.size == 0)
+		err = sync_fd(d->base.fd);
+	if (err)
+		return fail(err, "%s: writing it out", d->config->path);
 	if (layer.size == 0)
 		err = overlay_empty(d->layer.fd, base);
 	if (!err && layer.size == 0)
@@ -197,6 +210,7 @@ int disk_open(struct disk *d, const struct disk_config *config)
 	int err;
 
 	*d = (struct disk){ .config = config,
+			    .next = d,
 			    .base = { .fd = -1, .direct_fd = -1 },
 			    .layer = { .fd = -1, .direct_fd = -1 },
 			    .old = { .fd = -1, .direct_fd = -1, .index = -1 },
@@ -248,18 +262,23 @@ int disk_attach(struct disk *d, struct loop *loop)
 	return err ? fail(err, "%s: registering it", d->config->path) : 0;
 }
 
+static void close_file(struct disk_file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	if (file->direct_fd >= 0)
+		close(file->direct_fd);
+	file->fd = file->direct_fd = -1;
+}
+
 /* The lock first, by itself: the ring may hold the file for a while yet. */
 static void release(struct disk_file *file)
 {
 	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	if (file->fd >= 0) {
+	if (file->fd >= 0)
 		fcntl(file->fd, F_OFD_SETLK, &lock);
-		close(file->fd);
-	}
-	if (file->direct_fd >= 0)
-		close(file->direct_fd);
-	file->fd = file->direct_fd = -1;
+	close_file(file);
 }
 
 static bool is_same_file(int a, int b)
@@ -275,43 +294,94 @@ static bool is_image_written(const struct disk *d)
 	return !d->has_layer && !d->config->is_read_only;
 }
 
-int disk_check_apart(const struct disk *a, const struct disk *b)
+static bool has_file(const struct disk *d, int fd)
 {
-	if (!is_same_file(a->base.fd, b->base.fd) || (!is_image_written(a) && !is_image_written(b)))
+	return is_same_file(d->base.fd, fd) || is_same_file(d->layer.fd, fd) ||
+	       is_same_file(d->old.fd, fd);
+}
+
+static bool may_write(const struct disk *d, int fd)
+{
+	return is_image_written(d) || is_same_file(d->layer.fd, fd);
+}
+
+/* Another disk of the microVM that has the file, too, or NULL. */
+static const struct disk *find_other(const struct disk *d, int fd)
+{
+	const struct disk *other = d->next;
+
+	while (other != d && !has_file(other, fd))
+		other = other->next;
+	return other != d ? other : NULL;
+}
+
+/*
+ * Before the lock, which is the open file's: where both disks have that by descriptors, it keeps
+ * neither away, and changing it for one changes it for both.
+ */
+static int check_apart(const struct disk *d, int fd, const char *path, bool is_writer)
+{
+	const struct disk *other = find_other(d, fd);
+
+	if (!other || (!is_writer && !may_write(other, fd)))
 		return 0;
-	return fail(0, "%s: is the image of two disks, one of which may write to it",
-		    a->config->path);
+	return fail(0,
+		    "%s: disk %s has it, too, and one of the two may write to it: give each a file "
+		    "of its own, or make both read-only",
+		    path, other->config->id);
 }
 
-/* Opens `path` as the disk's image is open, and locks it, unless it is that image. */
-static int open_other(struct disk *d, const char *path, int open_fd, struct disk_file *file,
-		      struct overlay_base *size)
+int disk_join(struct disk *d, struct disk *other)
 {
-	const bool is_writer = !d->config->is_read_only;
-	int err = disk_open_file(path, open_fd, is_writer ? O_RDWR : O_RDONLY, &file->fd);
+	const struct disk_config *c = d->config;
+	int err;
 
-	if (!err && !is_same_file(file->fd, d->base.fd)) /* others of the loop would wait with us */
-		err = disk_lock(file->fd, path, is_writer, false);
-	if (!err)
-		err = disk_measure(file->fd, path, size);
-	return !err && size->size < DISK_SECTOR ? fail(0, "%s: is empty", path) : err;
+	d->next = other->next;
+	other->next = d;
+	err = check_apart(d, d->base.fd, c->path, is_image_written(d));
+	return err ? err : check_apart(d, d->layer.fd, c->overlay, true);
 }
 
-/* A place in the ring's table that no operation names: that of the image before the present one. */
-static int put_in_place(struct disk *d, struct disk_file *file)
+/* The size of an image, under its lock, in bytes of whole sectors. */
+static int measure_image(int fd, const char *path, uint64_t *size)
 {
-	if (d->old.index < 0)
-		file->index = loop_file(d->loop, file->fd);
-	else if (!loop_file_replace(d->loop, d->old.index, file->fd))
-		file->index = d->old.index;
-	return file->index < 0 ? fail(-EMFILE, "%s: registering its new image", d->config->path)
-			       : 0;
+	struct overlay_base base = { 0 };
+	const int err = disk_measure(fd, path, &base);
+
+	if (err)
+		return err;
+	*size = base.size & ~(uint64_t)(DISK_SECTOR - 1);
+	return *size ? 0 : fail(0, "%s: is empty", path);
+}
+
+/*
+ * A place in the ring's table that no operation names: that of the image before the present one.
+ * The kernel looks there when an operation begins, which may be long after it was asked for.
+ */
+static int register_image(struct disk *d, struct disk_file *file)
+{
+	const int place = d->old.index;
+	const int res = place < 0 ? loop_file(d->loop, file->fd)
+				  : loop_file_replace(d->loop, place, file->fd);
+
+	if (res < 0)
+		return fail(res, "%s: registering its new image", d->config->path);
+	file->index = place < 0 ? res : place;
+	return 0;
 }
 
 static void release_old(struct disk *d)
 {
 	loop_file_replace(d->loop, d->old.index, -1);
-	release(&d->old);
+	if (find_other(d, d->old.fd)) /* which may have it by the same lock */
+		close_file(&d->old);
+	else
+		release(&d->old);
+}
+
+void disk_op_begun(struct disk *d)
+{
+	d->nr_ops++;
 }
 
 void disk_op_ended(struct disk *d, unsigned image)
@@ -322,16 +392,12 @@ void disk_op_ended(struct disk *d, unsigned image)
 		release_old(d);
 }
 
-static void look_again(struct disk *d, uint64_t size)
-{
-	d->size = size & ~(uint64_t)(DISK_SECTOR - 1);
-}
-
-static void put(struct disk *d, const struct disk_file *file)
+static void swap_image(struct disk *d, const struct disk_file *file, uint64_t size)
 {
 	d->old = d->base;
 	d->nr_old_ops = d->nr_ops;
 	d->base = *file;
+	d->size = size;
 	d->nr_ops = 0;
 	d->nr_replaced++;
 	name_serial(d);
@@ -339,38 +405,59 @@ static void put(struct disk *d, const struct disk_file *file)
 		release_old(d);
 }
 
+static int put_another(struct disk *d, struct disk_file *file, const char *path)
+{
+	const bool is_writer = is_image_written(d);
+	uint64_t size;
+	int err;
+
+	if (d->old.fd >= 0)
+		return fail(-EBUSY, "%s: requests to the image before this one are still under way",
+			    d->config->path);
+	err = check_apart(d, file->fd, path, is_writer);
+	if (!err)
+		err = disk_lock(file->fd, path, is_writer, false); /* all would wait with us */
+	if (!err)
+		err = measure_image(file->fd, path, &size);
+	if (!err)
+		err = register_image(d, file);
+	if (!err)
+		swap_image(d, file, size);
+	return err;
+}
+
+/* The same image, grown or not. */
+static int measure_again(struct disk *d)
+{
+	uint64_t size;
+	const int err = measure_image(d->base.fd, d->config->path, &size);
+
+	if (!err)
+		d->size = size;
+	return err;
+}
+
 int disk_replace(struct disk *d, const char *path, int open_fd)
 {
 	struct disk_file file = { .fd = -1, .direct_fd = -1, .index = -1 };
-	struct overlay_base size = { 0 };
 	int err;
 
 	if (d->has_layer || d->config->is_direct)
 		return fail(0, "%s: a disk with a layer or direct I/O keeps its image",
 			    d->config->path);
-	if (!*path) {
-		err = disk_measure(d->base.fd, d->config->path, &size);
-		if (!err)
-			look_again(d, size.size);
-		return err;
-	}
-	if (d->old.fd >= 0)
-		return fail(-EBUSY, "%s: requests to the image before this one are still under way",
-			    d->config->path);
-	err = open_other(d, path, open_fd, &file, &size);
+	if (!*path)
+		return measure_again(d);
+	err = disk_open_file(path, open_fd, is_image_written(d) ? O_RDWR : O_RDONLY, &file.fd);
 	if (!err && is_same_file(file.fd, d->base.fd)) {
-		close(file.fd); /* without a lock of its own */
-	} else {
-		if (!err)
-			err = put_in_place(d, &file);
-		if (err) {
-			release(&file);
-			return err;
-		}
-		put(d, &file);
+		close_file(&file);
+		return measure_again(d);
 	}
-	look_again(d, size.size);
-	return 0;
+	if (!err)
+		err = put_another(d, &file, path);
+	if (err)
+		close_file(
+			&file); /* and not unlocked: a descriptor's lock may be older than this */
+	return err;
 }
 
 /* What a guest wrote and did not flush is kept, as an image without a layer would. */

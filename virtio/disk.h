@@ -25,14 +25,16 @@ enum disk_flush_stage { FLUSH_NONE, FLUSH_DATA, FLUSH_BITMAP, FLUSH_ALL };
 struct disk {
 	const struct disk_config *config;
 	struct loop *loop;
+	struct disk *next; /* of the microVM's, in a circle: disk_join() */
 	struct disk_file base, layer;
 	uint64_t size;	      /* bytes, a multiple of DISK_SECTOR */
 	unsigned nr_replaced; /* images before the present one */
-	/* The last of them, until what is in the ring for it has come back: a place in the ring's
-	 * table means the file that is there when an operation begins, not when it was asked for.
+	struct disk_file old; /* the last of them, while nr_old_ops > 0; its index stays */
+	/*
+	 * Operations in the ring for the image, and for the old one: those of requests and flushes,
+	 * but not what only a disk with a layer has, which keeps its image.
 	 */
-	struct disk_file old;
-	unsigned nr_ops, nr_old_ops; /* in the ring, for the image and for the old one */
+	unsigned nr_ops, nr_old_ops;
 	bool has_layer;
 	bool is_volatile; /* the layer goes with the process: nothing in it is ever flushed */
 	bool is_stopping; /* requests end as soon as they can */
@@ -67,21 +69,26 @@ struct disk {
  */
 int disk_open(struct disk *disk, const struct disk_config *config);
 
-/* Two disks of one microVM: descriptors of one open file share their lock. 0 or -errno, logged. */
-int disk_check_apart(const struct disk *a, const struct disk *b);
+/*
+ * Of one microVM, both open: from here on `disk` and `other`, and all that this was joined with,
+ * take care that none may write to what another has open: descriptors of one open file share their
+ * lock, which keeps neither away. 0 or -errno, logged; then they are only to be closed.
+ */
+int disk_join(struct disk *disk, struct disk *other);
 
 /* Hands the files to the loop. 0 or -errno, logged. */
 int disk_attach(struct disk *disk, struct loop *loop);
 
 /*
  * Another image in the place of the present one, under the same rules; the same one, grown or not,
- * is looked at again. open_fd: see config_open(). Not with a layer or direct I/O, nor while
- * operations on the image before are under way (-EBUSY). What is in flight ends where it began, or,
- * where steps of it are left, with -EIO. 0 or -errno, logged; then nothing has changed.
+ * is looked at again. open_fd: see config_open(). Not with a layer or direct I/O, nor another one
+ * while operations on the image before are under way (-EBUSY). What is in flight ends where it
+ * began, or, where steps of it are left, with -EIO. 0 or -errno, logged; then nothing has changed.
  */
 int disk_replace(struct disk *disk, const char *path, int open_fd);
 
-/* For disk_io.c: an operation that nr_ops counted when nr_replaced was `image` has come back. */
+/* For disk_io.c, around each operation that nr_ops counts; image: nr_replaced when it began. */
+void disk_op_begun(struct disk *disk);
 void disk_op_ended(struct disk *disk, unsigned image);
 
 /*

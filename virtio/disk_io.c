@@ -265,9 +265,10 @@ static bool is_image_gone(const struct disk_io *io)
 	       io->left > d->size - io->offset;
 }
 
-static void go(struct disk_io *io)
+/* The next of a request. */
+static void begin_op(struct disk_io *io)
 {
-	io->disk->nr_ops++;
+	disk_op_begun(io->disk);
 	if (io->what == DISK_READ || io->what == DISK_WRITE)
 		transfer(io);
 	else
@@ -283,7 +284,7 @@ static void step(struct disk_io *io)
 	else if (is_image_gone(io))
 		finish(io, -EIO);
 	else
-		go(io);
+		begin_op(io);
 }
 
 /* EINVAL: by a block device whose own sectors are larger than these. */
@@ -374,7 +375,8 @@ static void start_flush(struct disk *d)
 		write_bitmap(d);
 		return;
 	}
-	d->nr_ops += !d->has_layer;
+	if (!d->has_layer)
+		disk_op_begun(d);
 	loop_sync(d->loop, &d->flush_op, d->has_layer ? d->layer.index : d->base.index);
 }
 

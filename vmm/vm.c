@@ -221,8 +221,8 @@ static int open_disks(struct vm *v)
 
 	for (unsigned i = 0; i < v->config->nr_disks && !err; i++) {
 		err = blk_open(&v->disks[i], &v->config->disks[i]);
-		for (unsigned j = 0; j < i && !err; j++)
-			err = disk_check_apart(&v->disks[i].disk, &v->disks[j].disk);
+		if (!err && i > 0)
+			err = disk_join(&v->disks[i].disk, &v->disks[0].disk);
 	}
 	return err;
 }

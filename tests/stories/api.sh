@@ -375,7 +375,7 @@ holds [ "$(grep -c FAILED "$T/serial")" -eq 0 ]
 holds grep -qE '"block_a":\{.*"flush_count":[1-9].*"read_count":[1-9].*"write_count":[1-9]' "$T/metrics.disk"
 
 story "a drive of a running microVM gets another image, and gives the old one back"
-truncate -s 1M "$T/one" "$T/two"
+truncate -s 1M "$T/one" "$T/two" "$T/three"
 is_free() {
 	"$MAYFLY" run --kernel "$GUESTS/hello.elf" --disk "$1" > /dev/null 2>&1
 }
@@ -386,7 +386,10 @@ with_drive_one() {
 	holds eval '! is_free "$T/one"'
 }
 serve --no-jail
+ask PUT /drives/b "{\"drive_id\":\"b\",\"is_root_device\":false,\"path_on_host\":\"$T/three\"}"
 with_drive_one
+ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/three\"}"
+refused "Drive config error: $T/three: disk b has it, too, and one of the two may write to it: give each a file of its own, or make both read-only"
 ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/nowhere\"}"
 refused "Drive config error: $T/nowhere: No such file or directory (os error 2)"
 ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/two\",\"rate_limiter\":{\"ops\":{\"size\":10,\"refill_time\":100}}}"

@@ -81,12 +81,9 @@ static void large_sectors(void **state)
 	close_disk();
 }
 
-/* What comes as a descriptor: not one that appends, nor one open file for two disks that write. */
-static void descriptors(void **state)
+/* All that is written to a descriptor that appends goes to the file's end. */
+static void appending(void **state)
 {
-	struct disk_config other_config;
-	static struct disk other;
-
 	(void)state;
 	make(NULL, false, DISK_CACHE_WRITEBACK);
 	close_disk();
@@ -94,18 +91,45 @@ static void descriptors(void **state)
 	assert_int_not_equal(open_disk(), 0);
 	close_disk();
 	close(config.fd);
-	config.fd = open(base_path, O_RDWR);
-	assert_int_equal(open_disk(), 0);
-	other_config = config;
-	assert_int_equal(disk_open(&other, &other_config), 0); /* the lock is one */
-	assert_int_not_equal(disk_check_apart(&disk, &other), 0);
-	other_config.is_read_only = true;
-	assert_int_not_equal(disk_check_apart(&disk, &other), 0);
-	config.is_read_only = true;
-	assert_int_equal(disk_check_apart(&disk, &other), 0);
-	close(other.base.fd);
+}
+
+/* Disks of one microVM by descriptors of one open file: the lock is one, and keeps none away. */
+static void one_open_file(void **state)
+{
+	static const struct {
+		bool is_read_only, is_other_read_only;
+	} row[] = { { false, false }, { false, true }, { true, false }, { true, true } };
+	static struct disk other;
+	struct disk_config other_config;
+	char layer[32];
+	int fd;
+
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
 	close_disk();
+	config.fd = open(base_path, O_RDWR);
+	for (unsigned i = 0; i < COUNT(row); i++) {
+		other_config = config;
+		config.is_read_only = row[i].is_read_only;
+		other_config.is_read_only = row[i].is_other_read_only;
+		assert_int_equal(open_disk(), 0);
+		assert_int_equal(disk_open(&other, &other_config), 0);
+		assert_int_equal(disk_join(&other, &disk) == 0,
+				 row[i].is_read_only && row[i].is_other_read_only);
+		disk_close(&other, true);
+		close_disk();
+	}
 	close(config.fd);
+
+	fd = open(layer_path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	snprintf(layer, sizeof(layer), CONFIG_OWN_FD "%d", fd);
+	config = (struct disk_config){ .id = "disk0", .path = base_path, .overlay = layer };
+	assert_int_equal(open_disk(), 0);
+	assert_int_equal(disk_open(&other, &config), 0);
+	assert_int_not_equal(disk_join(&other, &disk), 0);
+	disk_close(&other, true);
+	close_disk();
+	close(fd);
 }
 
 static void __attribute__((noinline)) litter_stack(void)
@@ -167,7 +191,8 @@ int main(void)
 		{ "random requests agree with a model", random_requests, NULL, NULL, NULL },
 		{ "an error is one request's", errors, NULL, NULL, NULL },
 		{ "a device of larger sectors has zeros written", large_sectors, NULL, NULL, NULL },
-		{ "descriptors that cannot be disks", descriptors, NULL, NULL, NULL },
+		{ "a descriptor that appends is refused", appending, NULL, NULL, NULL },
+		{ "no disk writes to what another has open", one_open_file, NULL, NULL, NULL },
 		{ "its name for the guest is followed by zeros", serial, NULL, NULL, NULL },
 		{ "stopping ends every request", stopped, NULL, NULL, NULL },
 	};

@@ -9,7 +9,22 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+
+static int base_fsync_errno; /* of fsync(2) of what is open for reading only, or 0 */
+
+int fsync(int fd)
+{
+	struct stat st;
+
+	if (base_fsync_errno && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+		errno = base_fsync_errno;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
 
 /*
  * A write of part of a cluster on the heels of one of the whole: copying the cluster up from the
@@ -320,6 +335,49 @@ static void measured_when_locked(void **state)
 	close(ready[1]);
 }
 
+/* What cannot be written needs no fsync(2), and on squashfs there is none: a layer goes over it. */
+static void unsyncable_base(void **state)
+{
+	static const struct {
+		int err;
+		bool is_fine;
+	} row[] = { { EINVAL, true }, { EROFS, true }, { EIO, false } };
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(row); i++) {
+		make(NULL, false, DISK_CACHE_WRITEBACK);
+		close_disk();
+		config.overlay = layer_path;
+		base_fsync_errno = row[i].err;
+		assert_int_equal(open_disk() == 0, row[i].is_fine);
+		base_fsync_errno = 0;
+		close_disk();
+		assert_int_equal(open_disk(), 0); /* the layer that is there now */
+		assert_int_equal(once(DISK_WRITE, 3, 2), 0);
+		read_all();
+		close_disk();
+	}
+}
+
+/* An empty file that comes as a descriptor becomes a layer, too; its folder is not known. */
+static void layer_by_descriptor(void **state)
+{
+	char path[32];
+	int fd;
+
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	fd = open(layer_path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	snprintf(path, sizeof(path), CONFIG_OWN_FD "%d", fd);
+	config.overlay = path;
+	assert_int_equal(open_disk(), 0);
+	assert_int_equal(once(DISK_WRITE, 3, 2), 0);
+	read_all();
+	close_disk();
+	close(fd);
+}
+
 static const struct {
 	const char *what;
 	unsigned at;
@@ -438,6 +496,8 @@ int main(void)
 		{ "unsafe, what is written while the bitmap is follows it", unsafe_bitmap, NULL,
 		  NULL, NULL },
 		{ "a base is measured when it is locked", measured_when_locked, NULL, NULL, NULL },
+		{ "a base on a file system without fsync()", unsyncable_base, NULL, NULL, NULL },
+		{ "a layer by a descriptor", layer_by_descriptor, NULL, NULL, NULL },
 		{ "a damaged header is refused", hostile_headers, NULL, NULL, NULL },
 		{ "any bitmap is legal", hostile_bitmap, NULL, NULL, NULL },
 		{ "emptying a layer is finished by whoever opens it", emptied, NULL, NULL, NULL },

@@ -51,6 +51,7 @@ static struct pending {
 static unsigned nr_pending;
 static int fds[8];
 static unsigned nr_fds;
+static int place_errno;	   /* of giving a file a place, or 0 */
 static bool has_fallocate; /* of the file system */
 static int fail_next;	   /* an errno for one operation of kind fail_kind, or 0 */
 static enum kind fail_kind;
@@ -92,6 +93,8 @@ static inline void add_transfer(struct op *op, enum kind kind, int file, const s
 int loop_file(struct loop *loop, int fd)
 {
 	(void)loop;
+	if (place_errno)
+		return -place_errno;
 	fds[nr_fds] = fd;
 	return (int)nr_fds++;
 }
@@ -99,6 +102,8 @@ int loop_file(struct loop *loop, int fd)
 int loop_file_replace(struct loop *loop, int file, int fd)
 {
 	(void)loop;
+	if (fd >= 0 && place_errno)
+		return -place_errno;
 	fds[file] = fd;
 	return 0;
 }

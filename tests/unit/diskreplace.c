@@ -19,6 +19,9 @@ static void shrunk(void **state)
 	assert_int_equal(once(DISK_READ, 90, 10), 0);
 	assert_int_equal(disk_replace(&disk, "", 0), 0);
 	assert_int_equal(disk.size, 100 * DISK_SECTOR);
+	assert_int_equal(truncate(base_path, DISK_SECTOR - 1), 0);
+	assert_int_not_equal(disk_replace(&disk, "", 0), 0);
+	assert_int_equal(disk.size, 100 * DISK_SECTOR);
 	close_disk();
 }
 
@@ -91,6 +94,7 @@ static void replaced_meanwhile(void **state)
 	assert_int_equal(nr_pending, 1); /* fallocate(), in the place of which comes a write */
 	assert_int_equal(disk_replace(&disk, other, 0), 0);
 	assert_int_equal(disk_replace(&disk, base_path, 0), -EBUSY);
+	assert_int_equal(disk_replace(&disk, other, 0), 0); /* it is there */
 	while (ios[0].is_out)
 		pick();
 	assert_int_equal(nr_failed, 1);
@@ -150,6 +154,157 @@ static void replaced_in_flight(void **state)
 	unlink(other);
 }
 
+/* Why the ring's table takes no file is what is said, and the image is given up again. */
+static void without_a_place(void **state)
+{
+	char other[160];
+	int fd;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(ftruncate(fd, SECTORS * DISK_SECTOR), 0);
+	for (unsigned i = 0; i < 2; i++) { /* a new place, then the old image's */
+		place_errno = ENOMEM;
+		assert_int_equal(disk_replace(&disk, i ? base_path : other, 0), -ENOMEM);
+		place_errno = 0;
+		assert_int_equal(open_disk_again(i ? base_path : other), 0);
+		assert_int_not_equal(open_disk_again(i ? other : base_path), 0);
+		assert_int_equal(disk_replace(&disk, i ? base_path : other, 0), 0);
+	}
+	read_all();
+	close_disk();
+	close(fd);
+	unlink(other);
+}
+
+static struct disk other_disk;
+
+/* A descriptor's lock is its open file's, which another disk may have, or the same disk. */
+static void refused_keeps_locks(void **state)
+{
+	struct disk_config other_config = { .id = "disk1", .is_read_only = true };
+	char other[160];
+	int reader;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s.other", base_path);
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	config.fd = open(base_path, O_RDWR);
+	assert_int_equal(open_disk(), 0);
+	assert_int_equal(truncate(base_path, DISK_SECTOR - 1), 0);
+	assert_int_not_equal(disk_replace(&disk, "fd:0", config.fd), 0); /* is empty */
+	assert_int_not_equal(open_disk_again(base_path), 0);
+
+	other_config.path = other;
+	other_config.fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(ftruncate(other_config.fd, 50 * DISK_SECTOR), 0);
+	assert_int_equal(disk_open(&other_disk, &other_config), 0);
+	reader = open(other, O_RDONLY);
+	assert_int_equal(disk_lock(reader, other, false, false), 0);
+	assert_int_not_equal(disk_replace(&disk, "fd:0", other_config.fd), 0);
+	close(reader);
+	assert_int_not_equal(open_disk_again(other), 0);
+	disk_close(&other_disk, true);
+	close(other_config.fd);
+	close_disk();
+	close(config.fd);
+	unlink(other);
+}
+
+static struct disk_config open_other_disk(char path[160], bool is_read_only)
+{
+	static struct disk_config c;
+
+	snprintf(path, 160, "%s.other", base_path);
+	c = (struct disk_config){ .id = "disk1", .path = path, .is_read_only = is_read_only };
+	c.fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(ftruncate(c.fd, 50 * DISK_SECTOR), 0);
+	assert_int_equal(disk_open(&other_disk, &c), 0);
+	assert_int_equal(disk_join(&other_disk, &disk), 0);
+	return c;
+}
+
+/*
+ * Disks of one microVM: another's image is refused where one of the two may write to it, though
+ * both have it by one open file, whose lock keeps none away; also one that is about to be given up.
+ */
+static void another_disks(void **state)
+{
+	char other[160], third[160];
+	int fd;
+
+	(void)state;
+	snprintf(third, sizeof(third), "%s.third", base_path);
+	fd = open(third, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(ftruncate(fd, 50 * DISK_SECTOR), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct disk_config c;
+
+		make(NULL, false, DISK_CACHE_WRITEBACK);
+		close_disk();
+		config.fd = open(base_path, O_RDWR);
+		assert_int_equal(open_disk(), 0);
+		c = open_other_disk(other, i);
+		assert_int_equal(disk_attach(&other_disk, NULL), 0);
+		assert_int_not_equal(disk_replace(&disk, "fd:0", c.fd), 0);
+		assert_int_not_equal(open_disk_again(other), 0);
+		assert_int_not_equal(disk_replace(&other_disk, "fd:0", config.fd), 0);
+		assert_int_not_equal(open_disk_again(base_path), 0);
+
+		submit(&ios[0], DISK_WRITE, 0, 1);
+		assert_int_equal(disk_replace(&disk, third, 0), 0);
+		assert_int_not_equal(disk_replace(&other_disk, "fd:0", config.fd), 0);
+		settle();
+		assert_int_equal(disk_replace(&other_disk, "fd:0", config.fd), 0);
+		assert_int_not_equal(open_disk_again(base_path), 0);
+		assert_int_equal(open_disk_again(other), 0);
+		disk_close(&other_disk, true);
+		close_disk();
+		close(config.fd);
+		close(c.fd);
+	}
+	close(fd);
+	unlink(other);
+	unlink(third);
+}
+
+/* Two may read one open file: whichever is given another first, the lock stays for the other. */
+static void shared_lock_stays(void **state)
+{
+	char other[160];
+	struct disk_config c;
+	int fd;
+
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	config.is_read_only = true;
+	assert_int_equal(open_disk(), 0);
+	c = open_other_disk(other, true);
+	assert_int_equal(disk_replace(&disk, "fd:0", c.fd), 0);
+	assert_int_equal(disk_replace(&disk, base_path, 0), 0);
+	assert_int_not_equal(open_disk_again(other), 0);
+	assert_int_equal(disk_replace(&disk, "fd:0", c.fd), 0);
+	submit(&ios[0], DISK_READ, 49, 1);
+	fd = open(base_path, O_RDONLY);
+	assert_int_equal(disk_attach(&other_disk, NULL), 0);
+	assert_int_equal(disk_replace(&other_disk, "fd:0", fd), 0);
+	assert_int_not_equal(open_disk_again(other), 0);
+	sectors[49].zero = sectors[49].completed = 1;
+	settle();
+	assert_int_equal(disk_replace(&disk, base_path, 0), 0);
+	assert_int_equal(open_disk_again(other), 0); /* nobody's any more */
+	assert_int_not_equal(open_disk_again(base_path), 0);
+	disk_close(&other_disk, true);
+	close_disk();
+	close(c.fd);
+	close(fd);
+	unlink(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +312,12 @@ int main(void)
 		{ "another image in the place of the first", replaced, NULL, NULL, NULL },
 		{ "...while a request is under way", replaced_meanwhile, NULL, NULL, NULL },
 		{ "...while there is one in each step", replaced_in_flight, NULL, NULL, NULL },
+		{ "...for which the ring has no place", without_a_place, NULL, NULL, NULL },
+		{ "one that is refused unlocks nothing", refused_keeps_locks, NULL, NULL, NULL },
+		{ "another disk's is refused where one may write", another_disks, NULL, NULL,
+		  NULL },
+		{ "a lock that two read by stays for the other", shared_lock_stays, NULL, NULL,
+		  NULL },
 	};
 
 	return cmocka_run_group_tests_name("diskreplace", tests, make_dir, remove_dir);

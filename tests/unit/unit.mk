@@ -74,6 +74,7 @@ NET_SOURCES := virtio/net.c virtio/rx.c virtio/tx.c virtio/frame.c virtio/parcel
 BLK_SOURCES := virtio/blk.c virtio/mmio.c virtio/queue.c $(DISK_SOURCES) virtio/limit.c vmm/mem.c
 $(eval $(call unit,blk,$(BLK_SOURCES) tests/fuzz/blk.c))
 $(eval $(call unit,turns,$(BLK_SOURCES) vmm/loop.c seccomp/ring.c,$(LIBURING) -lpthread))
+$(eval $(call unit,writethrough,$(BLK_SOURCES) vmm/loop.c seccomp/ring.c,$(LIBURING) -lpthread))
 $(eval $(call unit,frame,virtio/frame.c))
 $(eval $(call unit,parcel,virtio/parcel.c virtio/frame.c))
 $(eval $(call unit,tap,virtio/tap.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
