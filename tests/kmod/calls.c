@@ -442,7 +442,8 @@ void on_alarm(int signo)
 
 static void signals(void)
 {
-	const struct itimerval soon = { .it_value.tv_usec = 2000 };
+	/* Again and again: the first may come before the guest runs. */
+	const struct itimerval soon = { .it_value.tv_usec = 2000, .it_interval.tv_usec = 20000 };
 	const struct itimerval late = { .it_value.tv_sec = 20 }, never = {};
 	struct sigaction action = { .sa_handler = on_alarm };
 	struct kvm_mp_state state;
@@ -458,12 +459,13 @@ static void signals(void)
 	test("a guest's CPU time is its thread's: a timer of it ends the turn of one that spins");
 	sigaction(SIGPROF, &action, NULL);
 	CODE(&m, "\xfb\xeb\xfe", DATA_GPA);
-	last_signal = 0;
 	setitimer(ITIMER_REAL, &late, NULL);
+	last_signal = 0;
 	setitimer(ITIMER_PROF, &soon, NULL);
 	while (!last_signal) /* EINTR may have been for something else */
 		IS(machine_run(&m), -EINTR);
 	setitimer(ITIMER_REAL, &never, NULL);
+	setitimer(ITIMER_PROF, &never, NULL);
 	IS(last_signal, SIGPROF);
 	IS(m.run->exit_reason, KVM_EXIT_INTR);
 
@@ -473,8 +475,8 @@ static void signals(void)
 	IS(machine_run(&m), -EINTR);
 	IS(call(m.cpu, KVM_GET_MP_STATE, &state), 0);
 	IS(state.mp_state, KVM_MP_STATE_HALTED);
-	setitimer(ITIMER_REAL, &soon, NULL);
 	IS(machine_run(&m), -EINTR);
+	setitimer(ITIMER_REAL, &never, NULL);
 }
 
 int main(int argc, char **argv)

@@ -254,7 +254,9 @@ void events(void)
 	struct kvm_vcpu_events e;
 	struct kvm_regs regs;
 	struct kvm_mp_state state = { .mp_state = KVM_MP_STATE_HALTED };
-	const struct itimerval soon = { .it_value.tv_usec = 2000 };
+	/* Again and again: the first may come before the guest runs. */
+	const struct itimerval soon = { .it_value.tv_usec = 2000, .it_interval.tv_usec = 20000 };
+	const struct itimerval never = {};
 
 	memcpy(m.low + 0x1800, handler, sizeof(handler));
 	vector(m.low, NMI, 0x1800);
@@ -291,6 +293,7 @@ void events(void)
 	IS(call(m.cpu, KVM_SET_VCPU_EVENTS, &e), 0);
 	setitimer(ITIMER_REAL, &soon, NULL);
 	IS(machine_run(&m), -EINTR);
+	setitimer(ITIMER_REAL, &never, NULL);
 	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
 	HOLDS(regs.rax <= 1); /* newer KVMs look once */
 	e.nmi.pending = e.nmi.masked = 0;
@@ -301,6 +304,7 @@ void events(void)
 	IS(call(m.cpu, KVM_SET_MP_STATE, &state), 0);
 	setitimer(ITIMER_REAL, &soon, NULL);
 	IS(machine_run(&m), -EINTR);
+	setitimer(ITIMER_REAL, &never, NULL);
 	state.mp_state = KVM_MP_STATE_RUNNABLE;
 	IS(call(m.cpu, KVM_SET_MP_STATE, &state), 0);
 	machine_out(&m, 0x10);
