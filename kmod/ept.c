@@ -532,8 +532,7 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 		if (!dirty)
 			return -ENOMEM;
 	}
-	/* Whoever finds the slot gone may give the memory away: no copy is left on its way to it.
-	 */
+	/* Who finds the slot gone may give the memory away: no copy is on its way to it. */
 	down_write(&vm->copies);
 	spin_lock(&vm->mmu_lock);
 	old = *s;

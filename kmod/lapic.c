@@ -480,8 +480,7 @@ bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n)
 	return true;
 }
 
-/* Downwards, TMCCT before IRR: a count that ends meanwhile still runs, or its interrupt is there.
- */
+/* Downwards, TMCCT before IRR: a count that ends meanwhile still runs, or is in IRR. */
 int lapic_get(struct vcpu *v, void *arg)
 {
 	u32 *page = arg, reg = REGISTERS;

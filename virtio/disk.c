@@ -454,9 +454,8 @@ int disk_replace(struct disk *d, const char *path, int open_fd)
 	}
 	if (!err)
 		err = put_another(d, &file, path);
-	if (err)
-		close_file(
-			&file); /* and not unlocked: a descriptor's lock may be older than this */
+	if (err) /* not unlocked: a descriptor's lock may be older than this */
+		close_file(&file);
 	return err;
 }
 
