@@ -225,8 +225,10 @@ static void judge(struct peer_slot *s, int res, uint64_t ns)
 		s->waited_ns = s->nr_prompt = 0;
 }
 
-/* They come in order, as far as they are one chain. One that died may have come back already, and
- * then has another socket. */
+/*
+ * They come in order, as far as they are one chain. One that died may have come back already, and
+ * then has another socket.
+ */
 static void on_sent(struct op *op, int res)
 {
 	struct link_send *send = container_of(op, struct link_send, op);

@@ -150,6 +150,16 @@ static void die_killed_only(void)
 	check_image(layer_fd);
 }
 
+/* An orderly end keeps all of it, flushed or not. */
+static void end_orderly(void)
+{
+	disk_close(&disk, true);
+	close_disk();
+	assert_int_equal(open_disk(), 0);
+	read_all();
+	close_disk();
+}
+
 static void crashes(void **state)
 {
 	struct stat st;
@@ -167,12 +177,7 @@ static void crashes(void **state)
 		run_random(700);
 		assert_true(nr_boundaries > 200);
 		boundary = NULL;
-		/* An orderly end keeps all of it, flushed or not. */
-		disk_close(&disk, true);
-		close_disk();
-		assert_int_equal(open_disk(), 0);
-		read_all();
-		close_disk();
+		end_orderly();
 		close(durable_fd);
 	}
 }
@@ -188,11 +193,7 @@ static void unsafe_crashes(void **state)
 	run_random(700);
 	assert_true(nr_boundaries > 200);
 	boundary = NULL;
-	disk_close(&disk, true);
-	close_disk();
-	assert_int_equal(open_disk(), 0);
-	read_all();
-	close_disk();
+	end_orderly();
 }
 
 static void expect_base(unsigned sector, unsigned nr)
