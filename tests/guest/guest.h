@@ -188,6 +188,7 @@ long call_ring0(long (*function)(long, long), long a, long b);
  * natively on a CPU that cannot trap it there.
  */
 void cpuid0(uint32_t leaf, uint32_t r[4]);
+long halt(long, long);		    /* for call_ring0(): until an interrupt has come */
 long interrupts_allow(long, long);  /* for call_ring0(): ring 3 is interrupted from here on */
 long interrupts_forbid(long, long); /* and no longer */
 

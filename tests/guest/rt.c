@@ -188,12 +188,6 @@ bool want(const char *what, uint64_t got, uint64_t wanted)
 	return false;
 }
 
-static long hlt_on(long a, long b)
-{
-	__asm__ volatile("sti; hlt; cli" : : : "memory");
-	return a + b;
-}
-
 static long hlt_off(long a, long b)
 {
 	__asm__ volatile("cli; hlt" : : : "memory");
@@ -237,7 +231,7 @@ void wrmsr(uint32_t msr, uint64_t v)
 
 void wait_interrupt(void)
 {
-	call_ring0(hlt_on, 0, 0);
+	call_ring0(halt, 0, 0);
 }
 
 _Noreturn void halt_for_good(void)

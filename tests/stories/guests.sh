@@ -124,10 +124,10 @@ guest exits flood=16
 ends_with 0
 arrives_whole 16
 
-story "4 KiB of output by interrupts arrive whole"
-guest exits "flood=4 irq"
+story "16 KiB of output by interrupts arrive whole"
+guest exits "flood=16 irq"
 ends_with 0
-arrives_whole 4
+arrives_whole 16
 
 story "output to a file is cut at its cap, and mayfly says so"
 guest exits flood=16 --serial "file=$T/log,max=1000"
