@@ -319,7 +319,20 @@ static _Noreturn void stand_in(pid_t child, const sigset_t *taken, int alive)
 			forward(child, taken, &info);
 }
 
-/* In a session of its own, without the caller's terminal and output. */
+/* In the caller's place until jail_detach(), or the end of a child that does not come so far. */
+static _Noreturn void await_detached(pid_t child, int fd)
+{
+	int status;
+	char byte;
+
+	if (read(fd, &byte, 1) == 1)
+		_exit(0);
+	if (waitpid(child, &status, 0) != child)
+		_exit(EXIT_FAILURE);
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+/* In a session of its own, of the caller's only with its standard error: jail_detach(). */
 static int leave_terminal(void)
 {
 	const int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -329,7 +342,6 @@ static int leave_terminal(void)
 	setsid();
 	dup2(fd, STDIN_FILENO);
 	dup2(fd, STDOUT_FILENO);
-	dup2(fd, STDERR_FILENO);
 	close(fd);
 	return 0;
 }
@@ -347,13 +359,47 @@ static void take_signals(sigset_t *set)
 			sigaddset(set, taken[i]);
 }
 
-/* A PID namespace is entered by a child only. `fds`: of the stand-in, which never writes. */
+/* `fds`: of the daemon, which says there that it is one. */
+static int start_daemon(struct jail *j, const int fds[2])
+{
+	const pid_t pid = fork();
+
+	if (pid < 0)
+		return fail(-errno, "fork");
+	if (pid > 0) {
+		close(fds[1]);
+		await_detached(pid, fds[0]);
+	}
+	close(fds[0]);
+	j->caller_fd = fds[1];
+	return leave_terminal();
+}
+
+/* `fds`: of the stand-in, which never writes. */
+static int start_child(struct jail *j, const int fds[2])
+{
+	sigset_t set, old;
+	pid_t pid;
+
+	take_signals(&set);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	pid = fork();
+	if (pid < 0)
+		return fail(-errno, "fork");
+	if (pid > 0)
+		stand_in(pid, &set, fds[1]);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	close(fds[1]);
+	j->alive_fd = fds[0];
+	tie_life(j);
+	return 0;
+}
+
+/* A PID namespace is entered by a child only. */
 static int start_process(struct jail *j)
 {
 	const struct jail_config *c = j->config;
-	sigset_t set, old;
 	int fds[2];
-	pid_t pid;
 
 	if (!c->has_new_pid_ns && !c->is_daemon)
 		return 0;
@@ -361,24 +407,8 @@ static int start_process(struct jail *j)
 		return fail(-errno, "--new-pid-ns");
 	if (pipe2(fds, O_CLOEXEC))
 		return fail(-errno, "pipe");
-	take_signals(&set);
-	sigprocmask(SIG_BLOCK, &set, &old);
-	pid = fork();
-	if (pid < 0)
-		return fail(-errno, "fork");
-	if (pid > 0 && c->is_daemon)
-		_exit(0);
-	if (pid > 0)
-		stand_in(pid, &set, fds[1]);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	close(fds[1]);
-	if (c->is_daemon) {
-		close(fds[0]);
-		return leave_terminal();
-	}
-	j->alive_fd = fds[0];
-	tie_life(j);
-	return 0;
+	signal(SIGCHLD, SIG_DFL); /* where the caller ignores it, no status can be waited for */
+	return c->is_daemon ? start_daemon(j, fds) : start_child(j, fds);
 }
 
 static int limit(int resource, uint64_t most)
@@ -516,7 +546,7 @@ int jail_open(const struct jail_config *config)
 	jail.config = config;
 	jail.uid = config->has_uid ? config->uid : geteuid();
 	jail.gid = config->has_gid ? config->gid : getegid();
-	jail.alive_fd = jail.cgroup_fd = -1;
+	jail.alive_fd = jail.cgroup_fd = jail.caller_fd = -1;
 	jail.capabilities = read_capabilities();
 	if (!config->is_off)
 		return take(AT_START);
@@ -579,6 +609,20 @@ int jail_enter(void)
 		return 0;
 	jail.is_entered = true;
 	return take(AT_END);
+}
+
+int jail_detach(void)
+{
+	int err = 0;
+
+	if (jail.caller_fd < 0)
+		return 0;
+	if (write(jail.caller_fd, "", 1) < 0)
+		err = fail(-errno, "--daemonize: the caller is gone");
+	close(jail.caller_fd);
+	jail.caller_fd = -1;
+	dup2(STDIN_FILENO, STDERR_FILENO);
+	return err;
 }
 
 bool jail_is_entered(void)

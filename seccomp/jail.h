@@ -57,6 +57,13 @@ int jail_keep_folder(const char *path, bool is_folder);
 int jail_enter(void);
 bool jail_is_entered(void);
 
+/*
+ * The microVM runs, or the API listens: with --daemonize the caller, who has waited for that, goes
+ * on, and standard error is left; else, and a second time, nothing. 0, or -errno, logged, where the
+ * caller did not wait.
+ */
+int jail_detach(void);
+
 /* Whether paths reach files once it is entered: there is no jail, or it has a root of its own. */
 bool jail_has_files(void);
 

@@ -18,6 +18,7 @@ struct jail {
 	const char *lacking;	 /* why there are no namespaces */
 	const char *lacking_net; /* or, where there are, why there is none for the network */
 	int alive_fd;		 /* has something to say once who stands in for us is gone; or -1 */
+	int caller_fd;		 /* of --daemonize, which waits for a byte of ours; or -1 */
 	int cgroup_fd;		 /* its being closed tells the keeper that we are gone */
 };
 

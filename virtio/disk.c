@@ -30,7 +30,7 @@ int disk_lock(int fd, const char *path, bool is_writer, bool may_wait)
 		if (errno != EAGAIN && errno != EACCES)
 			return fail(-errno, "%s: locking it", path);
 		if (--i == 0)
-			return fail(0, "%s: is in use by another microVM%s", path,
+			return fail(0, "%s: is in use by another microVM or disk%s", path,
 				    is_writer ? "" : ", which may write to it");
 		usleep(LOCK_PAUSE_US);
 	}

@@ -142,7 +142,7 @@ static const struct {
 	{ "parent-cgroup", "PATH", "where that cgroup is made (default mayfly)", take_parent },
 	{ "resource-limit", "WHAT=N", "fsize=BYTES of a file, no-file=N descriptors (2048)",
 	  take_limit },
-	{ "daemonize", NULL, "go into the background, without terminal and output",
+	{ "daemonize", NULL, "go into the background once the guest runs, without output",
 	  take_daemonize },
 	{ "no-jail", NULL, "for debugging: give nothing up", take_off },
 };

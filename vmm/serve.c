@@ -475,6 +475,8 @@ static int run(struct vm *vm)
 {
 	int code = prepare(vm);
 
+	if (code == 0 && jail_detach())
+		code = EXIT_MONITOR;
 	if (code == 0) {
 		code = vm_wait(vm) ? exit_code(vm) : EXIT_MONITOR;
 		api_flush_metrics(&api);

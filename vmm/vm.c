@@ -378,6 +378,8 @@ static int start(struct vm *v)
 		err = jail_enter();
 	if (!err)
 		err = vcpus_start(&v->vcpus);
+	if (!err)
+		err = jail_detach();
 	if (err)
 		return err;
 	v->is_started = true;

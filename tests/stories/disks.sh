@@ -182,7 +182,7 @@ says_one_line
 story "a reader of an image that is written: refused"
 occupied "" ",ro"
 ends_with 125
-says "$T/used: is in use by another microVM, which may write to it"
+says "$T/used: is in use by another microVM or disk, which may write to it"
 
 story "a writer of a base that is under a running layer: refused"
 occupied ",overlay=tmp" ""

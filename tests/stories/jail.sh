@@ -462,24 +462,42 @@ wait $outer
 status=$?
 ends_with 137
 
-story "--daemonize: the caller goes on, the microVM in a session of its own"
-"$MAYFLY" run --daemonize --id c --chroot-base-dir "$base" --kernel /none > "$T/out" 2> "$T/err"
-status=$?
-ends_with 0
+# The process with a word in its command line, which its last letter in brackets hides in ours; $pid
+is_daemon() {
+	pid=$(grep -ls "$1" /proc/[0-9]*/cmdline | cut -d/ -f3)
+	pids="$pids $pid"
+}
+story "--daemonize: the caller goes on once the guest runs, and the microVM in a session of its own"
 "$MAYFLY" run --daemonize --kernel "$GUESTS/exits.elf" --cmdline spin --serial "unix=$T/daemon" > "$T/out" 2> "$T/err"
 status=$?
 ends_with 0
-for _ in $(seq 100); do
-	pid=$(grep -ls "daemon" /proc/[0-9]*/cmdline | cut -d/ -f3 | grep -v self | while read -r p; do
-		has_vcpu "$p" && echo "$p"
-	done)
-	[ -z "$pid" ] || break
-	sleep 0.1
-done
+is_daemon "$T/daemo[n]"
+holds has_vcpu "$pid"
 has_nothing
 holds [ "$(readlink "/proc/$pid/fd/1")" = "$(readlink "/proc/$pid/fd/2")" ]
-[ -z "$pid" ] || kill -TERM "$pid"
+kill -TERM "$pid"
 holds gone "$pid"
+
+story "--daemonize: the API listens when the caller goes on"
+"$MAYFLY" serve --daemonize --api-sock "$T/api" --log-path "$T/log" > "$T/out" 2> "$T/err"
+status=$?
+ends_with 0
+says_nothing
+send "$T/api" /dev/null GET / ""
+shows "HTTP/1.1 200"
+is_daemon "$T/ap[i]"
+kill -TERM "$pid"
+holds gone "$pid"
+
+for start in "run" "run --new-pid-ns" "serve --no-api --config-file /none" "serve --api-sock /none/api"; do
+	story "--daemonize: what fails at the start of '$start' is the caller's, message and status"
+	kernel=
+	[ "${start#run}" = "$start" ] || kernel="--kernel /none"
+	(trap '' CHLD && exec "$MAYFLY" $start --daemonize $kernel) > "$T/out" 2> "$T/err"
+	status=$?
+	holds [ $status -ne 0 ]
+	holds grep -q /none "$T/err"
+done
 
 story "an API process is configured in namespaces of its own already"
 api "$MAYFLY" serve --api-sock "$T/api"

@@ -249,12 +249,13 @@ passt_that_comes_back() {
 	listen
 	beside --kernel "$GUESTS/net.elf" --cmdline do=silent --net "passt=$T/passt"
 	kill $listener
+	wait $listener # which removes the socket under its name, also the next one's
 	until_it grep -q "frames are dropped" "$T/err"
 	listen
 	until_it grep -q ": is back" "$T/err"
-	stop 2> /dev/null
-	kill $listener 2> /dev/null
-}
+	stop
+	kill $listener
+} 2> /dev/null
 scene passt_that_comes_back 143
 row passt_that_comes_back loop 'LINKS socket { IS(0, AF_UNIX), IS(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK) }'
 row passt_that_comes_back loop 'LINKS fcntl { IS(1, F_SETFL) }'
