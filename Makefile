@@ -52,6 +52,7 @@ DEPS += python3 python3-yaml python3-jsonschema             # tests of the API
 DEPS += clang libclang-rt-14-dev                            # make fuzz
 DEPS += clang-format clang-tidy cppcheck                    # make check
 DEPS += sparse dkms                                         # tests of the kernel module's sources
+DEPS += kexec-tools                                         # tests of it where the host's kernel ends
 DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs        # make rootfs
 DEPS += gnuplot-nox                                         # plots of the benchmarks
 # make kmod: headers of the very kernel that rootfs/stock fetches. Asked for only when needed.

@@ -25,7 +25,7 @@ static void pace(struct pvclock_vcpu_time_info *t)
 
 static u64 vm_ns(const struct vcpu *v)
 {
-	return mul_u64_u32_div(rdtsc_ordered() + READ_ONCE(v->vm->tsc_offset), 1000000, tsc_khz);
+	return mul_u64_u32_div(host_tsc() + READ_ONCE(v->vm->tsc_offset), 1000000, tsc_khz);
 }
 
 /* MSR_KVM_SYSTEM_TIME_NEW: the address, bit 0: on. False: no RAM there. */

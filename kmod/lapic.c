@@ -197,7 +197,7 @@ static void send(struct vcpu *v, u32 icr)
 
 static u64 guest_tsc(const struct vcpu *v)
 {
-	return rdtsc_ordered() + v->tsc_offset;
+	return host_tsc() + v->tsc_offset;
 }
 
 /* Nanoseconds until the guest's TSC has this value; never too few of them. */

@@ -200,10 +200,17 @@ struct vmx_caps {
 };
 extern struct vmx_caps vmx;
 DECLARE_PER_CPU(bool, vmx_is_on);
+extern u64 vmx_tsc_lost; /* ticks, in sleeps */
 int vmx_init(u32 slice);
 void vmx_fini(void);
 int vmx_get(void); /* VMX on, on all CPUs, until the last vmx_put() */
 void vmx_put(void);
+
+/* The TSC that those of guests are offsets to: never goes back. */
+static inline u64 host_tsc(void)
+{
+	return rdtsc_ordered() + vmx_tsc_lost;
+}
 
 /* vmcs.c: a vCPU on a CPU. */
 int vmcs_init(struct vcpu *v);

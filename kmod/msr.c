@@ -151,10 +151,10 @@ static u64 restored_offset(struct vm *vm, u64 value, u64 offset)
 
 static void write_tsc(struct vcpu *v, u64 value, bool by_host)
 {
-	const u64 offset = value - rdtsc_ordered();
+	const u64 offset = value - host_tsc();
 
 	v->tsc_offset = by_host ? restored_offset(v->vm, value, offset) : offset;
-	vmcs_write(TSC_OFFSET, v->tsc_offset);
+	vmcs_write(TSC_OFFSET, v->tsc_offset + vmx_tsc_lost);
 	clock_set_system(v, v->system_time); /* counts from this TSC */
 }
 
@@ -201,7 +201,7 @@ static bool read_any(struct vcpu *v, u32 index, u64 *value)
 	if (!m)
 		return false;
 	if (index == MSR_IA32_TSC)
-		*value = rdtsc_ordered() + v->tsc_offset;
+		*value = host_tsc() + v->tsc_offset;
 	else if (index == MSR_IA32_ARCH_CAPABILITIES)
 		*value = arch_capabilities();
 	else if (m->where == FIELD)

@@ -133,7 +133,7 @@ int vm_create(void)
 	INIT_LIST_HEAD(&vm->ioeventfds[false]);
 	INIT_LIST_HEAD(&vm->ioeventfds[true]);
 	vm->id = atomic64_inc_return(&last_id);
-	vm->tsc_offset = -rdtsc_ordered();
+	vm->tsc_offset = -host_tsc();
 	fd = ept_init(vm);
 	if (!fd)
 		fd = anon_inode_getfd("mayfly-vm", &vm_ops, vm, O_RDWR | O_CLOEXEC);

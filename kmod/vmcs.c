@@ -176,6 +176,7 @@ static void settle(struct vcpu *v, int cpu)
 		invvpid(v->vpid);
 		v->last_cpu = cpu;
 	}
+	vmcs_write(TSC_OFFSET, v->tsc_offset + vmx_tsc_lost);
 	if (!cpumask_test_cpu(cpu, v->vm->cpus)) {
 		cpumask_set_cpu(cpu, v->vm->cpus);
 		/* Before the first translation; vmcs_flush_guest() has the other side. */
@@ -310,7 +311,6 @@ static bool write_controls(struct vcpu *v)
 	ok &= vmcs_write(EXCEPTION_BITMAP, 1u << DB_VECTOR | 1u << AC_VECTOR | 1u << MC_VECTOR);
 	ok &= vmcs_write(PAGE_FAULT_ERROR_CODE_MASK, 0);
 	ok &= vmcs_write(PAGE_FAULT_ERROR_CODE_MATCH, 0);
-	ok &= vmcs_write(TSC_OFFSET, v->tsc_offset);
 	ok &= vmcs_write(CR0_GUEST_HOST_MASK, X86_CR0_NE | X86_CR0_CD | X86_CR0_NW);
 	ok &= vmcs_write(CR4_GUEST_HOST_MASK, ~vmx.cr4_owned);
 	ok &= vmcs_write(CR3_TARGET_COUNT, 0);

@@ -9,8 +9,8 @@
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
 #include <linux/namei.h>
-#include <linux/platform_device.h>
 #include <linux/reboot.h>
+#include <linux/syscore_ops.h>
 #include <asm/intel_pt.h>
 #include <asm/perf_event.h>
 #include <asm/reboot.h>
@@ -25,7 +25,8 @@ static DEFINE_PER_CPU(void *, vmxon_region);
 static DEFINE_MUTEX(users_lock);
 static unsigned users; /* VMs: VMX is on while there are any */
 static enum cpuhp_state hotplug_state;
-static struct platform_device *device;
+static u64 tsc_at_sleep;
+u64 vmx_tsc_lost;
 
 /* Controls, whose capabilities are which bits must be 1, and above which may be; and plain bits. */
 enum group { PIN, CPU, CPU2, EXITS, ENTRY, BASIC, MISC, EPT, GROUPS, PLAIN = BASIC };
@@ -331,28 +332,30 @@ static int on_reboot(struct notifier_block *block, unsigned long action, void *d
 static struct notifier_block reboot_block = { .notifier_call = on_reboot };
 
 /*
- * Sleep: a device is told after all tasks are frozen, none of them inside KVM_RUN, and before the
- * machine sleeps.
+ * Sleep: all tasks are frozen, none of them inside KVM_RUN; the other CPUs have gone, and come
+ * again; this one has its interrupts off. The TSC may begin anew meanwhile: for guests it goes on.
  */
-static int on_suspend(struct device *dev)
+static int on_suspend(void)
 {
-	off_everywhere();
+	turn_off(NULL);
+	tsc_at_sleep = host_tsc();
 	return 0;
 }
 
-static int on_resume(struct device *dev)
+static void on_resume(void)
 {
+	const u64 now = host_tsc();
 	int err = 0;
 
-	mutex_lock(&users_lock);
+	if (now < tsc_at_sleep)
+		vmx_tsc_lost += tsc_at_sleep - now;
 	if (users)
-		on_each_cpu(turn_on, &err, 1);
-	mutex_unlock(&users_lock);
-	return err;
+		turn_on(&err);
+	if (err)
+		pr_err("microVMs go no further: %s\n", why_not(err));
 }
 
-static const struct dev_pm_ops pm_ops = { SYSTEM_SLEEP_PM_OPS(on_suspend, on_resume) };
-static struct platform_driver driver = { .driver = { .name = "mayfly", .pm = &pm_ops } };
+static struct syscore_ops sleep_ops = { .suspend = on_suspend, .resume = on_resume };
 
 static void free_regions(void)
 {
@@ -409,15 +412,10 @@ int vmx_init(u32 slice)
 	err = register_reboot_notifier(&reboot_block);
 	if (err)
 		goto err_hotplug;
-	device = platform_create_bundle(&driver, NULL, NULL, 0, NULL, 0);
-	err = PTR_ERR_OR_ZERO(device);
-	if (err)
-		goto err_reboot;
+	register_syscore_ops(&sleep_ops);
 	cpu_emergency_register_virt_callback(vmxoff);
 	return 0;
 
-err_reboot:
-	unregister_reboot_notifier(&reboot_block);
 err_hotplug:
 	cpuhp_remove_state(hotplug_state);
 err_regions:
@@ -428,8 +426,7 @@ err_regions:
 void vmx_fini(void)
 {
 	cpu_emergency_unregister_virt_callback(vmxoff);
-	platform_device_unregister(device);
-	platform_driver_unregister(&driver);
+	unregister_syscore_ops(&sleep_ops);
 	unregister_reboot_notifier(&reboot_block);
 	cpuhp_remove_state(hotplug_state);
 	free_regions();
