@@ -19,7 +19,7 @@
 #define MINUTE_MS  60000u
 #define RETRY_MS   1000u
 #define REFUSED_MS 100
-#define LAST_MS	   1000u
+#define LINGER_MS  1000u
 #define OUT_SIZE   (HTTP_HEAD_MAX + API_BODY_MAX)
 
 static void serve(struct connection *c);
@@ -54,14 +54,14 @@ static void close_connection(struct connection *c)
 	c->fd = -1;
 }
 
-/* Nothing more comes from it. Of this and the end of its moment (let_leave()) the second closes. */
+/* Nothing more comes from it. Of this and the end of its lingering the second closes. */
 static void end_connection(struct connection *c)
 {
-	if (c->is_leaving)
-		loop_cancel(c->server->loop, &c->left_op);
+	if (c->is_lingering)
+		loop_cancel(c->server->loop, &c->linger_op);
 	else
 		close_connection(c);
-	c->is_leaving = false;
+	c->is_lingering = false;
 }
 
 /* Until it says something more. */
@@ -115,26 +115,26 @@ static bool is_passing(ssize_t n)
 
 /*
  * The last answer is out, and its end told. Closed with bytes unread, and more to come, the client
- * would see its own write fail and never read why: it has a moment to say all and to leave.
+ * would see its own write fail and never read why: a lingering close.
  */
-static void let_leave(struct connection *c)
+static void linger(struct connection *c)
 {
 	shutdown(c->fd, SHUT_WR);
-	c->is_leaving = true;
-	loop_timeout(c->server->loop, &c->left_op, &c->left, LAST_MS);
+	c->is_lingering = true;
+	loop_timeout(c->server->loop, &c->linger_op, &c->linger, LINGER_MS);
 	receive(c);
 }
 
-static void on_left(struct op *op, int res)
+static void on_linger_over(struct op *op, int res)
 {
-	struct connection *c = container_of(op, struct connection, left_op);
+	struct connection *c = container_of(op, struct connection, linger_op);
 
 	(void)res; /* -ETIME, or -ECANCELED */
-	if (c->is_leaving)
+	if (c->is_lingering)
 		shutdown(c->fd, SHUT_RDWR); /* its end shows in the receive */
 	else
 		close_connection(c);
-	c->is_leaving = false;
+	c->is_lingering = false;
 }
 
 static void on_received(struct op *op, int events)
@@ -161,7 +161,7 @@ static void on_received(struct op *op, int events)
 static void go_on(struct connection *c)
 {
 	if (c->is_last)
-		let_leave(c);
+		linger(c);
 	else if (http_is_empty(&c->http))
 		receive(c);
 	else
@@ -446,7 +446,7 @@ static int make_connections(struct server *s)
 		c->receive_op.done = on_received;
 		c->send_op.done = on_sendable;
 		c->next_op.done = on_next;
-		c->left_op.done = on_left;
+		c->linger_op.done = on_linger_over;
 	}
 	return 0;
 }

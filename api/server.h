@@ -30,13 +30,13 @@ struct connection {
 	struct server *server;
 	int fd; /* -1: free */
 	struct http http;
-	struct op receive_op, send_op, next_op, left_op;
-	struct __kernel_timespec left;
+	struct op receive_op, send_op, next_op, linger_op;
+	struct __kernel_timespec linger;
 	struct api_fds fds; /* came with the request that is being received */
 	char *in, *out;
 	size_t out_size, out_sent; /* bytes of the answer */
 	bool is_last;		   /* the answer ends it: nothing more is listened to */
-	bool is_leaving;	   /* and that has a moment to say what it will and to leave */
+	bool is_lingering;	   /* and that has a moment to say what it will and to go */
 	bool is_waiting;	   /* with its request, for that of another one to be done */
 	bool is_events;		   /* gets events, and is listened to only for its end */
 };

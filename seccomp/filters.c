@@ -89,8 +89,10 @@ static void fill_in(struct sock_filter *insns, unsigned nr)
 			*k = (uint32_t)getpid();
 		else if (*k == FILTER_PLACE_HIGH)
 			*k = (uint32_t)(sealed >> 32);
-		else if (*k == FILTER_PLACE_ADDRESS || *k == FILTER_PLACE_PATH)
-			*k = (uint32_t)sealed | (*k ^ FILTER_PLACE_ADDRESS);
+		else if (*k == FILTER_PLACE_ADDRESS)
+			*k = (uint32_t)sealed;
+		else if (*k == FILTER_PLACE_PATH)
+			*k = (uint32_t)sealed + (FILTER_PLACE_PATH ^ FILTER_PLACE_ADDRESS);
 	}
 }
 

@@ -422,13 +422,29 @@ static int limit(int resource, uint64_t most)
 	return setrlimit(resource, &to) ? -errno : 0;
 }
 
+/* Of too few, whatever asks for one next would say less. */
+static int limit_files(uint64_t most)
+{
+	const int err = limit(RLIMIT_NOFILE, most);
+	const int fd = err ? -1 : dup(STDERR_FILENO);
+
+	if (err)
+		return fail(err, "--resource-limit");
+	if (fd < 0)
+		return fail(0, "--resource-limit no-file=%llu: this microVM has as many open",
+			    (unsigned long long)most);
+	close(fd);
+	return 0;
+}
+
 static int set_limits(struct jail *j)
 {
 	const struct jail_config *c = j->config;
-	int err = limit(RLIMIT_NOFILE, c->no_file ? c->no_file : JAIL_NO_FILE);
+	int err = limit_files(c->no_file ? c->no_file : JAIL_NO_FILE);
 
-	if (!err)
-		err = limit(RLIMIT_CORE, 0);
+	if (err)
+		return err;
+	err = limit(RLIMIT_CORE, 0);
 	if (!err && c->fsize)
 		err = limit(RLIMIT_FSIZE, c->fsize);
 	if (!err && j->has_user_ns)

@@ -75,7 +75,7 @@ static int explain(const char *device, int err)
 	if (err == -EACCES)
 		return fail(err,
 			    "%s (you may not use it: join the group that owns it, for "
-			    "/dev/kvm 'usermod -aG kvm USER')",
+			    "/dev/kvm 'usermod -aG kvm USER', with --uid by --gid)",
 			    device);
 	return fail(err, "%s (no hypervisor here; 'mayfly check' says what is missing)", device);
 }

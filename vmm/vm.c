@@ -148,8 +148,11 @@ static int make_machine(struct vm *v)
 
 		err = hv_set_memory(&v->hv, i, r->gpa, r->size, r->host);
 		if (err)
-			return fail(err, "%s: %llu MiB of guest memory", v->hv.device,
-				    (unsigned long long)(r->size >> 20));
+			return fail(err, "%s: %llu MiB of guest memory%s", v->hv.device,
+				    (unsigned long long)(r->size >> 20),
+				    err == -EINVAL ? " (more than this CPU's physical addresses "
+						     "reach? 'lscpu' tells their size)"
+						   : "");
 	}
 	return 0;
 }

@@ -532,6 +532,10 @@ stop
 mayfly run --timeout 60s --resource-limit fsize=4K --kernel "$GUESTS/exits.elf" --cmdline flood=16 --serial "file=$T/flood"
 holds [ "$status" -ne 124 ]
 holds [ "$(wc -c < "$T/flood")" -eq 4096 ]
+mayfly run --resource-limit no-file=4 --kernel "$GUESTS/hello.elf"
+ends_with 125
+says "--resource-limit no-file=4: this microVM has as many open"
+says_one_line
 
 # Where there is a cgroup v2 hierarchy with controllers that can be given on.
 cgroups=''
