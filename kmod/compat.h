@@ -26,6 +26,7 @@
 #include <linux/kvm.h>
 #include <linux/rcupdate.h>
 #include <linux/smp.h>
+#include <linux/syscore_ops.h>
 #include <asm/mce.h>
 #include <asm/processor-flags.h>
 #include <asm/ptrace.h>
@@ -58,6 +59,21 @@ static inline void host_machine_check(void)
 	do_machine_check(&(struct pt_regs){ .cs = __USER_CS, .flags = X86_EFLAGS_IF });
 #endif
 }
+
+/* What is told of the machine's sleep got an argument, and a structure around it (Kbuild). */
+#ifdef HAS_SYSCORE
+#define SYSCORE_DATA void *data
+#define SYSCORE(name, on_suspend, on_resume) \
+	static const struct syscore_ops name##_ops = { .suspend = on_suspend, \
+						       .resume = on_resume }; \
+	static struct syscore name = { .ops = &name##_ops }
+#else
+#define SYSCORE_DATA void
+#define SYSCORE(name, on_suspend, on_resume) \
+	static struct syscore_ops name = { .suspend = on_suspend, .resume = on_resume }
+#define register_syscore register_syscore_ops
+#define unregister_syscore unregister_syscore_ops
+#endif
 
 static inline void rcu_note_guest(void)
 {

@@ -5,12 +5,12 @@
  * reboots or panics (SDM, Introduction to VMX Operation; Appendix A). Read vmcs.c next.
  */
 #include "mayfly.h"
+#include "compat.h"
 
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
 #include <linux/namei.h>
 #include <linux/reboot.h>
-#include <linux/syscore_ops.h>
 #include <asm/intel_pt.h>
 #include <asm/perf_event.h>
 #include <asm/reboot.h>
@@ -335,14 +335,14 @@ static struct notifier_block reboot_block = { .notifier_call = on_reboot };
  * Sleep: all tasks are frozen, none of them inside KVM_RUN; the other CPUs have gone, and come
  * again; this one has its interrupts off. The TSC may begin anew meanwhile: for guests it goes on.
  */
-static int on_suspend(void)
+static int on_suspend(SYSCORE_DATA)
 {
 	turn_off(NULL);
 	tsc_at_sleep = host_tsc();
 	return 0;
 }
 
-static void on_resume(void)
+static void on_resume(SYSCORE_DATA)
 {
 	const u64 now = host_tsc();
 	int err = 0;
@@ -355,7 +355,7 @@ static void on_resume(void)
 		pr_err("microVMs go no further: %s\n", why_not(err));
 }
 
-static struct syscore_ops sleep_ops = { .suspend = on_suspend, .resume = on_resume };
+SYSCORE(sleep, on_suspend, on_resume);
 
 static void free_regions(void)
 {
@@ -412,7 +412,7 @@ int vmx_init(u32 slice)
 	err = register_reboot_notifier(&reboot_block);
 	if (err)
 		goto err_hotplug;
-	register_syscore_ops(&sleep_ops);
+	register_syscore(&sleep);
 	cpu_emergency_register_virt_callback(vmxoff);
 	return 0;
 
@@ -426,7 +426,7 @@ err_regions:
 void vmx_fini(void)
 {
 	cpu_emergency_unregister_virt_callback(vmxoff);
-	unregister_syscore_ops(&sleep_ops);
+	unregister_syscore(&sleep);
 	unregister_reboot_notifier(&reboot_block);
 	cpuhp_remove_state(hotplug_state);
 	free_regions();
