@@ -63,7 +63,7 @@ static inline void host_machine_check(void)
 /* What is told of the machine's sleep got an argument, and a structure around it (Kbuild). */
 #ifdef HAS_SYSCORE
 #define SYSCORE_DATA void *data
-#define SYSCORE(name, on_suspend, on_resume) \
+#define SYSCORE(name, on_suspend, on_resume)                                  \
 	static const struct syscore_ops name##_ops = { .suspend = on_suspend, \
 						       .resume = on_resume }; \
 	static struct syscore name = { .ops = &name##_ops }
@@ -71,7 +71,7 @@ static inline void host_machine_check(void)
 #define SYSCORE_DATA void
 #define SYSCORE(name, on_suspend, on_resume) \
 	static struct syscore_ops name = { .suspend = on_suspend, .resume = on_resume }
-#define register_syscore register_syscore_ops
+#define register_syscore   register_syscore_ops
 #define unregister_syscore unregister_syscore_ops
 #endif
 
