@@ -27,8 +27,8 @@ spin_everywhere() {
 prepare() {
 	echo "$1" > /host/after
 	[ "$1" = kexec ] || last=vmlinuz # of several megabytes, each of which takes kexec a second
-	(cd / && find . -xdev ! -path './tmp/*' ! -path './host/[12]' ! -name "$last" | cpio -o -H newc) > /tmp/next.cpio 2> "$T/err" &&
-		kexec -c "$2" "$MAYFLY_STOCK/vmlinuz" --initrd=/tmp/next.cpio --reuse-cmdline --no-checks 2>> "$T/err" ||
+	(cd / && find . -xdev ! -path './host/[12]' ! -name "$last" | cpio -o -H newc) > /dev/shm/next 2> "$T/err" &&
+		kexec -c "$2" "$MAYFLY_STOCK/vmlinuz" --initrd=/dev/shm/next --reuse-cmdline --no-checks 2>> "$T/err" ||
 		is_wrong "no kernel is loaded"
 }
 
