@@ -462,6 +462,17 @@ wait $outer
 status=$?
 ends_with 137
 
+story "--new-pid-ns: a caller that ignores SIGCHLD gets the status, too"
+(trap '' CHLD && exec "$MAYFLY" run --new-pid-ns --kernel "$GUESTS/hello.elf" --cmdline exit=3) > "$T/out" 2> "$T/err" &
+for _ in $(seq 100); do
+	has_ended && break
+	sleep 0.1
+done
+has_ended || kill -KILL $!
+wait $!
+status=$?
+ends_with 3
+
 # The process with a word in its command line, which its last letter in brackets hides in ours; $pid
 is_daemon() {
 	pid=$(grep -ls "$1" /proc/[0-9]*/cmdline | cut -d/ -f3)
