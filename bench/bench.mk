@@ -7,7 +7,8 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net link exits report mayfly-standin initrd hold.elf blkload.elf netload.elf)
+STANDINS := hello blkload netload
+BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net exits report $(STANDINS:%=standin-%) initrd hold.elf blkload.elf netload.elf)
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -41,15 +42,22 @@ $(BUILD)/bench/net: $(addprefix $(BUILD)/bench/,net.o child.o lan.o peers.o thre
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
-# mayfly without a hypervisor, for what a start costs on machines that have none.
-$(BUILD)/bench/mayfly-standin: $(filter-out %/hv.o,$(OBJECTS)) $(BUILD)/bench/standin.o
+# mayfly without a hypervisor, for machines that have none: one for each guest program, which is
+# linked with it. Its memcpy() is no monitor's.
+STANDIN_CFLAGS := $(BENCH_CFLAGS) -DGUEST_STANDIN -Dmemcpy=guest_memcpy -Dmemset=guest_memset
+$(BUILD)/bench/standin/%.o: tests/guest/%.c
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(BENCH_CC) -I$(BUILD)/include $(STANDIN_CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/bench/standin/%.o: bench/%.c
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(BENCH_CC) -I$(BUILD)/include $(STANDIN_CFLAGS) -MMD -MP -c $< -o $@
+
+$(STANDINS:%=$(BUILD)/bench/standin-%): $(BUILD)/bench/standin-%: $(filter-out %/hv.o,$(OBJECTS)) \
+		$(BUILD)/bench/standin.o $(BUILD)/bench/standguest.o $(addprefix $(BUILD)/bench/standin/,%.o rt.o virtio.o)
 	@echo "  LD      $@"
 	@$(LINK) -o $@
-
-# The monitor's own loop, device and link.
-$(BUILD)/bench/link: $(patsubst %.c,$(BUILD)/%.o,bench/link.c $(NET_SOURCES) seccomp/ring.c vmm/loop.c vmm/log.c)
-	@echo "  LD      $@"
-	@$(BENCH_CC) -static $^ $(LIBURING) -lpthread -o $@
 
 # By the monitor's own calls.
 $(BUILD)/bench/exits: $(addprefix $(BUILD)/bench/,exits.o child.o threads.o) $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o
@@ -81,4 +89,4 @@ $(BENCH_GUESTS:%=$(BUILD)/bench/%.elf): $(BUILD)/bench/%.elf: tests/guest/guest.
 	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
 $(BUILD)/bench/blkload.elf $(BUILD)/bench/netload.elf: $(BUILD)/guest/virtio.o
 
--include $(wildcard $(BUILD)/bench/*.d)
+-include $(wildcard $(BUILD)/bench/*.d $(BUILD)/bench/standin/*.d)

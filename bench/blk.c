@@ -44,7 +44,8 @@ static const struct {
 #define LOADS (sizeof(loads) / sizeof(loads[0]))
 
 struct plan {
-	bool is_alone; /* nothing else on the machine comes between */
+	bool is_alone;	  /* nothing else on the machine comes between */
+	bool is_stand_in; /* without a hypervisor: standguest.h */
 	const char *host, *machine, *guest;
 	unsigned runs, file_mib, percent; /* percent: of the requests, for slow hosts */
 	struct monitor monitors[WHO_MAX];
@@ -252,11 +253,12 @@ static void print_head(const struct plan *plan)
 
 	uname(&uts);
 	printf("{\"bench\":\"blk\",\"title\":\"Disks on %s (%s), Linux %s, %ld CPUs; a raw image of "
-	       "%u MiB in the page cache, on %s; %u runs of each in turn. CPU: for each second of "
+	       "%u MiB in the page cache, on %s; %u runs of each in turn%s. CPU: for each second of "
 	       "CPU time of the monitor, its vCPU threads left out and the kernel's I/O workers "
 	       "counted; bare: a program that is nothing but io_uring; %s\"}\n",
 	       plan->host, plan->machine, uts.release, sysconf(_SC_NPROCESSORS_ONLN),
 	       plan->file_mib, file_system(), plan->runs,
+	       plan->is_stand_in ? ", without a hypervisor" : "",
 	       plan->is_alone ? "all at real-time priority" : "with whatever else runs there");
 	for (unsigned i = 0; i < LOADS; i++) {
 		snprintf(id, sizeof(id), "%s_cpu", loads[i].name);
@@ -266,6 +268,8 @@ static void print_head(const struct plan *plan)
 		snprintf(label, sizeof(label), "%s, wall", loads[i].label);
 		print_figure(id, label, loads[i].unit);
 	}
+	if (plan->is_stand_in)
+		return;
 	print_figure("idle_switches",
 		     "idle guest with disk and net, 14 s on: context switches in 10 s", "");
 	print_figure("idle_cpu", "the same: CPU time of the monitor in 10 s", "us");
@@ -279,7 +283,8 @@ static void print_targets(const struct plan *plan)
 	print_target("random_cpu", "bare", "at_least", 0.7);
 	print_target("read_cpu", "bare", "at_least", 0.9);
 	print_target("write_cpu", "bare", "at_least", 0.9);
-	print_target("idle_switches", NULL, "at_most", 0);
+	if (!plan->is_stand_in)
+		print_target("idle_switches", NULL, "at_most", 0);
 }
 
 /*
@@ -315,6 +320,7 @@ int main(int argc, char **argv)
 		{ "file-mib", required_argument, NULL, 'f' },
 		{ "monitor", required_argument, NULL, 'o' },
 		{ "guest", required_argument, NULL, 'g' },
+		{ "stand-in", no_argument, NULL, 's' },
 		{ 0 },
 	};
 	struct plan plan = { .host = "native",
@@ -348,6 +354,9 @@ int main(int argc, char **argv)
 		case 'g':
 			plan.guest = optarg;
 			break;
+		case 's':
+			plan.is_stand_in = true;
+			break;
 		default:
 			return EXIT_FAILURE;
 		}
@@ -361,6 +370,7 @@ int main(int argc, char **argv)
 			run_loads(&plan, &plan.monitors[i], run);
 		run_bare(&plan, run);
 	}
-	measure_idle(&plan);
+	if (!plan.is_stand_in)
+		measure_idle(&plan);
 	return 0;
 }

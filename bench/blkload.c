@@ -69,11 +69,11 @@ static void prepare(const struct load *l)
 		const uint16_t flags = l->type == T_IN ? D_NEXT | D_WRITE : D_NEXT;
 
 		s->type = l->type;
-		s->table[0] = (struct vdesc){ (uint64_t)&s->type, 16, D_NEXT, 1 };
-		s->table[1] = (struct vdesc){ (uint64_t)data + i * l->len, l->len, flags, 2 };
-		s->table[2] = (struct vdesc){ (uint64_t)&s->status, 1, D_WRITE, 0 };
+		s->table[0] = (struct vdesc){ gpa_of(&s->type), 16, D_NEXT, 1 };
+		s->table[1] = (struct vdesc){ gpa_of(data) + i * l->len, l->len, flags, 2 };
+		s->table[2] = (struct vdesc){ gpa_of(&s->status), 1, D_WRITE, 0 };
 		dev.queue[0].desc[i] =
-			(struct vdesc){ (uint64_t)s->table, sizeof(s->table), D_INDIRECT, 0 };
+			(struct vdesc){ gpa_of(s->table), sizeof(s->table), D_INDIRECT, 0 };
 	}
 }
 

@@ -29,6 +29,7 @@ struct plan {
 	struct monitor monitors[2];
 	unsigned nr_monitors;
 	bool has_taps, has_vhost;
+	bool is_stand_in; /* without a hypervisor: standguest.h, and QEMU translates */
 };
 
 /* How two guests are joined. */
@@ -112,7 +113,11 @@ static void start(const struct plan *plan, const struct monitor *m, const char *
 	static struct command command;
 	const char *options[] = { net[0], net[1], NULL, NULL, NULL };
 	struct guest guest = {
-		.kernel = plan->guest, .cmdline = words, .mem_mib = GUEST_MIB, .options = options
+		.kernel = plan->guest,
+		.cmdline = words,
+		.mem_mib = GUEST_MIB,
+		.options = options,
+		.is_translated = plan->is_stand_in,
 	};
 
 	if (!m->peer->is_mayfly) {
@@ -269,10 +274,10 @@ static void print_figure(unsigned link, const char *id, const char *label, const
 
 static void print_head(const struct plan *plan)
 {
-	printf("{\"bench\":\"net\",\"title\":\"Two microVMs over a peer link%s; %u runs on %s (%s), CPU "
+	printf("{\"bench\":\"net\",\"title\":\"Two microVMs over a peer link%s; %u runs on %s (%s)%s, CPU "
 	       "seconds of both monitors without their vCPUs\"}\n",
 	       plan->has_taps ? " and over taps on a bridge" : "", plan->runs, plan->host,
-	       plan->machine);
+	       plan->machine, plan->is_stand_in ? " without a hypervisor" : "");
 	for (unsigned link = 0; link < (plan->has_taps ? LINKS : TAPS); link++) {
 		for (unsigned i = 0; i < LOADS; i++) {
 			char id[32], label[128], unit[32];
@@ -287,7 +292,8 @@ static void print_head(const struct plan *plan)
 		print_figure(link, "rtt_p50", "round trip, median", "us");
 		print_figure(link, "rtt_p99", "round trip, 99th percentile", "us");
 		print_figure(link, "rtt_cpu", "round trips by CPU second", "1/s");
-		print_figure(link, "idle", "idle guest, context switches", "1/s");
+		if (!plan->is_stand_in)
+			print_figure(link, "idle", "idle guest, context switches", "1/s");
 	}
 }
 
@@ -298,8 +304,9 @@ static void print_targets(const struct plan *plan)
 			printf("{\"target\":\"%s_%s_cpu\",\"who\":\"mayfly\",\"over\":\"qemu\","
 			       "\"at_least\":1.5}\n",
 			       link_names[link], loads[i].name);
-		printf("{\"target\":\"%s_idle\",\"who\":\"mayfly\",\"at_most\":0}\n",
-		       link_names[link]);
+		if (!plan->is_stand_in)
+			printf("{\"target\":\"%s_idle\",\"who\":\"mayfly\",\"at_most\":0}\n",
+			       link_names[link]);
 	}
 }
 
@@ -312,6 +319,7 @@ static void take_options(struct plan *plan, int argc, char **argv)
 		{ "runs", required_argument, NULL, 'r' },
 		{ "window-ms", required_argument, NULL, 'w' },
 		{ "monitor", required_argument, NULL, 'p' },
+		{ "stand-in", no_argument, NULL, 's' },
 		{ 0 },
 	};
 	int option;
@@ -336,6 +344,9 @@ static void take_options(struct plan *plan, int argc, char **argv)
 		case 'p':
 			peer_take(plan->monitors, &plan->nr_monitors, 2, optarg);
 			break;
+		case 's':
+			plan->is_stand_in = true;
+			break;
 		default:
 			exit(EXIT_FAILURE);
 		}
@@ -357,7 +368,8 @@ int main(int argc, char **argv)
 		die(dir);
 	atexit(remove_dir);
 	plan.has_taps = lan_open();
-	plan.has_vhost = plan.has_taps && access("/dev/vhost-net", R_OK | W_OK) == 0;
+	plan.has_vhost =
+		plan.has_taps && !plan.is_stand_in && access("/dev/vhost-net", R_OK | W_OK) == 0;
 	print_head(&plan);
 	for (unsigned run = 0; run < plan.runs; run++)
 		for (unsigned i = 0; i < plan.nr_monitors; i++) {
@@ -365,7 +377,7 @@ int main(int argc, char **argv)
 			if (!plan.monitors[i].peer->is_mayfly && plan.has_vhost)
 				one_run(&plan, &plan.monitors[i], true, run);
 		}
-	for (unsigned i = 0; i < plan.nr_monitors; i++)
+	for (unsigned i = 0; i < plan.nr_monitors && !plan.is_stand_in; i++)
 		measure_idle(&plan, &plan.monitors[i]);
 	print_targets(&plan);
 	return 0;

@@ -105,17 +105,17 @@ static void prepare_segments(uint16_t slot)
 	*(struct header *)h = (struct header){ 1, 1, ETH + 40, MSS, ETH + 20, 16, 0 };
 	put16(h + HEADER + 12, 0x0800);
 	write_tcp(h + HEADER + ETH, PAYLOAD);
-	t[0] = (struct vdesc){ (uint64_t)h, message_at() + sizeof(struct message), D_NEXT, 1 };
+	t[0] = (struct vdesc){ gpa_of(h), message_at() + sizeof(struct message), D_NEXT, 1 };
 	for (; left > 0; nr++) {
 		const uint32_t n = left < BUF_PAGE ? left : BUF_PAGE;
 
-		t[nr] = (struct vdesc){ (uint64_t)payload + (nr - 1) * BUF_PAGE, n, D_NEXT,
+		t[nr] = (struct vdesc){ gpa_of(payload) + (nr - 1) * BUF_PAGE, n, D_NEXT,
 					(uint16_t)(nr + 1) };
 		left -= n;
 	}
 	t[nr - 1].flags = 0;
 	dev.queue[TX].desc[slot] =
-		(struct vdesc){ (uint64_t)t, nr * sizeof(struct vdesc), D_INDIRECT, 0 };
+		(struct vdesc){ gpa_of(t), nr * sizeof(struct vdesc), D_INDIRECT, 0 };
 }
 
 static void prepare(uint16_t slot)
@@ -130,13 +130,13 @@ static void prepare(uint16_t slot)
 		return;
 	}
 	put16(h + HEADER + 12, TYPE);
-	dev.queue[TX].desc[slot] = (struct vdesc){ (uint64_t)h, HEADER + frame_size, 0, 0 };
+	dev.queue[TX].desc[slot] = (struct vdesc){ gpa_of(h), HEADER + frame_size, 0, 0 };
 }
 
 static void post(uint16_t head)
 {
 	dev.queue[RX].desc[head] =
-		(struct vdesc){ (uint64_t)rx_bufs + head * buf_size, buf_size, D_WRITE, 0 };
+		(struct vdesc){ gpa_of(rx_bufs) + head * buf_size, buf_size, D_WRITE, 0 };
 	v_offer(&dev.queue[RX], head);
 }
 

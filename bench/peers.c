@@ -93,9 +93,9 @@ static void qemu(struct command *c, const struct guest *guest, const char *dir)
 	     "microvm,acpi=off,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,"
 	     "auto-kernel-cmdline=off,usb=off,graphics=off,mem-merge=off");
 	args(c, "-bios", "qboot.rom");
-	args(c, "-accel", "kvm");
+	args(c, "-accel", guest->is_translated ? "tcg" : "kvm");
 	/* Without a register that a software provider of KVM lets QEMU see but not set. */
-	args(c, "-cpu", "host,arch-capabilities=off");
+	args(c, "-cpu", guest->is_translated ? "max" : "host,arch-capabilities=off");
 	args(c, "-smp", "1");
 	args(c, "-m", text(c, "%u", guest->mem_mib));
 	arg(c, "-no-user-config");

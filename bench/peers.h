@@ -17,7 +17,8 @@ struct guest {
 	unsigned mem_mib;
 	const char *disk, *net;	    /* an image and a folder for a peer link; NULL: none */
 	const char *const *options; /* more words for this monitor, up to a NULL; NULL: none */
-	bool is_linux; /* else a program of tests/guest, which ends by a write to port 0x600 */
+	bool is_linux;	    /* else a program of tests/guest, which ends by a write to port 0x600 */
+	bool is_translated; /* by QEMU itself, where there is no hypervisor */
 };
 
 /* An argument vector and the text that had to be made for it. */

@@ -5,6 +5,9 @@
  * are off but inside wait_interrupt(), so nothing is interrupted halfway that does not ask for it.
  * Exceptions are printed and end the guest with status STATUS_FAULT. start.S includes this for its
  * constants.
+ *
+ * With GUEST_STANDIN a program runs as itself, in a thread of the monitor that it is to load: its
+ * accesses are calls, and its addresses are not the guest's (bench/standguest.c).
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -88,6 +91,27 @@ enum { UART_DLL = UART_DATA, UART_DLM = UART_IER, UART_FCR = UART_IIR };
 #define APIC_ICR_STARTUP 0x4600u
 #define APIC_ICR_FIXED	 0x4000u
 
+#ifdef GUEST_STANDIN
+uint64_t gpa_of(const volatile void *at);
+void *at_gpa(uint64_t gpa);
+void outb(uint16_t port, uint8_t v);
+uint8_t inb(uint16_t port);
+uint32_t mmio_read32(uint64_t gpa);
+void mmio_write8(uint64_t gpa, uint8_t v);
+void mmio_write32(uint64_t gpa, uint32_t v);
+#define image_end ((char *)at_gpa(16ul << 20)) /* above what the monitor has put there */
+#else
+/* What a device is told of memory, and back. */
+static inline uint64_t gpa_of(const volatile void *at)
+{
+	return (uint64_t)at;
+}
+
+static inline void *at_gpa(uint64_t gpa)
+{
+	return (void *)gpa;
+}
+
 static inline void outb(uint16_t port, uint8_t v)
 {
 	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port) : "memory");
@@ -160,6 +184,7 @@ MMIO(16)
 MMIO(32)
 MMIO(64)
 #undef MMIO
+#endif
 
 static inline uint64_t rdtsc(void)
 {
@@ -181,7 +206,9 @@ extern struct start_info *start_info;
 extern uint64_t pml4[512], pdpt[512];	  /* the first is the root; the second maps 512 GiB */
 extern volatile uint32_t interrupts[256]; /* how many of each vector have come, on all CPUs */
 extern char idt[256 * 16];
+#ifndef GUEST_STANDIN
 extern char image_end[]; /* first byte above the program, 4 KiB aligned */
+#endif
 long call_ring0(long (*function)(long, long), long a, long b);
 /*
  * CPUID as the hypervisor answers it: in ring 0. In ring 3 it is the host's where ring 3 runs

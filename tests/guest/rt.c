@@ -343,6 +343,6 @@ _Noreturn void guest_start(unsigned index)
 	if (start_info->magic != START_INFO_MAGIC || start_info->version < 1)
 		die("EBX does not point to a start info of version 1");
 	if (start_info->cmdline)
-		memcpy(cmdline, (const void *)start_info->cmdline, sizeof(cmdline) - 1);
+		memcpy(cmdline, at_gpa(start_info->cmdline), sizeof(cmdline) - 1);
 	power_off((uint8_t)guest_main());
 }

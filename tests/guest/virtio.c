@@ -141,7 +141,7 @@ void v_open(struct vdevice *d, uint64_t features, unsigned nr, uint16_t size)
 		memset((void *)q->device, 0, 6 + 8 * VQ_MAX);
 		q->size = size;
 		q->seen = 0;
-		v_place(d, i, size, (uint64_t)q->desc, (uint64_t)q->driver, (uint64_t)q->device);
+		v_place(d, i, size, gpa_of(q->desc), gpa_of(q->driver), gpa_of(q->device));
 		if (!v_read(d, V_QUEUE_READY))
 			die("a queue is not taken");
 	}

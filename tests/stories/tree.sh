@@ -118,6 +118,17 @@ for benchmark in boot api jail blk net exits; do
 	says "bench/$benchmark: --runs needs a value"
 done
 
+story "without a hypervisor the whole monitor is measured all the same: its start, a disk, a link"
+run bench/boot --stand-in --runs 1 --json
+ends_with 0
+shows '"summary":"own_first_entry_cpu"'
+run bench/blk --stand-in --runs 1 --percent 1 --file-mib 16 --json
+ends_with 0
+shows '"who":"mayfly","run":0,"random_cpu"'
+run bench/net --stand-in --runs 1 --window-ms 300 --no-qemu --json
+ends_with 0
+shows '"peer_most_cpu"'
+
 story "a compiler that is not there is told with what to do"
 run make -s BUILD="$T/nothing" CC=no-such-gcc all
 holds [ $status -ne 0 ]

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The driver's side of a device: its registers, and rings in a guest memory of which the first
- * QUEUE_GPA(nr of queues) bytes are theirs. For tests/unit/netdev.h, turns.c and writethrough.c,
- * where driver and device are one thread, and bench/link.c, where they are not. Who includes this
- * says before how many entries a queue has: RING, a power of two and at most 256. Once in a
- * program.
+ * QUEUE_GPA(nr of queues) bytes are theirs. Who includes this says before how many entries a queue
+ * has: RING, a power of two and at most 256. Once in a program.
  */
 #ifndef TESTS_UNIT_DRIVER_H
 #define TESTS_UNIT_DRIVER_H
