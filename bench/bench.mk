@@ -7,7 +7,7 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-STANDINS := hello blkload netload
+STANDINS := hello blk blkbad net blkload netload
 BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net exits report $(STANDINS:%=standin-%) initrd hold.elf blkload.elf netload.elf)
 
 .PHONY: bench bench-tools
@@ -45,6 +45,8 @@ $(BUILD)/bench/net: $(addprefix $(BUILD)/bench/,net.o child.o lan.o peers.o thre
 # mayfly without a hypervisor, for machines that have none: one for each guest program, which is
 # linked with it. Its memcpy() is no monitor's.
 STANDIN_CFLAGS := $(BENCH_CFLAGS) -DGUEST_STANDIN -Dmemcpy=guest_memcpy -Dmemset=guest_memset
+STANDIN_WRAP := -Wl,--wrap=sigaction,--wrap=loop_signal
+STANDIN_GUEST = $(addprefix $(BUILD)/bench/standin/,%.o rt.o virtio.o)
 $(BUILD)/bench/standin/%.o: tests/guest/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
@@ -55,9 +57,17 @@ $(BUILD)/bench/standin/%.o: bench/%.c
 	@$(BENCH_CC) -I$(BUILD)/include $(STANDIN_CFLAGS) -MMD -MP -c $< -o $@
 
 $(STANDINS:%=$(BUILD)/bench/standin-%): $(BUILD)/bench/standin-%: $(filter-out %/hv.o,$(OBJECTS)) \
-		$(BUILD)/bench/standin.o $(BUILD)/bench/standguest.o $(addprefix $(BUILD)/bench/standin/,%.o rt.o virtio.o)
+		$(BUILD)/bench/standin.o $(BUILD)/bench/standguest.o $(STANDIN_GUEST)
 	@echo "  LD      $@"
-	@$(LINK) -o $@
+	@$(LINK) $(STANDIN_WRAP) -o $@
+
+# The same with sanitizers, as tests/unit/unit.mk makes mayfly-san: for tests/standin.
+STANDINS_SAN := $(addprefix $(BUILD)/tests/standin-san-,blk blkbad net)
+$(STANDINS_SAN): $(BUILD)/tests/standin-san-%: $(filter-out %/hv.o,$(SAN_OBJECTS)) \
+		$(patsubst %,$(BUILD)/tests/obj-san/%.o,tests/seam/unfiltered bench/standin bench/standguest) \
+		$(BUILD)/programs.o $(BUILD)/init.o $(STANDIN_GUEST)
+	@echo "  LD      $@"
+	@$(UNIT_CC) $(UNIT_SAN) -Wl,--wrap=filter_enter $(STANDIN_WRAP) -o $@ $^ $(BUILD)/cjson/libcjson.a $(LIBURING) -lpthread
 
 # By the monitor's own calls.
 $(BUILD)/bench/exits: $(addprefix $(BUILD)/bench/,exits.o child.o threads.o) $(BUILD)/vmm/hv.o $(BUILD)/vmm/log.o

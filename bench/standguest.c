@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Two stacks, of which one waits while the other runs: the monitor's in standguest_run(), the
- * guest's in an access. What the guest's memory, ports and devices are, tests/guest/guest.h asks
- * here. A notification is an eventfd's write by the guest itself: the one system call that it
- * makes, in place of the exit that a real one's kernel handles.
+ * guest's where it was left, by an access or by the signal that kicks its vCPU. What the guest's
+ * memory, ports, devices and interrupts are, tests/guest/guest.h asks here. Two things the guest
+ * does by a system call of its own, in place of the exit that a real one's kernel handles: it
+ * notifies a device, and it waits for an interrupt.
  */
 #define GUEST_STANDIN
 #include "standguest.h"
 #include "../tests/guest/guest.h"
 
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
+#define KICK	   SIGUSR1 /* vmm/vcpu.c */
 #define STACK	   (256ul << 10)
 #define EVENTFDS   128u
-#define PAGE_SIZE  4096u
+#define GSIS	   32u
 #define IDT_SIZE   4096u
 #define ENTRY_SIZE 16u
 
@@ -28,16 +36,27 @@ volatile uint32_t interrupts[256];
 
 _Noreturn void guest_start(unsigned index);
 void standguest_switch(void **from, void *to);
+int __real_sigaction(int signo, const struct sigaction *act, struct sigaction *old);
+int __wrap_sigaction(int signo, const struct sigaction *act, struct sigaction *old);
+void __real_loop_signal(int fd);
+void __wrap_loop_signal(int fd);
+
+struct eventfd {
+	uint64_t gpa;
+	int fd;
+};
 
 static struct kvm_run *run;
 static char *memory;
 static uint64_t start_info_gpa;
-static struct {
-	uint64_t gpa;
-	int fd;
-} eventfds[EVENTFDS];
+static struct eventfd eventfds[EVENTFDS];
 static unsigned nr_eventfds;
-static _Alignas(PAGE_SIZE) char stack[STACK];
+static int irqfds[GSIS];		  /* plus 1; 0: none */
+static _Atomic uint32_t pending[GSIS];	  /* signalled, not yet taken */
+static _Atomic uint32_t routes[GSIS];	  /* the vector; 0: none */
+static _Atomic uint32_t bell;		  /* futex: goes on with each interrupt */
+static volatile sig_atomic_t is_in_guest; /* on its stack, and not about to leave it */
+static _Alignas(16) char stack[STACK];
 static void *monitor_sp, *guest_sp;
 
 /* What a call leaves to the callee is kept on the stack that is left (System V ABI, 3.2.1). */
@@ -60,7 +79,8 @@ __asm__(".text\n"
 	"	pop %rbx\n"
 	"	ret\n");
 
-static void first(void)
+/* Never left, which the address sanitizer need not prepare for: it would, on the other stack. */
+__attribute__((no_sanitize_address)) static void first(void)
 {
 	start_info = at_gpa(start_info_gpa);
 	guest_start(0);
@@ -84,22 +104,86 @@ void standguest_eventfd(int fd, uint64_t gpa)
 	eventfds[nr_eventfds++].fd = fd;
 }
 
-void standguest_run(struct kvm_run *kvm_run)
+void standguest_irqfd(int fd, unsigned gsi)
+{
+	if (gsi >= GSIS)
+		abort();
+	irqfds[gsi] = fd + 1;
+}
+
+void standguest_route(unsigned gsi, uint8_t vector)
+{
+	if (gsi >= GSIS)
+		abort();
+	routes[gsi] = vector;
+}
+
+static void ring(void)
+{
+	atomic_fetch_add(&bell, 1);
+	syscall(SYS_futex, &bell, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Instead of the monitor's own: what it signals may be an interrupt. */
+void __wrap_loop_signal(int fd)
+{
+	for (unsigned gsi = 0; gsi < GSIS; gsi++)
+		if (irqfds[gsi] == fd + 1) {
+			atomic_fetch_add(&pending[gsi], 1);
+			ring();
+			return;
+		}
+	__real_loop_signal(fd);
+}
+
+static void leave(uint32_t reason)
+{
+	is_in_guest = false;
+	run->exit_reason = reason;
+	standguest_switch(&guest_sp, monitor_sp);
+}
+
+static void on_kick(int signo)
+{
+	(void)signo;
+	if (is_in_guest)
+		leave(KVM_EXIT_INTR);
+}
+
+/* Instead of the monitor's own handler, which a guest behind a real KVM_RUN would not outlast. */
+int __wrap_sigaction(int signo, const struct sigaction *act, struct sigaction *old)
+{
+	struct sigaction kick = { .sa_handler = on_kick };
+
+	return __real_sigaction(signo, signo == KICK && act ? &kick : act, old);
+}
+
+int standguest_run(struct kvm_run *kvm_run)
 {
 	run = kvm_run;
 	if (!guest_sp) {
 		void **top = (void **)(stack + STACK);
 
-		top[-2] = (void *)first; /* at an address that a call would leave the stack at */
+		top[-2] = (void *)first; /* where a call would leave the stack */
 		guest_sp = top - 8;
 	}
+	is_in_guest = true;
+	if (run->immediate_exit) { /* a kick that came before */
+		is_in_guest = false;
+		return -EINTR;
+	}
 	standguest_switch(&monitor_sp, guest_sp);
+	return 0;
 }
 
-static void leave(uint32_t reason)
+int standguest_wait(const struct kvm_run *kvm_run)
 {
-	run->exit_reason = reason;
-	standguest_switch(&guest_sp, monitor_sp);
+	static const struct timespec a_while = { .tv_nsec = 20000000 };
+	static const uint32_t nobody;
+
+	while (!__atomic_load_n(&kvm_run->immediate_exit, __ATOMIC_SEQ_CST))
+		syscall(SYS_futex, &nobody, FUTEX_WAIT_PRIVATE, 0, &a_while, NULL, 0);
+	return -EINTR;
 }
 
 uint64_t gpa_of(const volatile void *at)
@@ -136,30 +220,16 @@ uint8_t inb(uint16_t port)
 	return *data;
 }
 
-static void access_device(uint64_t gpa, uint32_t len, bool is_write)
+static void read_device(uint64_t gpa, void *to, uint32_t len)
 {
 	run->mmio.phys_addr = gpa;
 	run->mmio.len = len;
-	run->mmio.is_write = is_write;
+	run->mmio.is_write = false;
 	leave(KVM_EXIT_MMIO);
+	memcpy(to, run->mmio.data, len);
 }
 
-uint32_t mmio_read32(uint64_t gpa)
-{
-	uint32_t v;
-
-	access_device(gpa, sizeof(v), false);
-	memcpy(&v, run->mmio.data, sizeof(v));
-	return v;
-}
-
-void mmio_write8(uint64_t gpa, uint8_t v)
-{
-	run->mmio.data[0] = v;
-	access_device(gpa, sizeof(v), true);
-}
-
-void mmio_write32(uint64_t gpa, uint32_t v)
+static void write_device(uint64_t gpa, const void *from, uint32_t len)
 {
 	const uint64_t one = 1;
 
@@ -169,19 +239,71 @@ void mmio_write32(uint64_t gpa, uint32_t v)
 				abort();
 			return;
 		}
-	memcpy(run->mmio.data, &v, sizeof(v));
-	access_device(gpa, sizeof(v), true);
+	run->mmio.phys_addr = gpa;
+	run->mmio.len = len;
+	run->mmio.is_write = true;
+	memcpy(run->mmio.data, from, len);
+	leave(KVM_EXIT_MMIO);
+}
+
+#define MMIO(bits)                                            \
+	uint##bits##_t mmio_read##bits(uint64_t gpa)          \
+	{                                                     \
+		uint##bits##_t v;                             \
+                                                              \
+		read_device(gpa, &v, sizeof(v));              \
+		return v;                                     \
+	}                                                     \
+	void mmio_write##bits(uint64_t gpa, uint##bits##_t v) \
+	{                                                     \
+		write_device(gpa, &v, sizeof(v));             \
+	}
+MMIO(8)
+MMIO(16)
+MMIO(32)
+MMIO(64)
+#undef MMIO
+
+uint64_t rdmsr(uint32_t msr)
+{
+	(void)msr;
+	return 0;
+}
+
+void wrmsr(uint32_t msr, uint64_t v)
+{
+	(void)msr, (void)v;
+}
+
+/* Whether one came. */
+static bool take_interrupts(void)
+{
+	bool any = false;
+
+	for (unsigned gsi = 0; gsi < GSIS; gsi++)
+		if (routes[gsi] && atomic_exchange(&pending[gsi], 0)) {
+			interrupts[routes[gsi]]++;
+			any = true;
+		}
+	return any;
 }
 
 long halt(long a, long b)
 {
-	return a + b;
+	for (;;) {
+		const uint32_t seen = bell;
+
+		if (take_interrupts())
+			return a + b;
+		syscall(SYS_futex, &bell, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+	}
 }
 
-/* What ring 0 is for in these programs is HLT; no interrupt will come. */
+/* Of what ring 0 does in these programs the rest is HLT with interrupts off. */
 long call_ring0(long (*function)(long, long), long a, long b)
 {
-	(void)function, (void)a, (void)b;
-	leave(KVM_EXIT_HLT);
-	return 0;
+	if (function == halt)
+		return halt(a, b);
+	for (;;)
+		leave(KVM_EXIT_HLT);
 }

@@ -18,6 +18,8 @@
 #define TSC_KHZ	 2000000
 #define SINK	 "/dev/null"
 
+static struct kvm_run *first; /* of the processor that runs */
+
 static int open_sink(void)
 {
 	const int fd = open(SINK, O_RDWR | O_CLOEXEC);
@@ -62,11 +64,12 @@ int hv_create_vcpu(const struct hv *hv, struct hv_vcpu *vcpu, unsigned id)
 	void *run =
 		mmap(NULL, hv->run_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	(void)id;
 	vcpu->fd = open_sink();
 	if (vcpu->fd < 0 || run == MAP_FAILED)
 		return -ENOMEM;
 	vcpu->run = run;
+	if (id == 0)
+		first = run;
 	return 0;
 }
 
@@ -81,8 +84,7 @@ void hv_destroy_vcpu(const struct hv *hv, struct hv_vcpu *vcpu)
 
 int hv_run(const struct hv_vcpu *vcpu)
 {
-	standguest_run(vcpu->run);
-	return 0;
+	return vcpu->run == first ? standguest_run(first) : standguest_wait(vcpu->run);
 }
 
 int hv_supported_cpuid(const struct hv *hv, struct hv_cpuid *cpuid)
@@ -138,13 +140,18 @@ int hv_set_memory(const struct hv *hv, unsigned slot, uint64_t gpa, uint64_t siz
 
 int hv_set_routes(const struct hv *hv, const struct kvm_irq_routing_entry *routes, unsigned nr)
 {
-	(void)hv, (void)routes, (void)nr;
+	(void)hv;
+	for (unsigned gsi = 0; gsi < IOAPIC_PINS; gsi++)
+		standguest_route(gsi, 0);
+	for (unsigned i = 0; i < nr; i++)
+		standguest_route(routes[i].gsi, (uint8_t)routes[i].u.msi.data);
 	return 0;
 }
 
 int hv_irqfd(const struct hv *hv, int fd, unsigned gsi)
 {
-	(void)hv, (void)fd, (void)gsi;
+	(void)hv;
+	standguest_irqfd(fd, gsi);
 	return 0;
 }
 

@@ -75,16 +75,16 @@ static void submit(unsigned q, unsigned slot, uint32_t type, uint64_t sector, vo
 	*r = (struct request){ type, 0, sector, NO_ANSWER };
 	if (is_indirect) {
 		d = tables + 4 * slot;
-		vq->desc[head] = (struct vdesc){ (uint64_t)d, (len ? 3 : 2) * 16, D_INDIRECT, 0 };
+		vq->desc[head] = (struct vdesc){ gpa_of(d), (len ? 3 : 2) * 16, D_INDIRECT, 0 };
 	}
-	d[0] = (struct vdesc){ (uint64_t)r, 16, D_NEXT, (uint16_t)(base + 1) };
-	d[1] = (struct vdesc){ (uint64_t)buf, len,
+	d[0] = (struct vdesc){ gpa_of(r), 16, D_NEXT, (uint16_t)(base + 1) };
+	d[1] = (struct vdesc){ gpa_of(buf), len,
 			       (uint16_t)(D_NEXT |
 					  (type == T_IN || type == T_GET_ID ? D_WRITE : 0)),
 			       (uint16_t)(base + 2) };
 	if (!len)
 		d[0].next = (uint16_t)(base + 1);
-	d[len ? 2 : 1] = (struct vdesc){ (uint64_t)&r->status, 1, D_WRITE, 0 };
+	d[len ? 2 : 1] = (struct vdesc){ gpa_of(&r->status), 1, D_WRITE, 0 };
 	v_offer(vq, head);
 }
 
@@ -238,17 +238,17 @@ static bool check_framing(void)
 	requests[0] = (struct request){ T_IN, 0, 5, NO_ANSWER };
 	for (; n < 16; n++) /* the header byte by byte */
 		vq->desc[n] =
-			(struct vdesc){ (uint64_t)&requests[0] + n, 1, D_NEXT, (uint16_t)(n + 1) };
+			(struct vdesc){ gpa_of(&requests[0]) + n, 1, D_NEXT, (uint16_t)(n + 1) };
 	while (at < 2 * SECTOR) {
 		const uint32_t most = 2 * SECTOR - at, part = dice(100) + dice(2);
 		const uint32_t now = part < most ? part : most;
 
-		vq->desc[n] = (struct vdesc){ now ? (uint64_t)data + at : ~0ull, now,
+		vq->desc[n] = (struct vdesc){ now ? gpa_of(data) + at : ~0ull, now,
 					      D_NEXT | D_WRITE, (uint16_t)(n + 1) };
 		at += now;
 		n++;
 	}
-	vq->desc[n] = (struct vdesc){ (uint64_t)&requests[0].status, 1, D_WRITE, 0 };
+	vq->desc[n] = (struct vdesc){ gpa_of(&requests[0].status), 1, D_WRITE, 0 };
 	v_offer(vq, 0);
 	v_notify(&dev, 0);
 	return want("used", v_wait(vq, &id, &len), true) &&

@@ -35,9 +35,9 @@ static struct vdesc *plain(struct vdevice *d)
 	struct vdesc *desc = d->queue[0].desc;
 
 	*r = (struct request){ T_IN, 0, 0, NO_ANSWER };
-	desc[0] = (struct vdesc){ (uint64_t)r, 16, D_NEXT, 1 };
-	desc[1] = (struct vdesc){ (uint64_t)data, SECTOR, D_NEXT | D_WRITE, 2 };
-	desc[2] = (struct vdesc){ (uint64_t)&r->status, 1, D_WRITE, 0 };
+	desc[0] = (struct vdesc){ gpa_of(r), 16, D_NEXT, 1 };
+	desc[1] = (struct vdesc){ gpa_of(data), SECTOR, D_NEXT | D_WRITE, 2 };
+	desc[2] = (struct vdesc){ gpa_of(&r->status), 1, D_WRITE, 0 };
 	return desc;
 }
 
@@ -86,7 +86,7 @@ static bool loop_of_many(void)
 	struct vdesc *d = plain(&bad);
 
 	for (unsigned i = 1; i < VQ_MAX; i++)
-		d[i] = (struct vdesc){ (uint64_t)data, 1, D_NEXT | D_WRITE,
+		d[i] = (struct vdesc){ gpa_of(data), 1, D_NEXT | D_WRITE,
 				       (uint16_t)((i + 1) % VQ_MAX ? i + 1 : 1) };
 	send(&bad, 0);
 	return breaks();
@@ -101,8 +101,8 @@ static bool chain_of_65535(void)
 	if (!table)
 		table = pages(65535 * sizeof(*table));
 	for (unsigned i = 0; i < 65535; i++)
-		table[i] = (struct vdesc){ (uint64_t)data, 1, D_NEXT | D_WRITE, (uint16_t)(i + 1) };
-	d[0] = (struct vdesc){ (uint64_t)table, 65535 * 16, D_INDIRECT, 0 };
+		table[i] = (struct vdesc){ gpa_of(data), 1, D_NEXT | D_WRITE, (uint16_t)(i + 1) };
+	d[0] = (struct vdesc){ gpa_of(table), 65535 * 16, D_INDIRECT, 0 };
 	send(&bad, 0);
 	return breaks();
 }
@@ -122,7 +122,7 @@ static bool broken_by(uint64_t addr, uint32_t len)
 
 static bool addresses(void)
 {
-	return broken_by((uint64_t)data, 0xffffffff) & broken_by(0, 0xffffffff) &
+	return broken_by(gpa_of(data), 0xffffffff) & broken_by(0, 0xffffffff) &
 	       broken_by(memory - 1, SECTOR) & broken_by(memory, SECTOR) &
 	       broken_by(memory - SECTOR + 1, SECTOR) & broken_by(DEVICE_GPA, SECTOR) &
 	       broken_by(DEVICE_GPA + DEVICE_SIZE, SECTOR) & broken_by(IOAPIC_GPA, SECTOR) &
@@ -265,11 +265,11 @@ static bool indirect(struct vdesc outer, struct vdesc inner)
 
 static bool indirect_tables(void)
 {
-	const struct vdesc inner = { (uint64_t)r, 16, 0, 0 };
-	const struct vdesc nested = { (uint64_t)data, 16, D_INDIRECT, 0 };
-	const struct vdesc loop = { (uint64_t)r, 16, D_NEXT, 0 };
-	const struct vdesc beyond = { (uint64_t)r, 16, D_NEXT, 9 };
-	const uint64_t at = (uint64_t)data;
+	const struct vdesc inner = { gpa_of(r), 16, 0, 0 };
+	const struct vdesc nested = { gpa_of(data), 16, D_INDIRECT, 0 };
+	const struct vdesc loop = { gpa_of(r), 16, D_NEXT, 0 };
+	const struct vdesc beyond = { gpa_of(r), 16, D_NEXT, 9 };
+	const uint64_t at = gpa_of(data);
 
 	return indirect((struct vdesc){ at, 0, D_INDIRECT, 0 }, inner) &
 	       indirect((struct vdesc){ at, 17, D_INDIRECT, 0 }, inner) &
@@ -311,7 +311,7 @@ static bool placed_at(uint32_t size, uint64_t desc, uint64_t driver, uint64_t de
 
 static bool places(void)
 {
-	const uint64_t d = (uint64_t)data;
+	const uint64_t d = gpa_of(data);
 
 	return placed_at(VQ_MAX, memory, d, d) & placed_at(VQ_MAX, memory - 4080, d, d) &
 	       placed_at(VQ_MAX, d, memory - 512, d) & placed_at(VQ_MAX, d, d, memory - 2048) &
@@ -331,10 +331,10 @@ static bool rings_over_rings(void)
 	v_reset(&bad);
 	v_negotiate(&bad, F_VERSION_1);
 	memset(data, 0, 4096);
-	v_place(&bad, 0, 8, (uint64_t)data, (uint64_t)data, (uint64_t)data);
-	d[0] = (struct vdesc){ (uint64_t)r, 16, D_NEXT, 1 };
-	d[1] = (struct vdesc){ (uint64_t)data, SECTOR, D_NEXT | D_WRITE, 2 };
-	d[2] = (struct vdesc){ (uint64_t)&r->status, 1, D_WRITE, 0 };
+	v_place(&bad, 0, 8, gpa_of(data), gpa_of(data), gpa_of(data));
+	d[0] = (struct vdesc){ gpa_of(r), 16, D_NEXT, 1 };
+	d[1] = (struct vdesc){ gpa_of(data), SECTOR, D_NEXT | D_WRITE, 2 };
+	d[2] = (struct vdesc){ gpa_of(&r->status), 1, D_WRITE, 0 };
 	v_driver_ok(&bad);
 	words[1]++;
 	for (unsigned i = 0; i < 100; i++)
@@ -425,7 +425,7 @@ static bool resets(void)
 
 		memcpy(table, d, 3 * sizeof(*table));
 		for (uint16_t i = 0; i < VQ_MAX; i++) {
-			d[i] = (struct vdesc){ (uint64_t)table, 3 * sizeof(*table), D_INDIRECT, 0 };
+			d[i] = (struct vdesc){ gpa_of(table), 3 * sizeof(*table), D_INDIRECT, 0 };
 			v_offer(&bad.queue[0], i);
 		}
 		v_notify(&bad, 0);

@@ -96,9 +96,9 @@ uint64_t gpa_of(const volatile void *at);
 void *at_gpa(uint64_t gpa);
 void outb(uint16_t port, uint8_t v);
 uint8_t inb(uint16_t port);
-uint32_t mmio_read32(uint64_t gpa);
-void mmio_write8(uint64_t gpa, uint8_t v);
-void mmio_write32(uint64_t gpa, uint32_t v);
+#define MMIO(bits)                                    \
+	uint##bits##_t mmio_read##bits(uint64_t gpa); \
+	void mmio_write##bits(uint64_t gpa, uint##bits##_t v);
 #define image_end ((char *)at_gpa(16ul << 20)) /* above what the monitor has put there */
 #else
 /* What a device is told of memory, and back. */
@@ -179,12 +179,12 @@ static inline void rep_insl(uint16_t port, void *p, size_t n)
 	{                                                                         \
 		__asm__ volatile("mov %0, (%1)" : : "r"(v), "r"(gpa) : "memory"); \
 	}
+#endif
 MMIO(8)
 MMIO(16)
 MMIO(32)
 MMIO(64)
 #undef MMIO
-#endif
 
 static inline uint64_t rdtsc(void)
 {

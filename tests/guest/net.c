@@ -76,8 +76,7 @@ static uint8_t *buf_at(unsigned queue, uint32_t head)
 
 static void post(uint16_t head)
 {
-	dev.queue[rx].desc[head] =
-		(struct vdesc){ (uint64_t)buf_at(rx, head), buf_size, D_WRITE, 0 };
+	dev.queue[rx].desc[head] = (struct vdesc){ gpa_of(buf_at(rx, head)), buf_size, D_WRITE, 0 };
 	v_offer(&dev.queue[rx], head);
 }
 
@@ -179,8 +178,8 @@ static void send_on(struct vdevice *d, uint32_t len)
 	const uint16_t before = q->driver[1];
 	uint32_t id, used;
 
-	q->desc[0] = (struct vdesc){ (uint64_t)out, HEADER, D_NEXT, 1 };
-	q->desc[1] = (struct vdesc){ (uint64_t)out->to, len, 0, 0 };
+	q->desc[0] = (struct vdesc){ gpa_of(out), HEADER, D_NEXT, 1 };
+	q->desc[1] = (struct vdesc){ gpa_of(out->to), len, 0, 0 };
 	v_offer(q, 0);
 	if (v_wants_notify(d, queue, before))
 		v_notify(d, queue);
@@ -352,7 +351,7 @@ static void ask_many(const uint8_t *peer, uint32_t seq, uint32_t nr, uint32_t si
 		const uint32_t len = write_message(peer, ASK, seq + i, size * i / nr);
 
 		memcpy(frame, out, HEADER + len);
-		q->desc[i] = (struct vdesc){ (uint64_t)frame, HEADER + len, 0, 0 };
+		q->desc[i] = (struct vdesc){ gpa_of(frame), HEADER + len, 0, 0 };
 		v_offer(q, i);
 	}
 	v_notify(&dev, tx);
@@ -513,24 +512,22 @@ static int again(void)
 /* 5.1.6.5.6.1: the device's answer to an order for so many pairs. */
 static uint8_t order(uint8_t class, uint8_t command, uint16_t pairs, uint32_t len)
 {
-	static struct {
+	static struct order {
 		uint8_t class, command, pairs[2], answer;
-	} o;
+	} * o;
 	struct vqueue *q = &dev.queue[2 * nr_pairs];
 	uint32_t id, used;
 
-	o.class = class;
-	o.command = command;
-	o.pairs[0] = (uint8_t)pairs;
-	o.pairs[1] = (uint8_t)(pairs >> 8);
-	o.answer = 77;
-	q->desc[0] = (struct vdesc){ (uint64_t)&o, len, D_NEXT, 1 };
-	q->desc[1] = (struct vdesc){ (uint64_t)&o.answer, 1, D_WRITE, 0 };
+	if (!o)
+		o = pages(sizeof(*o));
+	*o = (struct order){ class, command, { (uint8_t)pairs, (uint8_t)(pairs >> 8) }, 77 };
+	q->desc[0] = (struct vdesc){ gpa_of(o), len, D_NEXT, 1 };
+	q->desc[1] = (struct vdesc){ gpa_of(&o->answer), 1, D_WRITE, 0 };
 	v_offer(q, 0);
 	v_notify(&dev, 2 * nr_pairs);
 	if (!v_wait(q, &id, &used) || id != 0 || used != 1)
 		die("an order is not answered");
-	return *(volatile uint8_t *)&o.answer;
+	return *(volatile uint8_t *)&o->answer;
 }
 
 static int pairs(void)
@@ -625,7 +622,7 @@ static bool bad_short(void)
 	bool ok = true;
 
 	for (uint32_t len = 0; len < HEADER + ETH; len++)
-		ok &= comes_back((uint64_t)out, len, 0);
+		ok &= comes_back(gpa_of(out), len, 0);
 	return ok;
 }
 
@@ -636,7 +633,7 @@ static bool bad_long(void)
 
 static bool bad_writable(void)
 {
-	return comes_back((uint64_t)in, 1000, D_WRITE);
+	return comes_back(gpa_of(in), 1000, D_WRITE);
 }
 
 /* The host's kernel and the peers have to bear these; what becomes of the frame is theirs. */
@@ -650,7 +647,7 @@ static bool bad_headers(void)
 		address(everybody, 0x0800);
 		for (unsigned j = 0; j < HEADER; j++)
 			h[j] = (uint8_t)(i * (j + 3) * 2654435761u >> 13);
-		dev.queue[TX].desc[7] = (struct vdesc){ (uint64_t)out, HEADER + 14 + i, 0, 0 };
+		dev.queue[TX].desc[7] = (struct vdesc){ gpa_of(out), HEADER + 14 + i, 0, 0 };
 		v_offer(&dev.queue[TX], 7);
 		v_notify(&dev, TX);
 		if (!v_wait(&dev.queue[TX], &id, &used) || id != 7)
@@ -664,7 +661,7 @@ static bool bad_small_buffer(void)
 	start_device(&dev, first_window);
 	for (uint16_t i = 0; i < 5; i++) { /* others are behind it */
 		dev.queue[RX].desc[i] =
-			(struct vdesc){ (uint64_t)bufs, i == 0 ? 4 : 1000, D_WRITE, 0 };
+			(struct vdesc){ gpa_of(bufs), i == 0 ? 4 : 1000, D_WRITE, 0 };
 		v_offer(&dev.queue[RX], i);
 	}
 	return needs_reset(RX);
@@ -673,7 +670,7 @@ static bool bad_small_buffer(void)
 static bool bad_readable_buffer(void)
 {
 	start_device(&dev, first_window);
-	dev.queue[RX].desc[0] = (struct vdesc){ (uint64_t)bufs, 2048, 0, 0 };
+	dev.queue[RX].desc[0] = (struct vdesc){ gpa_of(bufs), 2048, 0, 0 };
 	v_offer(&dev.queue[RX], 0);
 	return needs_reset(RX);
 }
@@ -683,7 +680,7 @@ static bool bad_loop(unsigned queue)
 	start_device(&dev, first_window);
 	for (uint16_t i = 0; i < 4; i++)
 		dev.queue[queue].desc[i] =
-			(struct vdesc){ (uint64_t)bufs, 64,
+			(struct vdesc){ gpa_of(bufs), 64,
 					(uint16_t)(D_NEXT | (queue == RX ? D_WRITE : 0)),
 					(uint16_t)((i + 1) % 4) };
 	v_offer(&dev.queue[queue], 0);
@@ -777,7 +774,7 @@ static bool bad_resets(void)
 		start();
 		address(everybody, TYPE);
 		for (uint16_t i = 0; i < NR_BUFS; i++) {
-			dev.queue[TX].desc[i] = (struct vdesc){ (uint64_t)out, 1000 + round, 0, 0 };
+			dev.queue[TX].desc[i] = (struct vdesc){ gpa_of(out), 1000 + round, 0, 0 };
 			v_offer(&dev.queue[TX], i);
 		}
 		v_notify(&dev, TX);
@@ -798,10 +795,10 @@ static bool bad_crumbs(void)
 	for (uint16_t i = 0; i < NR_BUFS; i++) {
 		const bool is_last = i == NR_BUFS - 1;
 
-		dev.queue[TX].desc[i] = (struct vdesc){ (uint64_t)out + i, 1, is_last ? 0 : D_NEXT,
+		dev.queue[TX].desc[i] = (struct vdesc){ gpa_of(out) + i, 1, is_last ? 0 : D_NEXT,
 							(uint16_t)(i + 1) };
 		dev.queue[RX].desc[i] =
-			(struct vdesc){ (uint64_t)bufs + i, 1,
+			(struct vdesc){ gpa_of(bufs) + i, 1,
 					(uint16_t)(D_WRITE | (is_last ? 0 : D_NEXT)),
 					(uint16_t)(i + 1) };
 	}
@@ -825,7 +822,7 @@ static bool bad_many_crumbs(void)
 		const bool is_last = i == NR_BUFS - 1;
 
 		dev.queue[RX].desc[i] =
-			(struct vdesc){ (uint64_t)bufs + i, 1,
+			(struct vdesc){ gpa_of(bufs) + i, 1,
 					(uint16_t)(D_WRITE | (is_last ? 0 : D_NEXT)),
 					i < nr ? nr : (uint16_t)(i + 1) };
 	}

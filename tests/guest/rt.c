@@ -205,6 +205,7 @@ void cpuid0(uint32_t leaf, uint32_t r[4])
 	call_ring0(cpuid_in_ring0, leaf, (long)r);
 }
 
+#ifndef GUEST_STANDIN
 static long rdmsr0(long msr, long unused)
 {
 	uint32_t low, high;
@@ -228,6 +229,7 @@ void wrmsr(uint32_t msr, uint64_t v)
 {
 	call_ring0(wrmsr0, msr, (long)v);
 }
+#endif
 
 void wait_interrupt(void)
 {

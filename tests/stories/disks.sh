@@ -6,7 +6,7 @@
 GUESTS=${GUESTS:-build/guest}
 SANITIZED=${SANITIZED:-build/tests/mayfly-san}
 export ASAN_OPTIONS=detect_leaks=0 # which wants /proc at the end; the unit tests look for leaks
-BAD_SECTORS=build/tests/mayfly-badsectors
+BAD_SECTORS=${BAD_SECTORS-build/tests/mayfly-badsectors}
 
 # blk WORDS OPTION...: the driver, with WORDS on its command line
 blk() {

@@ -25,6 +25,16 @@ for target in $(grep -oE '\bmake [a-z][a-z-]+' README.md | cut -d' ' -f2 | sort 
 	grep -qE "^  $target " "$T/out" || is_wrong "make $target is not in make help"
 done
 
+story "the program is one static file of 400 KiB at most, at no fixed address, with no memory to write and run"
+holds [ "$(stat -c %s build/mayfly)" -le 409600 ]
+readelf -hlWd build/mayfly > "$T/out"
+holds grep -q 'Type: *DYN' "$T/out"
+holds eval '! grep -qE "INTERP|NEEDED" "$T/out"'
+holds grep -qE 'GNU_STACK .* RW +0x' "$T/out"
+holds grep -q GNU_RELRO "$T/out"
+holds grep -q BIND_NOW "$T/out"
+holds eval '! grep -qE "^ *LOAD .* (RWE|R?WE) " "$T/out"'
+
 story "the man page is well-formed"
 holds eval 'command -v mandoc > /dev/null || command -v groff > /dev/null'
 if command -v mandoc > /dev/null; then
