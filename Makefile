@@ -104,8 +104,9 @@ rootfs: ## build a Debian root file system as ext4 and squashfs
 CPPCHECK := cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \
 	--suppress=missingIncludeSystem --std=c11
 CHECKED = $(or $(shell git ls-files '*.c' '*.h' 2> /dev/null),$(shell find [a-z]* -path build -prune -o -name '*.[ch]' -print))
-check: $(BUILD)/mayfly ## format, lint, static analysis
+check: $(BUILD)/mayfly ## format, include rules, lint, static analysis
 	@clang-format --dry-run -Werror $(CHECKED)
+	@tests/includes
 	@$(CPPCHECK) vmm virtio api seccomp
 	@$(CPPCHECK) --suppress=arithOperationsOnVoidPointer --library=kmod/cppcheck.cfg kmod # GNU C
 	@clang-tidy --quiet $(SOURCES) -- -std=c11 -D_GNU_SOURCE -DMAYFLY_VERSION='"$(VERSION)"' $(CPPFLAGS) \

@@ -108,6 +108,12 @@ int hv_open(struct hv *hv, enum hv_provider provider)
 	return 0;
 }
 
+void hv_made(struct hv *hv)
+{
+	close(hv->sys_fd);
+	hv->sys_fd = -1;
+}
+
 void hv_close(struct hv *hv)
 {
 	if (hv->vm_fd >= 0)

@@ -44,6 +44,9 @@ struct hv_msrs {
 /* Opens the provider (auto: the module where it is loaded) and checks it; logs why it cannot. */
 int hv_open(struct hv *hv, enum hv_provider provider);
 
+/* VM and vCPUs are made: the device, by which more could be, is closed. */
+void hv_made(struct hv *hv);
+
 /* Closes what is open; harmless after an hv_open() that failed. The vCPUs go first. */
 void hv_close(struct hv *hv);
 void hv_destroy_vcpu(const struct hv *hv, struct hv_vcpu *vcpu);

@@ -316,10 +316,10 @@ static int make_vcpus(struct vm *v)
 {
 	int err = vcpus_create(&v->vcpus, &v->hv, v->config->cpus);
 
-	if (!err)
-		err = cpu_enter(&v->vcpus.vcpu[0].hv, &v->mem, v->boot.image.kind,
-				v->boot.image.entry);
-	return err;
+	if (err)
+		return err;
+	hv_made(&v->hv);
+	return cpu_enter(&v->vcpus.vcpu[0].hv, &v->mem, v->boot.image.kind, v->boot.image.entry);
 }
 
 /*

@@ -101,7 +101,7 @@ story "memory goes on above the hole: 4 GiB, sparsely touched"
 guest memmap "mem=$((4 << 30)) stride=4194304" --mem 4G
 ends_with 0
 
-for cpus in 1 2 8; do
+for cpus in 1 2 8 32; do
 	story "$cpus processors start, each with its own APIC ID, and interrupt each other"
 	guest smp "cpus=$cpus" --cpus $cpus
 	ends_with 0

@@ -81,6 +81,7 @@ has_nothing() {
 	holds grep -q '^Max core file size *0 *0 ' "/proc/$pid/limits"
 	for fd in "/proc/$pid/fd"/*; do
 		[ ! -d "$fd" ] || is_wrong "a folder is open: $(readlink "$fd")"
+		[ ! -c "$fd" ] || [ "$(readlink "$fd")" = /dev/null ] || is_wrong "a device is open: $(readlink "$fd")"
 	done
 	# Not dumpable, so that nobody of the same user looks into it or at its memory.
 	holds [ "$(stat -c %u "/proc/$pid/status")" -eq 0 ]

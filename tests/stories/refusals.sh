@@ -75,6 +75,19 @@ story "an empty initrd"
 mayfly run --kernel "$HELLO" --initrd "$T/empty"
 refused "$T/empty: is empty"
 
+story "an initrd that is a directory, or a FIFO, which does not hang"
+mayfly run --kernel "$HELLO" --initrd "$T"
+refused "$T: is a directory"
+mayfly run --kernel "$HELLO" --initrd "$T/fifo"
+refused "$T/fifo: is a FIFO"
+
+story "a host that forbids io_uring, or has none, is told with what to do"
+for errno in 1:"io_uring is forbidden here; allow it with" 38:"mayfly needs Linux 6.1 or newer" 22:"mayfly needs Linux 6.1 or newer"; do
+	build/tests/without 425 "${errno%%:*}" tests/standin run --kernel "$HELLO" > "$T/out" 2> "$T/err" # io_uring_setup
+	status=$?
+	refused "${errno#*:}"
+done
+
 story "an initrd larger than the guest's memory"
 truncate -s 64M "$T/large"
 mayfly run --kernel "$HELLO" --initrd "$T/large" --mem 32M
