@@ -25,6 +25,7 @@ enum { OK, IOERR, UNSUPP, NO_ANSWER = 0xff };
 
 #define VECTOR 0x30u
 #define DEPTH  64u /* requests at once */
+#define ID     20u /* bytes */
 #define CHUNK  4096u
 
 struct request {
@@ -140,6 +141,8 @@ static bool check_identity(void)
 	bool ok = want("magic", v_read(&dev, V_MAGIC), 0x74726976) &
 		  want("version", v_read(&dev, V_VERSION), 2) &
 		  want("device", v_read(&dev, V_ID), 2) &
+		  want("bytes of a segment", v_read(&dev, V_CONFIG + 8), 1u << 20) &
+		  want("segments", v_read(&dev, V_CONFIG + 12), 254) &
 		  want("block size", v_read(&dev, V_CONFIG + 20), SECTOR) &
 		  want("queues", mmio_read16(dev.gpa + V_CONFIG + 34), arg_number("queues", 1)) &
 		  want("read-only", !!(offered & F_RO), arg("ro") != NULL) &
@@ -272,10 +275,15 @@ static bool check_errors(void)
 
 static bool check_id(void)
 {
+	const char *wanted = arg("id");
+	bool ok = true;
+
 	memset(data, 0xee, 64);
-	return want("status", one(T_GET_ID, 0, data, 20), OK) &
-	       want("a digit", data[0] >= '0' && data[0] <= '9', true) &
-	       want("no byte more", data[20], 0xee) &
+	ok &= want("status", one(T_GET_ID, 0, data, ID), OK);
+	for (unsigned i = 0; wanted && wanted[i] && wanted[i] != ' ' && i < ID; i++)
+		ok &= want("the id's byte", data[i], (uint8_t)wanted[i]);
+	return ok & want("a digit", data[0] >= '0' && data[0] <= '9', true) &
+	       want("no byte more", data[ID], 0xee) &
 	       want("short", one(T_GET_ID, 0, data + 32, 5), OK) & want("short", data[37], 0xee);
 }
 
@@ -553,6 +561,22 @@ static int bad_sectors(uint64_t from, uint64_t to)
 	return !ok;
 }
 
+/* Until the device says that it has become larger; then its last sector is there. */
+static int grow(void)
+{
+	const uint64_t before = capacity;
+
+	print("blk: %lu sectors, waiting\n", before);
+	while (!(v_read(&dev, V_INTERRUPT) & 2)) /* 4.2.2: the configuration has changed */
+		;
+	v_write(&dev, V_ACK, 2);
+	capacity = config64(0);
+	print("blk: now %lu sectors\n", capacity);
+	return !(want("larger", capacity > before, true) &
+		 want("its last sector", one(T_IN, capacity - 1, data, SECTOR), OK) &
+		 want("none behind it", one(T_IN, capacity, data, SECTOR), IOERR));
+}
+
 int guest_main(void)
 {
 	const size_t nr_checks = sizeof(checks) / sizeof(checks[0]);
@@ -570,6 +594,8 @@ int guest_main(void)
 		return speed();
 	if (arg("watch"))
 		return watch();
+	if (arg("grow"))
+		return grow();
 	if (arg("badfrom"))
 		return bad_sectors(arg_number("badfrom", 0), arg_number("badto", 0));
 	if (arg("count"))

@@ -404,6 +404,22 @@ shows "\"path_on_host\":\"$T/two\""
 shows '"ops":{"size":10,'
 stop
 
+story "an image that has grown is a larger disk to its guest, once the drive is patched"
+truncate -s 1M "$T/one"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/blk.elf\",\"boot_args\":\"grow\"}"
+ask PUT /drives/a "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"$T/one\"}"
+ask PUT /serial "{\"serial_out_path\":\"$T/port\"}"
+: > "$T/port"
+starts
+while ! grep -q "2048 sectors, waiting" "$T/port"; do sleep 0.05; done
+truncate -s 2M "$T/one"
+ask PATCH /drives/a "{\"drive_id\":\"a\",\"path_on_host\":\"$T/one\"}"
+is_done
+ended
+ends_with 0
+holds grep -q "now 4096 sectors" "$T/port"
+
 story "in the jail a drive gets another image by a descriptor, and by a path only what it has"
 truncate -s 1M "$T/one" "$T/two"
 serve

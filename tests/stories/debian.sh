@@ -32,6 +32,30 @@ mayfly run --timeout 300s --kernel "$MAYFLY_TUNED/vmlinux" --root "$EXT4,overlay
 ends_with 0
 prints removed
 
+if [ "$(id -u)" -eq 0 ] && unshare -n true 2> /dev/null; then
+	story "Debian: a job downloads from the host's web server, over a tap"
+	mkdir -p "$T/www"
+	head -c 3000000 /dev/urandom > "$T/www/file"
+	modprobe -q tun
+	# An emulated host's shell has an ip of its own, which makes no taps.
+	# shellcheck disable=SC2016
+	unshare -n sh -c '
+		/bin/ip tuntap add dev tap0 mode tap && /bin/ip addr add 10.9.0.1/24 dev tap0 && /bin/ip link set tap0 up &&
+			{ busybox httpd -f -p 10.9.0.1:8080 -h "$1/www" & } && "$2" run --timeout 300s --mem 512M --kernel "$3" --root "$4,ro" --net tap=tap0 -- sh -c "
+				ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0
+				busybox wget -q -O - http://10.9.0.1:8080/file | sha256sum"
+		status=$?
+		kill $!
+		exit $status' \
+		sh "$T" "$MAYFLY" "$MAYFLY_TUNED/vmlinux" "$SQUASHFS" > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 0
+	prints "$(sha256sum < "$T/www/file")"
+	says_nothing
+else
+	skipped "Debian: a download" "needs root and network namespaces"
+fi
+
 # fio OPTIONS: on vdb, with a checksum in every block, all of which are read again
 FIO="fio --name=v --filename=/dev/vdb --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --minimal"
 # Beside such a job, another one of fio's that discards what lies elsewhere, block by block.

@@ -30,6 +30,10 @@ image disk 8M
 blk sectors=16384 --disk "$T/disk"
 passes
 
+story "a disk is named by its file's device and inode"
+blk "do=id id=$(stat -c %d "$T/disk")0$(stat -c %i "$T/disk")" --disk "$T/disk"
+passes
+
 story "four processors: as many queues"
 image disk 8M
 blk queues=4 --cpus 4 --disk "$T/disk"

@@ -54,7 +54,8 @@ ip route add default via 10.9.0.254 dev tap0
 mkdir "$T/www"
 head -c 4000000 /dev/urandom > "$T/www/file"
 sum=$(eval "$SUM" < "$T/www/file")
-busybox httpd -p 8080 -h "$T/www"
+busybox httpd -f -p 8080 -h "$T/www" &
+httpd=$!
 with_iperf3
 # What iperf3 sends to and gets from the server at $1, and how often it says that it arrived. A server
 # that serves once is not there yet, or not yet again.
@@ -168,14 +169,14 @@ says_iperf3
 # gateway's address is the host itself.
 start_passt() {
 	if [ ! -e /host/job ]; then
-		passt -f --runas 0 -l "$T/root/log" --socket "$T/root/socket" > "$T/passt" 2>&1 &
+		passt -f --runas 0 -t 2222:80,2223:9 -l "$T/root/log" --socket "$T/root/socket" > "$T/passt" 2>&1 &
 	else
 		mount -t tmpfs none "$T/root"
 		mkdir -p "$T/root/tmp" "$T/root/proc" "$T/root/dev" "$T/root/etc"
 		cp -a /usr /lib /lib64 /bin "$T/root"
 		touch "$T/root/dev/null"
 		unshare -m sh -c "mount --bind /dev/null $T/root/dev/null && mount -t proc none $T/root/proc &&
-			cd $T/root && mount --move . / && exec chroot . /usr/bin/passt -f --runas 0 -l /log --socket /socket" \
+			cd $T/root && mount --move . / && exec chroot . /usr/bin/passt -f --runas 0 -t 2222:80,2223:9 -l /log --socket /socket" \
 			> "$T/passt" 2>&1 &
 	fi
 	passt=$!
@@ -202,6 +203,22 @@ guest_of "$T/initrd" "ip link set eth0 up; ip addr add 10.9.0.1/24 dev eth0; ip 
 	set -- 10.9.0.254; $IPERF3" --net "passt=$T/root/socket"
 says_iperf3
 
+story "Linux: a file from the guest's web server, by a port that passt forwards"
+"$MAYFLY" run --timeout 150s --kernel "$MAYFLY_TUNED/vmlinux" --initrd "$MAYFLY_INITRD" --net "passt=$T/root/socket" -- \
+	sh -c "ip link set eth0 up; ip addr add 10.9.0.1/24 dev eth0; ip route add default via 10.9.0.254; $SERVE" \
+	> "$T/served" 2> "$T/err" < /dev/null &
+server=$!
+for i in $(seq 100); do # until it serves
+	timeout 20 wget -q -O "$T/got" http://127.0.0.1:2222/file 2> /dev/null && break
+	sleep 0.5
+done
+holds [ "$(eval "$SUM" < "$T/got")" = "$(seq 1 400000 | eval "$SUM")" ]
+nc 127.0.0.1 2223 < /dev/null > /dev/null # it may end
+wait $server
+status=$?
+ends_with 0
+says_nothing
+
 story "Linux: and an address by DHCP from passt"
 guest "printf '%s\n' '#!/bin/sh' '[ \$1 != bound ] || ip addr add \$ip/\$mask dev eth0' > /tmp/bound; chmod +x /tmp/bound
 	ip link set eth0 up; udhcpc -q -n -t 5 -i eth0 -s /tmp/bound > /dev/null 2>&1 && ip -4 -o addr show dev eth0 | awk '{ print \$4 }'" \
@@ -211,5 +228,6 @@ prints 10.9.0.1/24
 kill $passt
 wait $passt 2> /dev/null
 [ ! -e /host/job ] || umount "$T/root"
+kill $httpd
 
 the_end

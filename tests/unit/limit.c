@@ -48,12 +48,23 @@ static void byte_rates(void **state)
 		const struct rate_limit config = { .bytes = { .size = row[i].size,
 							      .refill_ms = row[i].refill_ms } };
 		const double rate = (double)row[i].size * 1000 / (double)row[i].refill_ms;
-		uint64_t now = 77, bytes;
+		uint64_t now = 77, bytes = 0;
 		double span = 20;
 
 		limit_init(&limit, &config, now);
 		greedy(row[i].request, &now, now + SECOND); /* the full bucket is spent */
-		bytes = greedy(row[i].request, &now, now + 20 * SECOND) * row[i].request;
+		for (unsigned second = 1; second <= 20; second++) {
+			const double one =
+				(double)(greedy(row[i].request, &now, 77 + (second + 1) * SECOND) *
+					 row[i].request);
+
+			/* A request that falls just into it, or just out of it, is no error. */
+			if (one > rate * 1.05 + (double)row[i].request ||
+			    one < rate * 0.95 - (double)row[i].request)
+				fail_msg("row %u: %.0f bytes in second %u, at %.0f a second", i,
+					 one, second, rate);
+			bytes += (uint64_t)one;
+		}
 		/* A last request may go in the last moment: one is no error of the rate. */
 		if ((double)bytes > rate * span * 1.05 + (double)row[i].request ||
 		    (double)bytes < rate * span * 0.95 - (double)row[i].request)
