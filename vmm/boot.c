@@ -106,27 +106,43 @@ static uint64_t low_ram_of(const struct vm_config *config)
 	return config->mem_size < DEVICE_GPA ? config->mem_size : DEVICE_GPA;
 }
 
-int boot_open(struct boot *boot, const struct vm_config *config)
+/* Where the extra archive begins, behind the initrd: zeros to a multiple of 4, as the kernel wants.
+ * Between the two 4 zeros more: what `lz4 -l` makes has no end but a block of size 0. */
+static uint64_t extra_offset(const struct boot *boot)
 {
+	const uint64_t padded = (boot->initrd_size + 3) & ~3ull;
+
+	return padded && boot->extra_size ? padded + 4 : padded;
+}
+
+int boot_open(struct boot *boot, const struct vm_config *config, const uint8_t *extra,
+	      uint64_t extra_size)
+{
+	uint64_t size;
 	int err;
 
 	*boot = (struct boot){ .kernel_path = config->kernel,
 			       .initrd_path = config->initrd,
 			       .kernel_fd = -1,
-			       .initrd_fd = -1 };
+			       .initrd_fd = -1,
+			       .extra = extra,
+			       .extra_size = extra_size };
 	err = open_kernel(boot, config->kernel_fd, low_ram_of(config));
 	if (err)
 		return err;
 	if (strlen(config->cmdline) > boot->image.cmdline_max)
 		return fail(0, "command line: %zu bytes; %s takes %u", strlen(config->cmdline),
 			    boot->kernel_path, boot->image.cmdline_max);
-	if (!config->initrd)
-		return 0;
-	err = open_file(config->initrd, config->initrd_fd, &boot->initrd_fd, &boot->initrd_size);
+	if (config->initrd)
+		err = open_file(config->initrd, config->initrd_fd, &boot->initrd_fd,
+				&boot->initrd_size);
 	if (err)
 		return err;
-	if (!initrd_gpa(&boot->image, low_ram_of(config), boot->initrd_size))
+	if (config->initrd && !initrd_gpa(&boot->image, low_ram_of(config), boot->initrd_size))
 		return refuse_size(&boot->image, config->initrd, boot->initrd_size);
+	size = extra_offset(boot) + extra_size;
+	if (size && !initrd_gpa(&boot->image, low_ram_of(config), size))
+		return refuse_size(&boot->image, "initrd and job", size);
 	return 0;
 }
 
@@ -164,31 +180,25 @@ struct ramdisk {
 	uint64_t gpa, size; /* 0: none */
 };
 
-/*
- * The user's initrd, mapped; zeros to a multiple of 4, as the kernel wants; the extra archive.
- * Between the two 4 zeros more: what `lz4 -l` makes has no end but a block of size 0.
- */
-static int load_initrd(const struct boot *boot, const struct mem *mem, const uint8_t *extra,
-		       uint64_t extra_size, struct ramdisk *disk)
+/* The user's initrd, mapped, and the extra archive. */
+static int load_initrd(const struct boot *boot, const struct mem *mem, struct ramdisk *disk)
 {
-	uint64_t padded = (boot->initrd_size + 3) & ~3ull;
+	const uint64_t offset = extra_offset(boot);
 	int err = 0;
 
-	if (padded && extra_size)
-		padded += 4;
-	disk->size = padded + extra_size;
+	disk->size = offset + boot->extra_size;
 	disk->gpa = initrd_gpa(&boot->image, mem_low_size(mem), disk->size);
 	if (disk->size == 0)
 		return 0;
-	if (!disk->gpa)
-		return refuse_size(&boot->image, "initrd and job", disk->size);
+	must(disk->gpa); /* boot_open() has looked */
 	if (boot->initrd_size)
 		err = mem_load_file(mem, disk->gpa, boot->initrd_fd, 0, boot->initrd_size);
 	if (err)
 		return fail(err, "%s: loading at %#llx", boot->initrd_path,
 			    (unsigned long long)disk->gpa);
-	if (extra_size)
-		memcpy(mem_at(mem, disk->gpa + padded, extra_size), extra, extra_size);
+	if (boot->extra_size)
+		memcpy(mem_at(mem, disk->gpa + offset, boot->extra_size), boot->extra,
+		       boot->extra_size);
 	return 0;
 }
 
@@ -272,14 +282,13 @@ static void write_zero_page(const struct image *image, const struct mem *mem,
 			(struct boot_e820_entry){ spans[i].gpa, spans[i].size, spans[i].type };
 }
 
-int boot_load(const struct boot *boot, const struct mem *mem, const struct vm_config *config,
-	      const uint8_t *extra, uint64_t extra_size)
+int boot_load(const struct boot *boot, const struct mem *mem, const struct vm_config *config)
 {
 	struct ramdisk disk;
 	int err = load_kernel(boot, mem);
 
 	if (!err)
-		err = load_initrd(boot, mem, extra, extra_size, &disk);
+		err = load_initrd(boot, mem, &disk);
 	if (err)
 		return err;
 	strcpy(mem_at(mem, CMDLINE_GPA, CMDLINE_SIZE), config->cmdline);

@@ -59,6 +59,7 @@ static struct vm {
 	struct __kernel_timespec timeout, grace;
 	struct limit serial_limit; /* on its output */
 	struct boot boot;
+	uint8_t *job; /* the archive that brings it to the guest, until that is loaded */
 	struct console console;
 	struct serial serial;
 	struct vcpus vcpus;
@@ -293,25 +294,6 @@ static int make_devices(struct vm *v)
 	return err ? err : make_nets(v);
 }
 
-static int load(struct vm *v)
-{
-	const struct job_config *job = &v->config->job;
-	unsigned rows = 0, cols = 0;
-	uint8_t *archive = NULL;
-	ssize_t size = 0;
-	int err;
-
-	if (job->argc) {
-		term_size(&rows, &cols);
-		size = job_pack(job, console_is_tty(&v->config->serial), rows, cols, &archive);
-		if (size < 0)
-			return fail((int)size, "packing the command");
-	}
-	err = boot_load(&v->boot, &v->mem, v->config, archive, (uint64_t)size);
-	free(archive);
-	return err;
-}
-
 static int make_vcpus(struct vm *v)
 {
 	int err = vcpus_create(&v->vcpus, &v->hv, v->config->cpus);
@@ -453,6 +435,28 @@ static int begin(struct vm *v, const struct vm_config *config)
 	return err ? err : filter_enter(FILTER_START, "mayfly");
 }
 
+static int open_boot(struct vm *v)
+{
+	const struct job_config *job = &v->config->job;
+	unsigned rows = 0, cols = 0;
+	ssize_t size = 0;
+
+	if (job->argc) {
+		term_size(&rows, &cols);
+		size = job_pack(job, console_is_tty(&v->config->serial), rows, cols, &v->job);
+		if (size < 0)
+			return fail((int)size, "packing the command");
+	}
+	return boot_open(&v->boot, v->config, v->job, (uint64_t)size);
+}
+
+static void close_boot(struct vm *v)
+{
+	boot_close(&v->boot);
+	free(v->job);
+	v->job = NULL;
+}
+
 /* Everything is opened and checked before anything is created. */
 static int prepare(struct vm *v, const struct vm_config *config)
 {
@@ -461,7 +465,7 @@ static int prepare(struct vm *v, const struct vm_config *config)
 	v->config = config;
 	v->hv = (struct hv){ .sys_fd = -1, .vm_fd = -1 };
 	vcpus_init(&v->vcpus, &v->pio, &v->mmio, &v->mem, &v->end);
-	err = boot_open(&v->boot, config);
+	err = open_boot(v);
 	if (!err)
 		err = open_disks(v);
 	if (!err)
@@ -482,10 +486,10 @@ static int build(struct vm *v)
 	if (!err)
 		err = make_devices(v);
 	if (!err)
-		err = load(v);
+		err = boot_load(&v->boot, &v->mem, v->config);
 	if (!err)
 		err = make_vcpus(v);
-	boot_close(&v->boot);
+	close_boot(v);
 	return err ? err : start(v);
 }
 
@@ -515,7 +519,7 @@ static void unmake(struct vm *v, unsigned nr_files)
 	close_fd(&v->wake_fd);
 	hv_close(&v->hv);
 	mem_fini(&v->mem);
-	boot_close(&v->boot);
+	close_boot(v);
 }
 
 struct vm *vm_open(const struct vm_config *config)

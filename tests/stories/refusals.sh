@@ -93,6 +93,13 @@ truncate -s 64M "$T/large"
 mayfly run --kernel "$HELLO" --initrd "$T/large" --mem 32M
 refused "$T/large: 64 MiB do not fit"
 
+story "an initrd that leaves no room for the job: refused before a layer is made"
+truncate -s 33090000 "$T/large" # to some KiB below the end of memory
+truncate -s 1M "$T/under"
+mayfly run --kernel "$HELLO" --initrd "$T/large" --mem 33M --disk "$T/under,overlay=$T/layer" -- true
+refused "initrd and job: 31 MiB do not fit"
+holds [ ! -e "$T/layer" ]
+
 story "a command line that is too long"
 mayfly run --kernel "$HELLO" --cmdline "$(printf '%2100s' x)"
 refused "command line: "

@@ -53,8 +53,8 @@ static uint64_t load(struct mem *mem, unsigned initrd_size, unsigned job_size, c
 	if (initrd_size)
 		config.initrd = initrd;
 	assert_int_equal(mem_init(mem, config.mem_size), 0);
-	assert_int_equal(boot_open(&boot, &config), 0);
-	assert_int_equal(boot_load(&boot, mem, &config, (const uint8_t *)JOB, job_size), 0);
+	assert_int_equal(boot_open(&boot, &config, (const uint8_t *)JOB, job_size), 0);
+	assert_int_equal(boot_load(&boot, mem, &config), 0);
 	boot_close(&boot);
 	memcpy(&modlist, mem_at(mem, START_INFO_GPA + MODLIST, 8), 8);
 	memcpy(module, mem_at(mem, modlist, 16), 16);
@@ -111,7 +111,7 @@ static const char *refusal(uint64_t mem_size, uint64_t mib)
 	config.initrd = initrd;
 	assert_int_equal(pipe(fds), 0);
 	dup2(fds[1], STDERR_FILENO);
-	assert_true(boot_open(&boot, &config) < 0);
+	assert_true(boot_open(&boot, &config, NULL, 0) < 0);
 	dup2(old, STDERR_FILENO);
 	boot_close(&boot);
 	n = read(fds[0], said, sizeof(said) - 1);
