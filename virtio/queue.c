@@ -89,7 +89,7 @@ static int add_segment(struct queue *q, struct queue_chain *chain, const struct 
 		return break_ring(q, "a readable descriptor after a writable one");
 	if (d->len == 0)
 		return 0;
-	host = mem_at(q->mem, d->addr, d->len);
+	host = mem_at(q->mem, d->addr, d->len); /* 2.7.5: addr is guest-physical */
 	if (!host)
 		return break_ring(q, "a descriptor outside of memory");
 	/* 2.7.5: a chain carries no more than 2^32 bytes; used.len has 32 bits. */
@@ -131,14 +131,14 @@ static int walk_indirect(struct queue *q, struct queue_chain *chain, const struc
 		err = add_segment(q, chain, &d);
 		if (err || !(d.flags & DESC_F_NEXT))
 			return err;
-		if (d.next >= nr)
+		if (d.next >= nr) /* 2.7.5.3: next is an entry of the same table */
 			return break_ring(q, "a descriptor beyond the indirect table");
 		at = d.next;
 	}
 	return break_ring(q, "an indirect chain that is too long");
 }
 
-/* More descriptors than the table has entries are a loop. */
+/* 2.7.5.2: a chain is no longer than the queue is large; more descriptors than that are a loop. */
 static int walk(struct queue *q, struct queue_chain *chain)
 {
 	uint16_t at = chain->head;
@@ -152,7 +152,7 @@ static int walk(struct queue *q, struct queue_chain *chain)
 		err = add_segment(q, chain, &d);
 		if (err || !(d.flags & DESC_F_NEXT))
 			return err;
-		if (d.next >= q->size)
+		if (d.next >= q->size) /* 2.7.5: next is an entry of the table */
 			return break_ring(q, "a descriptor beyond the table");
 		at = d.next;
 	}
@@ -183,12 +183,12 @@ int queue_pop(struct queue *q, struct queue_chain *chain)
 	nr = waiting(q);
 	if (nr == 0)
 		return 0;
-	if (nr > q->size)
+	if (nr > q->size) /* 2.7.6: idx counts what was put in, and there is room for no more */
 		return break_ring(q, "an available index that jumps");
 	head = q->driver[RING + q->last_avail % q->size];
-	if (head >= q->size)
+	if (head >= q->size) /* 2.7.6: ring[] holds entries of the table */
 		return break_ring(q, "a head beyond the table");
-	if (q->in_flight[head / 64] >> head % 64 & 1)
+	if (q->in_flight[head / 64] >> head % 64 & 1) /* 2.7.8: it is ours until it is used */
 		return break_ring(q, "a head that is in flight already");
 	chain->head = head;
 	chain->nr_readable = chain->nr_writable = 0;

@@ -523,6 +523,20 @@ static int at_least(uint64_t safe)
 	return !is_painted(data, last, SECTOR, key) || key < safe;
 }
 
+/* Writes from the beginning until there is no room, and goes on when there is. */
+static int outgrow(void)
+{
+	uint64_t at = 0;
+
+	while (at < capacity && one(T_OUT, at, data, CHUNK) == OK)
+		at += CHUNK / SECTOR;
+	print("blk: an error at sector %lu\n", at);
+	while (one(T_OUT, at, data, CHUNK) != OK)
+		;
+	print("blk: writes again\n");
+	return 0;
+}
+
 /* Reads all over an image whose second half goes away, and comes back. */
 static int watch(void)
 {
@@ -594,6 +608,8 @@ int guest_main(void)
 		return speed();
 	if (arg("watch"))
 		return watch();
+	if (arg("outgrow"))
+		return outgrow();
 	if (arg("grow"))
 		return grow();
 	if (arg("badfrom"))

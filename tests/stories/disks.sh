@@ -269,6 +269,17 @@ if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
 	shows "7 checks, 0 failed"
 	says "$T/full/disk: writing failed, which the guest is told; this is said once: No space left on device"
 	says_one_line
+
+	story "...and once there is room again, the same guest writes on"
+	# shellcheck disable=SC2016
+	unshare -m sh -c 'mount -t tmpfs -o size=2M none "$1" && truncate -s 8M "$1/disk" && head -c 1000000 /dev/zero > "$1/other"
+		"$2" run --timeout 180s --kernel "$3" --cmdline outgrow --disk "$1/disk" > "$1/../out" &
+		while ! grep -q "an error" "$1/../out"; do sleep 0.05; done
+		rm "$1/other"
+		wait $!' sh "$T/full" "$MAYFLY" "$GUESTS/blk.elf" 2> "$T/err"
+	status=$?
+	ends_with 0
+	shows "blk: writes again"
 else
 	skipped "a full file system" "needs root and mount namespaces"
 fi

@@ -104,6 +104,12 @@ serve_iperf3
 guest_of "$T/initrd" "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; set -- 10.9.0.1; $IPERF3" --net tap=tap0
 says_iperf3
 
+story "Linux: both ways went in segments larger than a frame"
+counted() { cat "/sys/class/net/tap0/statistics/$1"; }
+for way in rx tx; do
+	holds [ $(($(counted ${way}_bytes) / $(counted ${way}_packets))) -gt 1514 ]
+done
+
 story "Linux: the rate limit holds a download to its bytes, and loses none"
 guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; wget -q -O - http://10.9.0.1:8080/file | $SUM" \
 	--report --net tap=tap0,rx-bytes=4M/1s,tx-ops=2000/1s

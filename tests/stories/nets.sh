@@ -186,11 +186,13 @@ hostile() {
 		passes
 	done
 	if [ -x "$SANITIZED" ]; then
-		"$SANITIZED" run --timeout 180s --kernel "$GUESTS/net.elf" --cmdline "do=hostile second" \
-			--net "$1" --net "peer=$T/others" > "$T/out" 2> "$T/err"
-		status=$?
-		passes
-		holds [ "$(grep -c 'ERROR: AddressSanitizer\|runtime error' "$T/err")" -eq 0 ]
+		for how in plain merge; do
+			"$SANITIZED" run --timeout 180s --kernel "$GUESTS/net.elf" --cmdline "do=hostile second $how" \
+				--net "$1" --net "peer=$T/others" > "$T/out" 2> "$T/err"
+			status=$?
+			passes
+			holds [ "$(grep -c 'ERROR: AddressSanitizer\|runtime error' "$T/err")" -eq 0 ]
+		done
 	fi
 }
 

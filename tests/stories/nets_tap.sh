@@ -41,6 +41,23 @@ for how in "" plain merge; do
 	says_nothing
 done
 
+story "a tap by an open descriptor, which somebody else had the right to open"
+if command -v python3 > /dev/null; then
+	# IFF_TAP, IFF_NO_PI, IFF_VNET_HDR
+	python3 -c 'import fcntl, os, struct, sys
+tap = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tap, 0x400454ca, struct.pack("16sH22x", b"tap0", 0x2 | 0x1000 | 0x4000)) # TUNSETIFF
+os.dup2(tap, 9)
+os.execv(sys.argv[1], sys.argv[1:])' "$MAYFLY" run --timeout 180s --kernel "$GUESTS/net.elf" \
+		--cmdline "do=icmp ip=10.9.0.1 from=10.9.0.2 n=50" --net fd=9 > "$T/out" 2> "$T/err"
+	status=$?
+	pings
+	says_nothing
+else
+	name=''
+	skipped "a tap by an open descriptor" "python3 is not installed"
+fi
+
 story "packets larger than a frame come in pieces, and all of them"
 net "do=icmp ip=10.9.0.1 from=10.9.0.2 n=50 size=1472 merge" --net tap=tap0
 pings
@@ -100,11 +117,14 @@ for how in plain merge; do
 	holds [ "$(grep -c FAILED "$T/out")" -eq 0 ]
 done
 if [ -x "$SANITIZED" ]; then
-	"$SANITIZED" run --timeout 180s --kernel "$GUESTS/net.elf" --cmdline "do=hostile second" --cpus 2 \
-		--net tap=many --net tap=tap0 > "$T/out" 2> "$T/err"
-	status=$?
-	ends_with 0
-	holds [ "$(grep -c FAILED "$T/out")" -eq 0 ]
+	story "nor does the monitor touch what it must not, say the sanitizers"
+	for how in plain merge; do
+		"$SANITIZED" run --timeout 180s --kernel "$GUESTS/net.elf" --cmdline "do=hostile second $how" --cpus 2 \
+			--net tap=many --net tap=tap0 > "$T/out" 2> "$T/err"
+		status=$?
+		ends_with 0
+		holds [ "$(grep -c FAILED "$T/out")" -eq 0 ]
+	done
 fi
 
 if ! command -v passt > /dev/null; then
@@ -134,7 +154,7 @@ for how in "" plain merge; do
 done
 
 story "a driver that breaks every rule breaks its own device: over passt"
-net "do=hostile merge" --net "passt=$T/socket"
+net "do=hostile second merge" --net "passt=$T/socket" --net tap=many
 ends_with 0
 holds [ "$(grep -c FAILED "$T/out")" -eq 0 ]
 
