@@ -58,6 +58,26 @@ for words in overlay=tmp direct cache=unsafe "overlay=$T/layer,direct" "overlay=
 	fi
 done
 
+image disk 8M
+if [ "$(id -u)" -eq 0 ] && device=$(losetup -f 2> /dev/null) && losetup "$device" "$T/disk" 2> /dev/null; then
+	story "a block device: requests of every kind, also direct ones, and as the base of a layer"
+	blk sectors=16384 --disk "$device"
+	passes
+	blk "" --disk "$device,direct"
+	passes
+	blk "fill key=1" --disk "$device"
+	passes
+	blk "fill key=2 to=4096" --disk "$device,overlay=$T/onblock"
+	passes
+	blk "verify key=1" --disk "$device,ro"
+	passes
+	blk "verify key=2 to=4096" --disk "$device,overlay=$T/onblock"
+	passes
+	losetup -d "$device"
+else
+	skipped "a block device" "needs root and a loop device"
+fi
+
 story "a read-only disk is read, and every write refused"
 image disk 8M
 cp "$T/disk" "$T/before"
