@@ -51,6 +51,9 @@ static const struct {
 } calls[] = {
 	{ "open", SYS_open, { (long)path, O_RDWR | O_CREAT } },
 	{ "openat", SYS_openat, { AT_FDCWD, (long)path, O_RDONLY } },
+	{ "openat-kept",
+	  SYS_openat,
+	  { 7, (long)(path + 1), O_RDONLY } }, /* below a folder of the caller's */
 	{ "openat2", SYS_openat2, { AT_FDCWD, (long)path, 0, 24 } },
 	{ "execve", SYS_execve, { (long)path, (long)arguments, 0 } },
 	{ "execveat", SYS_execveat, { AT_FDCWD, (long)path, (long)arguments, 0, 0 } },

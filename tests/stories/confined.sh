@@ -36,6 +36,15 @@ for thread in vcpu loop; do
 	done
 done
 
+story "a folder that the caller has left open is no way out: it is closed, and nothing could be opened in it"
+for thread in vcpu loop; do
+	seam $thread openat-kept 7< /
+	ends_with 148
+	says "a forbidden system call: openat (257)"
+	seam $thread openat-kept --no-seccomp 7< /
+	says "seam: openat-kept: Bad file descriptor"
+done
+
 story "no guest begins before the last of its threads is confined"
 seam last kill --cpus 2
 ends_with 148
