@@ -55,7 +55,7 @@ static int irqfds[GSIS];		  /* plus 1; 0: none */
 static _Atomic uint32_t pending[GSIS];	  /* signalled, not yet taken */
 static _Atomic uint32_t routes[GSIS];	  /* the vector; 0: none */
 static _Atomic uint32_t bell;		  /* futex: goes on with each interrupt */
-static volatile sig_atomic_t is_in_guest; /* on its stack, and not about to leave it */
+static volatile sig_atomic_t is_in_guest; /* on its stack, and not leaving it */
 static _Alignas(16) char stack[STACK];
 static void *monitor_sp, *guest_sp;
 
@@ -78,13 +78,6 @@ __asm__(".text\n"
 	"	pop %rbp\n"
 	"	pop %rbx\n"
 	"	ret\n");
-
-/* Never left, which the address sanitizer need not prepare for: it would, on the other stack. */
-__attribute__((no_sanitize_address)) static void first(void)
-{
-	start_info = at_gpa(start_info_gpa);
-	guest_start(0);
-}
 
 void standguest_memory(void *base)
 {
@@ -136,11 +129,26 @@ void __wrap_loop_signal(int fd)
 	__real_loop_signal(fd);
 }
 
+/* And back again; once more where a kick came on the way, before a signal could tell of it. */
 static void leave(uint32_t reason)
 {
-	is_in_guest = false;
-	run->exit_reason = reason;
-	standguest_switch(&guest_sp, monitor_sp);
+	do {
+		is_in_guest = false;
+		run->exit_reason = reason;
+		standguest_switch(&guest_sp, monitor_sp);
+		is_in_guest = true;
+		reason = KVM_EXIT_INTR;
+	} while (run->immediate_exit);
+}
+
+/* Never left, which the address sanitizer need not prepare for: it would, on the other stack. */
+__attribute__((no_sanitize_address)) static void first(void)
+{
+	is_in_guest = true;
+	start_info = at_gpa(start_info_gpa);
+	if (run->immediate_exit)
+		leave(KVM_EXIT_INTR);
+	guest_start(0);
 }
 
 static void on_kick(int signo)
@@ -167,11 +175,8 @@ int standguest_run(struct kvm_run *kvm_run)
 		top[-2] = (void *)first; /* where a call would leave the stack */
 		guest_sp = top - 8;
 	}
-	is_in_guest = true;
-	if (run->immediate_exit) { /* a kick that came before */
-		is_in_guest = false;
+	if (run->immediate_exit)
 		return -EINTR;
-	}
 	standguest_switch(&monitor_sp, guest_sp);
 	return 0;
 }
