@@ -23,7 +23,7 @@
 #define DISKS	  19u
 #define GUEST_MIB 128
 
-static const char *mayfly = "build/mayfly", *guest = "build/bench/hold.elf";
+static const char *mayfly, *guest = "build/bench/hold.elf";
 /* For mayfly's files; removed with what may be in it, however this program ends. */
 static char dir[64], path[80];
 static const char *const dir_files[] = { "socket", "socket.image", "socket.metrics" };
@@ -344,14 +344,15 @@ static void describe(const char *host, unsigned runs)
 
 int main(int argc, char **argv)
 {
-	const unsigned runs = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+	const unsigned runs = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
 
 	if (runs == 0) {
-		fprintf(stderr, "bench: api: give a host and runs\n");
+		fprintf(stderr, "bench: api: give a mayfly, a host and runs\n");
 		return EXIT_FAILURE;
 	}
+	mayfly = argv[1];
 	make_dir();
-	describe(argv[1], runs);
+	describe(argv[2], runs);
 	for (unsigned i = 0; i < runs; i++)
 		one_run(i);
 	return 0;

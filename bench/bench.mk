@@ -7,7 +7,7 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-STANDINS := hello blk blkbad net blkload netload
+STANDINS := hello hold blk blkbad net blkload netload
 BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net exits report $(STANDINS:%=standin-%) initrd hold.elf blkload.elf netload.elf)
 
 .PHONY: bench bench-tools
