@@ -17,6 +17,7 @@
 #include <sys/time.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NMI 2 /* vectors */
@@ -141,6 +142,18 @@ static void tscs_agree(int a, int b)
 	HOLDS(before <= between && between <= after);
 }
 
+/* 700 ms from now, or later where the machine is busy: whether that was within a second. */
+static bool is_restored_in_time(int cpu, uint64_t value)
+{
+	struct timespec begin, end;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	usleep(700000);
+	msr_value(cpu, KVM_SET_MSRS, TSC, value);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	return (end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1000000 < 950;
+}
+
 void restored_tscs(void)
 {
 	const int second = call_number(m.vm, KVM_CREATE_VCPU, 1);
@@ -156,11 +169,11 @@ void restored_tscs(void)
 	tscs_agree(m.cpu, second);
 
 	test("TSCs agree of which each is restored within a second of the one before");
-	msr_value(m.cpu, KVM_SET_MSRS, TSC, value);
-	usleep(700000);
-	msr_value(second, KVM_SET_MSRS, TSC, value);
-	usleep(700000);
-	msr_value(third, KVM_SET_MSRS, TSC, value);
+	for (unsigned tries = 0; tries < 10; tries++) {
+		msr_value(m.cpu, KVM_SET_MSRS, TSC, value);
+		if (is_restored_in_time(second, value) && is_restored_in_time(third, value))
+			break;
+	}
 	tscs_agree(m.cpu, second);
 	tscs_agree(m.cpu, third);
 
