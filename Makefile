@@ -54,7 +54,7 @@ DEPS += clang libclang-rt-14-dev                            # make fuzz
 DEPS += clang-format clang-tidy cppcheck                    # make check
 DEPS += sparse dkms                                         # tests of the kernel module's sources
 DEPS += kexec-tools                                         # tests of it where the host's kernel ends
-DEPS += mmdebstrap fakeroot squashfs-tools e2fsprogs        # make rootfs
+DEPS += mmdebstrap uidmap fakeroot squashfs-tools e2fsprogs # make rootfs
 DEPS += gnuplot-nox                                         # plots of the benchmarks
 # make kmod: headers of the very kernel that rootfs/stock fetches. Asked for only when needed.
 KMOD_DEPS = $(or $(HEADERS_PACKAGE),linux-headers-cloud-amd64)
