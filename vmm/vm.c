@@ -464,6 +464,7 @@ static int prepare(struct vm *v, const struct vm_config *config)
 
 	v->config = config;
 	v->hv = (struct hv){ .sys_fd = -1, .vm_fd = -1 };
+	v->boot = (struct boot){ .kernel_fd = -1, .initrd_fd = -1 };
 	vcpus_init(&v->vcpus, &v->pio, &v->mmio, &v->mem, &v->end);
 	err = open_boot(v);
 	if (!err)
