@@ -275,7 +275,12 @@ bool queue_enable_notifications(struct queue *q)
 	return waiting(q) != 0;
 }
 
+bool queue_has_more(const struct queue *q)
+{
+	return q->desc && waiting(q) != 0;
+}
+
 bool queue_is_notified(const struct queue *q)
 {
-	return q->desc && !q->is_polled && waiting(q) != 0;
+	return !q->is_polled && queue_has_more(q);
 }

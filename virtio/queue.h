@@ -92,6 +92,9 @@ bool queue_needs_interrupt(struct queue *q);
 void queue_disable_notifications(struct queue *q);
 bool queue_enable_notifications(struct queue *q);
 
+/* Whether there are chains to pop. */
+bool queue_has_more(const struct queue *q);
+
 /* Whether there are chains that the driver was to notify of. */
 bool queue_is_notified(const struct queue *q);
 

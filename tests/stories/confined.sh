@@ -36,6 +36,20 @@ for thread in vcpu loop; do
 	done
 done
 
+# More calls are open there, each for what it is needed for alone.
+printf '{"boot-source":{"kernel_image_path":"%s/hello.elf"},"drives":[]}\n' "$GUESTS" > "$T/config"
+for how in "run --kernel $GUESTS/hello.elf --net peer=$T/lan" "serve --api-sock $T/api --config-file $T/config" \
+	"serve --no-jail --api-sock $T/api --config-file $T/config"; do
+	story "nor in a loop with peers or an API: mayfly ${how%% -[-ka]* *}"
+	for call in $calls; do
+		# shellcheck disable=SC2086
+		MAYFLY_SEAM="loop $call" "$SEAM" $how > "$T/out" 2> "$T/err" < /dev/null
+		status=$?
+		ends_with 148
+		says "a forbidden system call: $call (" && says ", by the thread mayfly"
+	done
+done
+
 story "a folder that the caller has left open is no way out: it is closed, and nothing could be opened in it"
 for thread in vcpu loop; do
 	seam $thread openat-kept 7< /

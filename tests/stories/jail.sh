@@ -5,7 +5,7 @@
 
 GUESTS=${GUESTS:-build/guest}
 ASK=${ASK:-build/tests/ask}
-HOLD=${HOLD:-build/tests/hold}
+HOLD=${HOLD:-build/tests/hold} UNCOVER=${UNCOVER:-build/tests/uncover}
 WITHOUT=${WITHOUT:-build/tests/without}
 ACTIVATE=${ACTIVATE:-build/tests/activate}
 # As many at once as a machine can take: an emulated one is slow.
@@ -693,6 +693,15 @@ if (nobody "$unshare" -U true 2> /dev/null); then
 	stop
 	holds [ ! -e "$T/user/lan/0" ]
 	holds [ ! -e "$T/user/port" ]
+
+	story "and from its empty root no capability leads back to the host's"
+	as_nobody
+	"$UNCOVER" $pid 2> "$T/err"
+	status=$?
+	ends_with 1
+	says "Invalid argument"
+	is_empty_jail
+	stop
 
 	story "and may have a root and a PID namespace, but become nobody else"
 	mkdir -p "$T/user/base/mayfly/u/root"

@@ -2,8 +2,8 @@
 /*
  * Every system call of x86-64 by every kind of thread, made in a child that has the real filter on:
  * allowed or trapped. Then those that are allowed with some arguments only, with these and with
- * others. What the table of seccomp/policy.c has and no row here needs is a failure. What the
- * start-up phase never does is made by its own table, row by row: all else would be done.
+ * others. What the table of seccomp/policy.c has and no row here needs is a failure. Of the
+ * start-up phase, which may nearly all, a second filter lets nothing be done.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -65,6 +66,63 @@ static const struct {
 	{ SYS_exit, VCPU },	     { SYS_io_uring_enter, LOOP }, { SYS_close, LOOP },
 	{ SYS_shutdown, LOOP },	     { SYS_fdatasync, LOOP },	   { SYS_pwrite64, LOOP },
 	{ SYS_munmap, LOOP },	     { SYS_epoll_ctl, LOOP },	   { SYS_fstat, SERVE },
+};
+
+/* What is trapped in the start-up phase with all bits of all arguments set. */
+static const int never_calls[] = {
+	SYS_execve,
+	SYS_execveat,
+	SYS_fork,
+	SYS_vfork,
+	SYS_clone3,
+	SYS_mmap,
+	SYS_mprotect,
+	SYS_pkey_mprotect,
+	SYS_shmat,
+	SYS_personality,
+	SYS_modify_ldt,
+	SYS_ptrace,
+	SYS_process_vm_readv,
+	SYS_process_vm_writev,
+	SYS_pidfd_open,
+	SYS_pidfd_getfd,
+	SYS_prlimit64,
+	SYS_kill,
+	SYS_tkill,
+	SYS_tgkill,
+	SYS_rt_sigqueueinfo,
+	SYS_rt_tgsigqueueinfo,
+	SYS_pidfd_send_signal,
+	SYS_socket,
+	SYS_io_uring_setup,
+	SYS_unshare,
+	SYS_setns,
+	SYS_bpf,
+	SYS_perf_event_open,
+	SYS_userfaultfd,
+	SYS_add_key,
+	SYS_request_key,
+	SYS_keyctl,
+	SYS_fsopen,
+	SYS_fspick,
+	SYS_open_by_handle_at,
+	SYS_mknod,
+	SYS_mknodat,
+	SYS_init_module,
+	SYS_finit_module,
+	SYS_delete_module,
+	SYS_kexec_load,
+	SYS_kexec_file_load,
+	SYS_reboot,
+	SYS_iopl,
+	SYS_ioperm,
+	SYS_swapon,
+	SYS_swapoff,
+	SYS_acct,
+	SYS_settimeofday,
+	SYS_clock_settime,
+	SYS_clock_adjtime,
+	SYS_adjtimex,
 };
 
 #define QUIET (MSG_NOSIGNAL | MSG_DONTWAIT)
@@ -519,10 +577,58 @@ static void args_of(const struct policy_row *row, bool fitting, uint64_t others,
 	}
 }
 
+/* Nothing is done any more but to exit. A trap, of the other filter, counts for more than an error.
+ */
+static bool forbid_all(void)
+{
+	struct sock_filter insns[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	};
+	const struct sock_fprog program = { COUNT(insns), insns };
+
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
+static bool is_never_call(int call)
+{
+	for (size_t i = 0; i < COUNT(never_calls); i++)
+		if (never_calls[i] == call)
+			return true;
+	return false;
+}
+
+static void try_all_forbidden(void)
+{
+	if (forbid_all())
+		try_all();
+}
+
+static void starts(void **state)
+{
+	const int status = end(begin(FILTER_START, try_all_forbidden));
+	unsigned wrong = 0;
+
+	(void)state;
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7 && seen->is_done);
+	for (int call = 0; call < CALLS; call++) {
+		if (seen->trapped[call] == is_never_call(call))
+			continue;
+		print_error("start: %s is %s\n", filter_call_name(call),
+			    seen->trapped[call] ? "trapped" : "allowed");
+		wrong++;
+	}
+	assert_int_equal(wrong, 0);
+}
+
 static void try_never(void)
 {
 	uint64_t args[6];
 
+	if (!forbid_all())
+		return;
 	for (size_t i = 0; i < policy_never_rows; i++) {
 		const struct policy_row *row = &policy_never[i];
 
@@ -607,6 +713,7 @@ int main(void)
 		TEST("every system call x the loop with links", links),
 		TEST("every system call x the loop with an API", serves),
 		TEST("every system call x the loop with an API and files", serves_files),
+		TEST("every system call x the start-up phase", starts),
 		TEST("every thread can end, a vCPU's alone", leaving),
 		TEST("only a vCPU's thread returns from a signal", returning),
 		TEST("calls of other ABIs end the process on the spot", other_abis),
