@@ -92,7 +92,7 @@ test: deps ## install what is missing, build, and run all tests
 soak: tests-built ## the long tests: a disk's monitor killed 50 times, mayfly.ko on Linux 6.12, on a kernel with KASAN and lockdep, and under all stories of Linux
 	@tests/run soak
 
-tests-built: all guests bench-tools $(BUILD)/tests/mayfly-san $(STANDINS_SAN) $(BUILD)/tests/mayfly-seam $(BUILD)/tests/filters $(TOOLS) $(BAD_SECTORS) $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly, its tests and benchmarks
+tests-built: all guests bench-tools $(BUILD)/tests/mayfly-san $(STANDINS_SAN) $(BUILD)/tests/mayfly-seam $(BUILD)/tests/standin-seam $(BUILD)/tests/filters $(TOOLS) $(BAD_SECTORS) $(KMOD_PROGRAMS) $(UNIT_TESTS:%=$(BUILD)/tests/unit/%) $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%) ## build mayfly, its tests and benchmarks
 	@[ ! -e '$(KDIR)/Makefile' ] || $(MAKE) --no-print-directory kmod-test
 
 kernel: ## build the tuned guest kernel (5 minutes on two cores, once)

@@ -6,6 +6,7 @@
  * bench/api as `api HOST RUNS`.
  */
 #include "child.h"
+#include "init.h"
 
 #include <fcntl.h>
 #include <stdbool.h>
@@ -23,7 +24,7 @@
 #define DISKS	  19u
 #define GUEST_MIB 128
 
-static const char *mayfly, *guest = "build/bench/hold.elf";
+static const char *mayfly, *guest = "build/guest/hello.elf";
 /* For mayfly's files; removed with what may be in it, however this program ends. */
 static char dir[64], path[80];
 static const char *const dir_files[] = { "socket", "socket.image", "socket.metrics" };
@@ -219,7 +220,8 @@ static int start_with_disks(struct child *c, const char *image, const char *metr
 			 i, image);
 		put(fd, where, body);
 	}
-	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\"}", guest);
+	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\",\"boot_args\":\"" HOLD "\"}",
+		 guest);
 	put(fd, "/boot-source", body);
 	put(fd, "/actions", "{\"action_type\":\"InstanceStart\"}");
 	return fd;
@@ -276,7 +278,7 @@ static long own_kib(struct child *c)
 static void one_run(unsigned run)
 {
 	const char *const serve[] = { mayfly, "serve", "--api-sock", path, "--level", "Off", NULL };
-	const char *const plain[] = { mayfly, "run", "--kernel", guest, NULL };
+	const char *const plain[] = { mayfly, "run", "--kernel", guest, "--cmdline", HOLD, NULL };
 	struct child c;
 	struct mark first, found;
 	char body[512];
@@ -290,20 +292,21 @@ static void one_run(unsigned run)
 	printf("{\"who\":\"mayfly\",\"run\":%u,\"ready_wall\":%.1f,\"ready_cpu\":%.1f", run,
 	       us(now_ns(CLOCK_MONOTONIC) - c.start_ns), us(cpu_ns(c.pid)));
 	measure_answers(fd);
-	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\"}", guest);
+	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\",\"boot_args\":\"" HOLD "\"}",
+		 guest);
 	put(fd, "/boot-source", body);
 	start = now_ns(CLOCK_MONOTONIC);
 	cpu = cpu_ns(c.pid);
 	put(fd, "/actions", "{\"action_type\":\"InstanceStart\"}");
 	printf(",\"start_wall\":%.1f", us(now_ns(CLOCK_MONOTONIC) - start));
-	child_await(&c, "Hello, I stay", 20, &first, &found);
+	child_await(&c, "Hello from ring", 20, &first, &found);
 	printf(",\"start_cpu\":%.1f", (double)entry_cpu_us(fd) - us(cpu));
 	with_api = own_kib(&c);
 	child_kill(&c);
 	close(fd);
 	unlink(path);
 	child_start(&c, "mayfly", plain);
-	child_await(&c, "Hello, I stay", 20, &first, &found);
+	child_await(&c, "Hello from ring", 20, &first, &found);
 	printf(",\"memory\":%ld,\"memory_added\":%ld", with_api, with_api - own_kib(&c));
 	child_kill(&c);
 	measure_longest();

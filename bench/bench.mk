@@ -7,8 +7,8 @@ BUILD ?= build
 BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
-STANDINS := hello hold blk blkbad net blkload netload
-BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net exits report $(STANDINS:%=standin-%) initrd hold.elf blkload.elf netload.elf)
+STANDINS := hello blk blkbad net blkload netload
+BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net exits report $(STANDINS:%=standin-%) initrd blkload.elf netload.elf)
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -61,6 +61,12 @@ $(STANDINS:%=$(BUILD)/bench/standin-%): $(BUILD)/bench/standin-%: $(filter-out %
 	@echo "  LD      $@"
 	@$(LINK) $(STANDIN_WRAP) -o $@
 
+# As the top-level Makefile makes mayfly-seam.
+$(BUILD)/tests/standin-seam: $(filter-out %/hv.o,$(OBJECTS)) $(BUILD)/tests/seam/seam.o $(BUILD)/bench/standin.o \
+		$(BUILD)/bench/standguest.o $(addprefix $(BUILD)/bench/standin/,hello.o rt.o virtio.o)
+	@echo "  LD      $@"
+	@$(LINK) $(STANDIN_WRAP) $(SEAM:%=-Wl,--wrap=%) -o $@
+
 # The same with sanitizers, as tests/unit/unit.mk makes mayfly-san: for tests/standin.
 STANDINS_SAN := $(addprefix $(BUILD)/tests/standin-san-,blk blkbad net)
 $(STANDINS_SAN): $(BUILD)/tests/standin-san-%: $(filter-out %/hv.o,$(SAN_OBJECTS)) \
@@ -88,7 +94,7 @@ $(BUILD)/bench/initrd: $(BUILD)/bench/root/init
 	@cd $(<D) && echo init | cpio --quiet --reproducible -o -H newc -R +0:+0 > ../initrd
 
 # The measured guests that are programs.
-BENCH_GUESTS := hold blkload netload
+BENCH_GUESTS := blkload netload
 $(BENCH_GUESTS:%=$(BUILD)/bench/%.o): $(BUILD)/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"

@@ -27,7 +27,6 @@ struct plan {
 	const char *host, *machine;
 	unsigned runs, memory_runs;
 	struct guest guest;
-	const char *hold_kernel; /* for a look at the memory; NULL: guest.kernel, told to stay */
 	struct monitor monitors[MONITORS_MAX];
 	unsigned nr_monitors;
 };
@@ -185,10 +184,6 @@ static struct guest guest_that_stays(const struct plan *plan)
 	static char cmdline[2048];
 	struct guest guest = plan->guest;
 
-	if (plan->hold_kernel) {
-		guest.kernel = plan->hold_kernel;
-		return guest;
-	}
 	snprintf(cmdline, sizeof(cmdline), "%s " HOLD, guest.cmdline);
 	guest.cmdline = cmdline;
 	return guest;
@@ -369,24 +364,12 @@ static _Noreturn void usage(void)
 	fprintf(stderr,
 		"usage: boot --monitor mayfly=PROGRAM [--monitor NAME=PROGRAM]... --kernel FILE\n"
 		"            [--linux] [--initrd FILE] [--cmdline WORDS] [--mem MIB] [--runs N]\n"
-		"            [--memory-runs N] [--hold-kernel FILE] [--host NAME] [--machine WORDS]\n"
+		"            [--memory-runs N] [--host NAME] [--machine WORDS]\n"
 		"Prints JSON lines. bench/boot starts it with all it needs and makes tables of them.\n");
 	exit(EXIT_FAILURE);
 }
 
-enum {
-	MONITOR = 1,
-	KERNEL,
-	LINUX,
-	INITRD,
-	CMDLINE,
-	MEM,
-	RUNS,
-	MEMORY_RUNS,
-	HOLD_KERNEL,
-	HOST,
-	MACHINE
-};
+enum { MONITOR = 1, KERNEL, LINUX, INITRD, CMDLINE, MEM, RUNS, MEMORY_RUNS, HOST, MACHINE };
 
 static const struct option options[] = {
 	{ "monitor", required_argument, NULL, MONITOR },
@@ -397,7 +380,6 @@ static const struct option options[] = {
 	{ "mem", required_argument, NULL, MEM },
 	{ "runs", required_argument, NULL, RUNS },
 	{ "memory-runs", required_argument, NULL, MEMORY_RUNS },
-	{ "hold-kernel", required_argument, NULL, HOLD_KERNEL },
 	{ "host", required_argument, NULL, HOST },
 	{ "machine", required_argument, NULL, MACHINE },
 	{ 0 },
@@ -439,9 +421,6 @@ static void take(struct plan *plan, int option, char *value)
 		break;
 	case MEMORY_RUNS:
 		plan->memory_runs = number(value);
-		break;
-	case HOLD_KERNEL:
-		plan->hold_kernel = value;
 		break;
 	case HOST:
 		plan->host = value;

@@ -8,8 +8,6 @@ ASK=${ASK:-build/tests/ask}
 HOLD=${HOLD:-build/tests/hold} UNCOVER=${UNCOVER:-build/tests/uncover}
 WITHOUT=${WITHOUT:-build/tests/without}
 ACTIVATE=${ACTIVATE:-build/tests/activate}
-# As many at once as a machine can take: an emulated one is slow.
-STARTS=${STARTS:-$([ -e /host/job ] && echo 30 || echo 500)}
 # Not busybox's.
 ip=$(which ip) unshare=$(which unshare) setpriv=$(which setpriv) prlimit=$(which prlimit) script=$(which script)
 modprobe -a tun loop 2> /dev/null
@@ -33,9 +31,9 @@ until_jailed() {
 	done
 	is_wrong "no guest runs"
 }
-# spin OPTION...: a guest that spins, in the jail; $pid
-spin() {
-	"$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin "$@" > "$T/out" 2> "$T/err" &
+# stays OPTION...: a guest that stays, in the jail; $pid
+stays() {
+	"$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline hold "$@" > "$T/out" 2> "$T/err" &
 	pid=$!
 	pids="$pids $pid"
 	until_jailed $pid
@@ -88,7 +86,7 @@ has_nothing() {
 }
 
 story "a microVM runs in an empty root, in namespaces of its own, with no capability"
-spin
+stays
 is_empty_jail
 has_nothing
 holds grep -q '^Max open files *2048 *2048 ' "/proc/$pid/limits"
@@ -99,7 +97,7 @@ says_one_line
 
 story "what the caller left open is closed, but not what was asked for"
 exec 9< README.md 8< README.md
-spin --kernel /proc/self/fd/8 --kernel "$GUESTS/exits.elf"
+stays --kernel /proc/self/fd/8 --kernel "$GUESTS/hello.elf"
 holds eval '! ls -l "/proc/$pid/fd" | grep -q README.md'
 stop
 exec 9<&- 8<&-
@@ -109,7 +107,7 @@ ends_with 4
 
 story "what the caller's environment holds is forgotten, but for where layers go"
 export SECRET=of-the-caller TMPDIR=/tmp
-spin
+stays
 holds grep -q TMPDIR=/tmp "/proc/$pid/environ"
 holds eval '! grep -q of-the-caller "/proc/$pid/environ"'
 stop
@@ -121,15 +119,15 @@ prints "Hello from ring 3"
 says_nothing
 
 story "the network namespace is empty, and microVMs of one host share it"
-spin
+stays
 first=$pid
 holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
-spin
+stays
 second=$pid
 holds [ "$(namespace $second net)" = "$(namespace $first net)" ]
 kill -KILL $first
 wait $first
-spin
+stays
 is_apart net
 kill -KILL $second $pid
 wait $second $pid # their end would interrupt the shell where it opens a FIFO
@@ -146,7 +144,7 @@ hold() { # COMMAND...: that starts it
 
 story "a lock of somebody else's leads nowhere: not into our own namespace"
 hold env
-spin
+stays
 is_apart net
 holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
 stop
@@ -155,7 +153,7 @@ kill $holder
 if unshare -n "$ip" tuntap add dev t0 mode tap 2> /dev/null; then
 	story "nor into one that has a network"
 	hold unshare -n sh -c '"$0" tuntap add dev t0 mode tap && exec "$@"' "$ip"
-	spin
+	stays
 	is_apart net
 	holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
 	stop
@@ -165,7 +163,7 @@ else
 fi
 
 story "--no-jail gives nothing up, and says so"
-spin --no-jail
+stays --no-jail
 says "jail: none (--no-jail)"
 for ns in mnt net ipc uts user pid; do
 	holds [ "$(namespace $pid $ns)" = "$(namespace self $ns)" ]
@@ -175,8 +173,8 @@ stop
 if "$setpriv" --help 2>&1 | grep -q reuid; then
 	for capabilities in -all -all,+sys_admin; do
 		story "root with the capabilities $capabilities has what can be had, and it says so"
-		"$setpriv" "--bounding-set=$capabilities" --inh-caps=-all "$MAYFLY" run --kernel "$GUESTS/exits.elf" \
-			--cmdline spin > "$T/out" 2> "$T/err" &
+		"$setpriv" "--bounding-set=$capabilities" --inh-caps=-all "$MAYFLY" run --kernel "$GUESTS/hello.elf" \
+			--cmdline hold > "$T/out" 2> "$T/err" &
 		pid=$!
 		pids="$pids $pid"
 		until_jailed $pid
@@ -190,7 +188,7 @@ else
 fi
 
 story "on a kernel without a kind of namespaces there are none, and it says so"
-"$WITHOUT" 272 22 "$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin > "$T/out" 2> "$T/err" & # unshare(2): EINVAL
+"$WITHOUT" 272 22 "$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline hold > "$T/out" 2> "$T/err" & # unshare(2): EINVAL
 pid=$!
 pids="$pids $pid"
 until_jailed $pid
@@ -219,7 +217,7 @@ without_networks() {
 }
 if (root_of_his_own true 2> /dev/null); then
 	story "a network namespace that is not to be had is said, and all the rest of the jail is there"
-	(without_networks "$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin > "$T/out" 2> "$T/err") &
+	(without_networks "$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline hold > "$T/out" 2> "$T/err") &
 	pid=$!
 	pids="$pids $pid"
 	until_jailed $pid
@@ -252,7 +250,7 @@ else
 fi
 
 story "a folder that is needed by path is there, and nothing else"
-spin --net "peer=$T/lan" --serial "unix=$T/port"
+stays --net "peer=$T/lan" --serial "unix=$T/port"
 holds [ "$(find "/proc/$pid/root/" -name 0 | wc -l)" -eq 1 ]
 holds [ -S "$T/lan/0" ]
 holds [ -S "/proc/$pid/root$T/lan/0" ]
@@ -264,7 +262,7 @@ holds [ ! -e "$T/lan/0" ]
 
 story "with a socket that systemd has opened no folder is needed"
 cat > "$T/config" << END
-{"boot-source":{"kernel_image_path":"$PWD/$GUESTS/exits.elf","boot_args":"spin"},"drives":[]}
+{"boot-source":{"kernel_image_path":"$PWD/$GUESTS/hello.elf","boot_args":"hold"},"drives":[]}
 END
 "$ACTIVATE" "$T/systemd" "$MAYFLY" serve --api-sock "$T/other" --config-file "$T/config" > "$T/out" 2> "$T/err" &
 pid=$!
@@ -276,7 +274,7 @@ stop
 
 story "relative paths mean the same in the jail as outside"
 here=$PWD program=$(realpath "$MAYFLY") guests=$(realpath "$GUESTS")
-(cd "$T" && exec "$program" run --kernel "$guests/exits.elf" --cmdline spin --serial unix=port > out 2> err) &
+(cd "$T" && exec "$program" run --kernel "$guests/hello.elf" --cmdline hold --serial unix=port > out 2> err) &
 pid=$!
 until_jailed $pid
 holds [ -S "$T/port" ]
@@ -286,7 +284,7 @@ cd "$here" || exit
 
 for port in ./mayfly-test-port /./mayfly-test-port "$T/../$(echo "$T" | sed 's,[^/]*/*,../,g')mayfly-test-port"; do
 	story "the host's root is kept under no name: a socket in it, as ${port#"$T"/}, with / as the current folder"
-	(cd / && exec "$program" run --kernel "$guests/exits.elf" --cmdline spin --serial "unix=$port" > "$T/out" 2> "$T/err") &
+	(cd / && exec "$program" run --kernel "$guests/hello.elf" --cmdline hold --serial "unix=$port" > "$T/out" 2> "$T/err") &
 	pid=$!
 	until_jailed $pid
 	holds [ -S /mayfly-test-port ]
@@ -298,9 +296,9 @@ done
 story "--uid and --gid: whom it runs as, also in its folder"
 base=$T/base
 mkdir -p "$base/mayfly/a/root"
-cp "$GUESTS/exits.elf" "$GUESTS/hello.elf" "$base/mayfly/a/root"
+cp "$GUESTS/hello.elf" "$base/mayfly/a/root"
 chmod 755 "$T"
-"$MAYFLY" run --id a --uid 4321 --gid 1234 --chroot-base-dir "$base" --kernel /exits.elf --cmdline spin \
+"$MAYFLY" run --id a --uid 4321 --gid 1234 --chroot-base-dir "$base" --kernel /hello.elf --cmdline hold \
 	--serial file=/log > "$T/out" 2> "$T/err" &
 pid=$!
 until_jailed $pid
@@ -308,7 +306,7 @@ has_nothing
 is_field Uid "4321	4321	4321	4321"
 is_field Gid "1234	1234	1234	1234"
 is_field Groups ""
-holds [ "$(ls "/proc/$pid/root/" | tr '\n' ' ')" = "exits.elf hello.elf log run " ]
+holds [ "$(ls "/proc/$pid/root/" | tr '\n' ' ')" = "hello.elf log run " ]
 holds [ "$(stat -c %u:%g "$base/mayfly/a/root/log")" = 4321:1234 ]
 holds [ "$(stat -c %u:%g "$base/mayfly/a/root")" = 4321:1234 ]
 stop
@@ -331,7 +329,7 @@ patch() { # PATH
 	send "$base/mayfly/a/root/run/api" /dev/null PATCH /drives/d "{\"drive_id\":\"d\",\"path_on_host\":\"$1\"}"
 }
 cat > "$base/mayfly/a/root/config" << END
-{"boot-source":{"kernel_image_path":"/exits.elf","boot_args":"spin"},
+{"boot-source":{"kernel_image_path":"/hello.elf","boot_args":"hold"},
  "drives":[{"drive_id":"d","is_root_device":false,"path_on_host":"/one"}]}
 END
 "$MAYFLY" serve --id a --uid 4321 --gid 1234 --chroot-base-dir "$base" --api-sock /run/api --config-file /config \
@@ -351,7 +349,7 @@ holds [ ! -e "$base/mayfly/a/root/run/api" ]
 if [ -e /host/job ] && truncate -s 1M "$T/disk" && losetup /dev/loop6 "$T/disk"; then
 	story "a block device for a drive of a running microVM: the same once more, and as a descriptor"
 	cat > "$T/config" <<- END
-		{"boot-source":{"kernel_image_path":"$PWD/$GUESTS/exits.elf","boot_args":"spin"},
+		{"boot-source":{"kernel_image_path":"$PWD/$GUESTS/hello.elf","boot_args":"hold"},
 		 "drives":[{"drive_id":"d","is_root_device":false,"path_on_host":"/dev/loop6"}]}
 	END
 	"$MAYFLY" serve --api-sock "$T/api" --config-file "$T/config" > "$T/serial" 2> "$T/err" &
@@ -378,13 +376,13 @@ api() {
 
 story "a kernel that lies outside of the folder comes as a descriptor"
 api "$MAYFLY" serve --id a --chroot-base-dir "$base" --api-sock /run/api
-send "$base/mayfly/a/root/run/api" "$GUESTS/exits.elf" PUT /boot-source '{"kernel_image_path":"fd:0","boot_args":"reset"}'
+send "$base/mayfly/a/root/run/api" "$GUESTS/hello.elf" PUT /boot-source '{"kernel_image_path":"fd:0","boot_args":"exit=7"}'
 shows "204"
 send "$base/mayfly/a/root/run/api" /dev/null PUT /actions '{"action_type":"InstanceStart"}'
 shows "204"
 wait $pid
 status=$?
-ends_with 120
+ends_with 7
 
 story "under the name of jailer it takes the command line of Firecracker's"
 ln -sf "$(realpath "$MAYFLY")" "$T/jailer"
@@ -412,7 +410,7 @@ if [ -n "$script" ]; then
 	until grep -q code "$T/out"; do
 		printf '\001x'
 		sleep 1
-	done | timeout -s KILL 100 "$script" -qfec "$MAYFLY run --kernel $GUESTS/exits.elf --cmdline do=echo; echo code \$?" \
+	done | timeout -s KILL 100 "$script" -qfec "$MAYFLY run --kernel $GUESTS/hello.elf --cmdline hold; echo code \$?" \
 		/dev/null > "$T/out" 2> "$T/err"
 	shows "code 143"
 else
@@ -425,7 +423,7 @@ status=$?
 ends_with 7
 prints "Hello from ring 3"
 if [ -n "$script" ]; then
-	echo "$MAYFLY run --new-pid-ns --timeout 300ms --kernel $GUESTS/exits.elf --cmdline spin & wait \$!; echo code \$?" > "$T/typed"
+	echo "$MAYFLY run --new-pid-ns --timeout 300ms --kernel $GUESTS/hello.elf --cmdline hold & wait \$!; echo code \$?" > "$T/typed"
 	timeout -s KILL 60 "$script" -qec "sh -m $T/typed" /dev/null < /dev/null > "$T/out" 2>&1
 	shows "code 124" # also in the background of a terminal, which is left alone
 fi
@@ -435,7 +433,7 @@ child() {
 	done
 }
 inside() { # starts it: $outer, and $pid in its namespace
-	"$MAYFLY" run --new-pid-ns --kernel "$GUESTS/exits.elf" --cmdline spin > "$T/out" 2> "$T/err" &
+	"$MAYFLY" run --new-pid-ns --kernel "$GUESTS/hello.elf" --cmdline hold > "$T/out" 2> "$T/err" &
 	outer=$!
 	pids="$pids $outer"
 	for _ in $(seq 100); do
@@ -480,7 +478,7 @@ is_daemon() {
 	pids="$pids $pid"
 }
 story "--daemonize: the caller goes on once the guest runs, and the microVM in a session of its own"
-"$MAYFLY" run --daemonize --kernel "$GUESTS/exits.elf" --cmdline spin --serial "unix=$T/daemon" > "$T/out" 2> "$T/err"
+"$MAYFLY" run --daemonize --kernel "$GUESTS/hello.elf" --cmdline hold --serial "unix=$T/daemon" > "$T/out" 2> "$T/err"
 status=$?
 ends_with 0
 is_daemon "$T/daemo[n]"
@@ -526,7 +524,7 @@ if unshare -n true 2> /dev/null; then
 		[ "$(namespace $holder net)" = "$(namespace self net)" ] || break
 		sleep 0.1
 	done
-	spin --netns "/proc/$holder/ns/net"
+	stays --netns "/proc/$holder/ns/net"
 	holds [ "$(namespace $pid net)" = "$(namespace $holder net)" ]
 	has_nothing
 	stop
@@ -537,13 +535,13 @@ ends_with 125
 says "--netns $T/none: No such file or directory"
 
 story "--resource-limit: a file no larger, no more descriptors"
-spin --resource-limit no-file=100 --resource-limit fsize=64K
+stays --resource-limit no-file=100 --resource-limit fsize=64K
 holds grep -q '^Max open files *100 *100 ' "/proc/$pid/limits"
 holds grep -q '^Max file size *65536 *65536 ' "/proc/$pid/limits"
 stop
-mayfly run --timeout 60s --resource-limit fsize=4K --kernel "$GUESTS/exits.elf" --cmdline flood=16 --serial "file=$T/flood"
+mayfly run --timeout 60s --resource-limit fsize=10 --kernel "$GUESTS/hello.elf" --serial "file=$T/flood"
 holds [ "$status" -ne 124 ]
-holds [ "$(wc -c < "$T/flood")" -eq 4096 ]
+holds [ "$(wc -c < "$T/flood")" -eq 10 ]
 mayfly run --resource-limit no-file=4 --kernel "$GUESTS/hello.elf"
 ends_with 125
 says "--resource-limit no-file=4: this microVM has as many open"
@@ -562,7 +560,7 @@ if [ -n "$cgroups" ]; then
 	mayfly run --id limited --cgroup memory.max=24M --cgroup memory.swap.max=0 --cgroup pids.max=40 \
 		--timeout 180s --kernel "$GUESTS/memmap.elf" --cmdline "mem=$((128 << 20))" --mem 128M
 	ends_with 137
-	spin --id limited --cgroup memory.max=64M --cgroup "cpu.max=50000 100000" --cgroup pids.max=40 --parent-cgroup vms
+	stays --id limited --cgroup memory.max=64M --cgroup "cpu.max=50000 100000" --cgroup pids.max=40 --parent-cgroup vms
 	holds [ "$(cat "$cgroups/vms/limited/memory.max")" -eq $((64 << 20)) ]
 	holds [ "$(cat "$cgroups/vms/limited/cpu.max")" = "50000 100000" ]
 	holds [ "$(cat "$cgroups/vms/limited/pids.max")" -eq 40 ]
@@ -576,7 +574,7 @@ if [ -n "$cgroups" ]; then
 	holds [ ! -e "$cgroups/vms/limited" ]
 	# How fast it may write to a disk of the host: one that is there, and that nobody needs.
 	if grep -qs io "$cgroups/cgroup.controllers" && [ -e /host/job ] && losetup /dev/loop7 "$T/disk"; then
-		spin --id limited --cgroup "io.max=7:7 wbps=1048576" --parent-cgroup vms --disk /dev/loop7
+		stays --id limited --cgroup "io.max=7:7 wbps=1048576" --parent-cgroup vms --disk /dev/loop7
 		holds grep -q '^7:7 rbps=max wbps=1048576 riops=max wiops=max' "$cgroups/vms/limited/io.max"
 		stop
 		for _ in $(seq 100); do
@@ -585,7 +583,7 @@ if [ -n "$cgroups" ]; then
 		done
 		losetup -d /dev/loop7
 	fi
-	spin --id limited --cgroup memory.max=64M --parent-cgroup vms/of/one
+	stays --id limited --cgroup memory.max=64M --parent-cgroup vms/of/one
 	holds [ "$(cat "$cgroups/vms/of/one/limited/memory.max")" -eq $((64 << 20)) ]
 	stop
 	for _ in $(seq 100); do
@@ -604,53 +602,6 @@ else
 	ends_with 125
 	says "--cgroup"
 fi
-
-# What a start could leave behind: mounts, namespaces, processes, files.
-left() {
-	wc -l < /proc/self/mountinfo
-	for p in /proc/[0-9]*; do
-		readlink "$p/ns/net" "$p/ns/mnt" "$p/ns/user"
-	done 2> /dev/null | sort -u | wc -l
-	ls -A "$T" | wc -l
-	ls /dev/shm | wc -l
-}
-story "$STARTS starts at once leave nothing behind, nor do those that are killed"
-spin --serial "unix=$T/neighbour"
-neighbour=$pid
-mkdir "$T/many"
-: > "$T/before"
-: > "$T/after"
-left > "$T/before"
-n=0
-while [ $n -lt "$STARTS" ]; do
-	n=$((n + 1))
-	{ "$MAYFLY" run --timeout 180s --kernel "$GUESTS/hello.elf" --cmdline exit=9 > /dev/null 2> "$T/many/$n.err"; echo $? > "$T/many/$n"; } &
-	starts="$starts $!"
-done
-wait $starts
-holds [ "$(cat "$T"/many/*[0-9] | sort | uniq -c | tr -s ' ')" = " $STARTS 9" ]
-holds [ "$(cat "$T"/many/*.err | wc -c)" -eq 0 ]
-victims=''
-for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-	"$MAYFLY" run --kernel "$GUESTS/exits.elf" --cmdline spin --net "peer=$T/many" > /dev/null 2> "$T/err" &
-	victims="$victims $!"
-done
-sleep 0.5 # some in the middle of it, some in the jail
-kill -KILL $victims
-for pid in $victims; do
-	wait "$pid"
-	holds gone "$pid"
-done
-for _ in $(seq 50); do # the kernel takes namespaces down in its own time
-	left > "$T/after"
-	cmp -s "$T/before" "$T/after" && break
-	sleep 0.1
-done
-holds cmp "$T/before" "$T/after"
-pid=$neighbour
-holds has_vcpu $pid
-has_nothing
-stop
 
 # A command as nobody, in place of the (sub)shell, with a node of his own for /dev/kvm where the machine's is root's.
 if ! "$setpriv" --help 2>&1 | grep -q reuid || ! "$unshare" -m true 2> /dev/null; then
@@ -672,8 +623,8 @@ else
 		cd "$T/user" && exec "$setpriv" --reuid 65534 --regid 65534 --clear-groups "$@"
 	}
 fi
-as_nobody() { # OPTION...: as spin
-	nobody ./mayfly run --kernel exits.elf --cmdline spin "$@" > "$T/out" 2> "$T/err" &
+as_nobody() { # OPTION...: as stays
+	nobody ./mayfly run --kernel hello.elf --cmdline hold "$@" > "$T/out" 2> "$T/err" &
 	pid=$!
 	pids="$pids $pid"
 	until_jailed $pid
@@ -694,14 +645,18 @@ if (nobody "$unshare" -U true 2> /dev/null); then
 	holds [ ! -e "$T/user/lan/0" ]
 	holds [ ! -e "$T/user/port" ]
 
-	story "and from its empty root no capability leads back to the host's"
-	as_nobody
-	"$UNCOVER" $pid 2> "$T/err"
-	status=$?
-	ends_with 1
-	says "Invalid argument"
-	is_empty_jail
-	stop
+	if grep -q ' / / .* - rootfs ' /proc/self/mountinfo; then
+		skipped "from its empty root no capability leads back" "the kernel's first root cannot be pivoted away"
+	else
+		story "and from its empty root no capability leads back to the host's"
+		as_nobody
+		"$UNCOVER" $pid 2> "$T/err"
+		status=$?
+		ends_with 1
+		says "Invalid argument"
+		is_empty_jail
+		stop
+	fi
 
 	story "and may have a root and a PID namespace, but become nobody else"
 	mkdir -p "$T/user/base/mayfly/u/root"
@@ -758,7 +713,7 @@ fi
 
 story "where there are no user namespaces, Landlock stands in, and mayfly says so"
 # In a user namespace that allows no further ones, without a capability in it.
-nobody "$unshare" -U -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$0" --bounding-set=-all --inh-caps=-all --securebits=+noroot,+noroot_locked --no-new-privs ./mayfly run --kernel exits.elf --cmdline spin' "$setpriv" \
+nobody "$unshare" -U -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$0" --bounding-set=-all --inh-caps=-all --securebits=+noroot,+noroot_locked --no-new-privs ./mayfly run --kernel hello.elf --cmdline hold' "$setpriv" \
 	> "$T/out" 2> "$T/err" &
 pid=$!
 pids="$pids $pid"
