@@ -406,15 +406,39 @@ ends_with 153
 says "--id, --exec-file, --uid and --gid are required"
 
 if [ -n "$script" ]; then
-	story "Ctrl-A x at a terminal ends the microVM with 143"
+	guest="$MAYFLY run --kernel $GUESTS/hello.elf --cmdline"
+	at_terminal() { # COMMAND [MEANWHILE]: in one of its own, with the terminal's settings before and after
+		printf "%s\n" "stty -g" "${2:-}" "sh -c 'echo \$\$ > $T/typed.pid; exec $1'" "echo code \$?" "stty -g" > "$T/typed"
+		timeout -s KILL 100 "$script" -qfec "sh $T/typed" /dev/null > "$T/out" 2> "$T/err"
+		grep -oE '[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" > "$T/settings"
+	}
+	is_restored() {
+		[ "$(sed -n 1p "$T/settings")" = "$(tail -n 1 "$T/settings")" ] || is_wrong "the terminal is not as it was"
+	}
+
+	story "the operator's terminal is raw while a guest runs, and as it was after a job's end, a timeout and a signal"
+	at_terminal "$guest exit=5" < /dev/null
+	shows "code 5"
+	is_restored
+	at_terminal "$guest hold --timeout 500ms" < /dev/null
+	shows "code 124"
+	is_restored
+	at_terminal "$guest hold" "(sleep 1; stty -g; kill \$(cat $T/typed.pid)) < /dev/tty &" < /dev/null
+	shows "code 143"
+	holds [ "$(wc -l < "$T/settings")" -eq 3 ]
+	holds [ "$(sed -n 1p "$T/settings")" != "$(sed -n 2p "$T/settings")" ]
+	is_restored
+
+	story "Ctrl-A x at a terminal ends the microVM with 143, and leaves it as it was"
 	until grep -q code "$T/out"; do
 		printf '\001x'
 		sleep 1
-	done | timeout -s KILL 100 "$script" -qfec "$MAYFLY run --kernel $GUESTS/hello.elf --cmdline hold; echo code \$?" \
-		/dev/null > "$T/out" 2> "$T/err"
+	done | at_terminal "$guest hold"
 	shows "code 143"
+	holds [ "$(wc -l < "$T/settings")" -eq 2 ]
+	is_restored
 else
-	skipped "Ctrl-A x at a terminal" "no script(1) of util-linux here"
+	skipped "the operator's terminal" "no script(1) of util-linux here"
 fi
 
 story "--new-pid-ns: process 1 of its own, with the caller's signals and exit status"
