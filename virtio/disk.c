@@ -148,6 +148,7 @@ static int sync_folder(const char *path)
 static int open_layer(struct disk *d, const struct overlay_base *base)
 {
 	const char *path = d->config->overlay;
+	const bool is_there = access(path, F_OK) == 0;
 	struct overlay_base layer = { 0 };
 	int err = disk_open_file(path, 0, O_RDWR | O_CREAT, &d->layer.fd);
 
@@ -157,6 +158,7 @@ static int open_layer(struct disk *d, const struct overlay_base *base)
 		err = disk_measure(d->layer.fd, path, &layer);
 	if (err)
 		return err;
+	d->is_layer_new = !is_there && layer.size == 0; /* the lock says that nobody else made it */
 	/*
 	 * The time of change that it will know the base by is on the disk before. Where the base
 	 * was just copied, it is written out first, for as long as that takes.
@@ -287,6 +289,16 @@ static bool is_same_file(int a, int b)
 
 	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
 	       sa.st_ino == sb.st_ino && sa.st_rdev == sb.st_rdev;
+}
+
+void disk_forget(struct disk *d)
+{
+	struct stat own, there;
+
+	if (d->is_layer_new && fstat(d->layer.fd, &own) == 0 &&
+	    stat(d->config->overlay, &there) == 0 && own.st_dev == there.st_dev &&
+	    own.st_ino == there.st_ino)
+		unlink(d->config->overlay);
 }
 
 static bool is_image_written(const struct disk *d)

@@ -36,9 +36,10 @@ struct disk {
 	 */
 	unsigned nr_ops, nr_old_ops;
 	bool has_layer;
-	bool is_volatile; /* the layer goes with the process: nothing in it is ever flushed */
-	bool is_stopping; /* requests end as soon as they can */
-	char serial[21];  /* what the guest is told (5.2.6: GET_ID) */
+	bool is_layer_new; /* made by disk_open() */
+	bool is_volatile;  /* the layer goes with the process: nothing in it is ever flushed */
+	bool is_stopping;  /* requests end as soon as they can */
+	char serial[21];   /* what the guest is told (5.2.6: GET_ID) */
 
 	/* The layer. Writes that need a cluster copied first do so alone: one at a time, no other
 	 * write under way, those that come wait in line. */
@@ -75,6 +76,9 @@ int disk_open(struct disk *disk, const struct disk_config *config);
  * lock, which keeps neither away. 0 or -errno, logged; then they are only to be closed.
  */
 int disk_join(struct disk *disk, struct disk *other);
+
+/* After a start that came to nothing, before disk_close(): a layer that it made is removed. */
+void disk_forget(struct disk *disk);
 
 /* Hands the files to the loop. 0 or -errno, logged. */
 int disk_attach(struct disk *disk, struct loop *loop);

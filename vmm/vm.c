@@ -508,6 +508,8 @@ static void unmake(struct vm *v, unsigned nr_files)
 {
 	vcpus_stop(&v->vcpus);
 	loop_files_cut(&v->loop, nr_files);
+	for (unsigned i = 0; i < v->config->nr_disks; i++)
+		disk_forget(&v->disks[i].disk);
 	close_devices(v);
 	for (unsigned i = 0; i < v->config->nr_disks; i++)
 		disconnect_virtio(&v->disks[i].dev);

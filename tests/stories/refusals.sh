@@ -199,6 +199,10 @@ mayfly run --kernel "$T/nowhere" --disk "$T/disk" # the kernel comes first: noth
 holds [ ! -e "$T/layer" ]
 mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/layer" --disk "$T/nowhere"
 refused "$T/nowhere: No such file or directory"
+holds [ ! -e "$T/layer" ] # made by a start that came to nothing
+: > "$T/layer"
+mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/layer" --disk "$T/nowhere"
+holds [ -s "$T/layer" ]
 mayfly run --kernel "$HELLO" --disk "$T/other,overlay=$T/layer"
 refused "$T/layer: is the layer of a disk of 1048576 bytes"
 
