@@ -2,8 +2,8 @@
 /*
  * What an exit costs the host, provider by provider, by the calls of vmm/hv.c and guests of a few
  * instructions in long mode. A figure is the time stamp counter's, for each operation: in the
- * emulated host that is instructions, the same in every run. Prints the lines that bench/report.c
- * describes; called by bench/exits, which has loaded the provider.
+ * emulated host with VT-x that is instructions, the same in every run. Prints the lines that
+ * bench/report.c describes; called by bench/exits, which has loaded the provider.
  */
 #include "../vmm/hv.h"
 #include "child.h"
@@ -418,49 +418,55 @@ static void one_run(const char *who, unsigned n, const char *const *argv)
 
 /* The rows, and what mayfly.ko may take of KVM's figure (issue 4, "Speed to reach"). */
 static const struct {
-	const char *id, *label, *unit;
-	double at_most; /* 0: no bound */
+	const char *id, *label, *unit; /* unit NULL: the time stamp counter's */
+	double at_most;		       /* 0: no bound */
 } figures[] = {
-	{ "port", "port write to user space and back", "insns", 0.6 },
-	{ "cpuid", "CPUID exit", "insns", 0.5 },
-	{ "kick", "kick through an ioeventfd", "insns", 0.5 },
-	{ "match", "the same, of a certain length and value", "insns", 0 },
-	{ "msi", "MSI from an irqfd, handler and EOI", "insns", 0.7 },
-	{ "fault", "EPT fault, 4 KiB, page present", "insns", 0.7 },
-	{ "wake", "HLT, woken by another thread", "insns", 0.8 },
-	{ "machine", "VM and vCPU made, run, torn down", "insns", 0.3 },
+	{ "port", "port write to user space and back", NULL, 0.6 },
+	{ "cpuid", "CPUID exit", NULL, 0.5 },
+	{ "kick", "kick through an ioeventfd", NULL, 0.5 },
+	{ "match", "the same, of a certain length and value", NULL, 0 },
+	{ "msi", "MSI from an irqfd, handler and EOI", NULL, 0.7 },
+	{ "fault", "EPT or NPT fault, 4 KiB, page present", NULL, 0.7 },
+	{ "wake", "HLT, woken by another thread", NULL, 0.8 },
+	{ "machine", "VM and vCPU made, run, torn down", NULL, 0.3 },
 	{ "boot_outside", "Linux to init, its vCPU outside of the guest", "ms", 0.6 },
 	{ "boot", "Linux to init, its vCPU in all", "ms", 0 },
 };
 #define FIGURES (sizeof(figures) / sizeof(figures[0]))
 
-/* The boots' figures are the last ones. */
-static void print_head(const char *host, const char *runs, bool boots)
+/* The boots' figures are the last ones. `others`: KVM's module, beside ours or alone. */
+static void print_head(const char *host, const char *runs, const char *others, bool with_ours,
+		       bool boots)
 {
 	const unsigned nr = boots ? FIGURES : FIGURES - 2;
+	const bool counts_insns = !strcmp(host, "vtx");
 
-	printf("{\"bench\":\"exits\",\"title\":\"Exits on mayfly.ko and kvm_intel, %s host; "
-	       "instructions for each operation, %s runs\"}\n",
-	       host, runs);
+	printf("{\"bench\":\"exits\",\"title\":\"Exits on %s%s, %s host; %s for each operation, %s "
+	       "runs\"}\n",
+	       with_ours ? "mayfly.ko and " : "", others, host,
+	       counts_insns ? "instructions" : "the time stamp counter's cycles", runs);
 	for (unsigned i = 0; i < nr; i++)
 		printf("{\"figure\":\"%s\",\"label\":\"%s\",\"unit\":\"%s\",\"plot\":false}\n",
-		       figures[i].id, figures[i].label, figures[i].unit);
-	for (unsigned i = 0; i < nr; i++)
+		       figures[i].id, figures[i].label,
+		       figures[i].unit ? figures[i].unit
+		       : counts_insns  ? "insns"
+				       : "cycles");
+	for (unsigned i = 0; i < nr && with_ours; i++)
 		if (figures[i].at_most > 0)
-			printf("{\"target\":\"%s\",\"who\":\"mayfly\",\"over\":\"kvm_intel\","
+			printf("{\"target\":\"%s\",\"who\":\"mayfly\",\"over\":\"%s\","
 			       "\"at_most\":%g}\n",
-			       figures[i].id, figures[i].at_most);
+			       figures[i].id, others, figures[i].at_most);
 }
 
 int main(int argc, char **argv)
 {
-	if (argc > 3 && !strcmp(argv[1], "head")) {
-		print_head(argv[2], argv[3], argc > 4);
+	if (argc > 5 && !strcmp(argv[1], "head")) {
+		print_head(argv[2], argv[3], argv[4], !strcmp(argv[5], "mayfly"), argc > 6);
 		return 0;
 	}
 	if (argc < 3) {
-		fprintf(stderr, "usage: exits head HOST RUNS [MONITOR ARG...]\n"
-				"       exits mayfly|kvm_intel RUNS [MONITOR ARG...]\n"
+		fprintf(stderr, "usage: exits head HOST RUNS KVM mayfly|alone [MONITOR ARG...]\n"
+				"       exits mayfly|KVM RUNS [MONITOR ARG...]\n"
 				"Prints JSON lines; the monitor's boot is measured, too.\n");
 		return EXIT_FAILURE;
 	}

@@ -97,6 +97,10 @@ for mem in 16M 128M 1G; do
 	ends_with 0
 done
 
+story "every word of 32M of memory is there"
+guest memmap "mem=$((32 << 20)) full" --mem 32M --timeout 600s
+ends_with 0
+
 story "memory goes on above the hole: 4 GiB, sparsely touched"
 guest memmap "mem=$((4 << 30)) stride=4194304" --mem 4G
 ends_with 0
