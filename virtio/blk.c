@@ -90,6 +90,8 @@ static void complete(struct blk_request *r, int status)
 	b->counters.counts[BLOCK_INVALID_REQS_COUNT] += status == S_UNSUPP;
 	b->has_progress = true;
 	loop_at_turn_end(b->dev.loop, &b->turn);
+	if (status != S_OK && r->written > 1) /* 2.7.8.2: nothing in front of the status is sure */
+		r->written = 0;
 	if (!b->is_stopping) {
 		*(volatile uint8_t *)r->status = (uint8_t)status;
 		virtio_push(&b->dev, r->queue, r->head, r->written);
@@ -237,17 +239,20 @@ static int parse_range(struct blk_request *r, uint32_t type, struct iovec *iov, 
 	return IN_PROGRESS;
 }
 
-static int answer_id(const struct blk *b, const struct iovec *iov, unsigned nr)
+static int answer_id(const struct blk *b, struct blk_request *r, const struct iovec *iov,
+		     unsigned nr)
 {
-	size_t done = 0;
+	uint32_t done = 0;
 
 	for (unsigned i = 0; i < nr && done < ID_SIZE; i++) {
 		const size_t room = ID_SIZE - done;
 		const size_t n = iov[i].iov_len < room ? iov[i].iov_len : room;
 
 		memcpy(iov[i].iov_base, b->disk.serial + done, n);
-		done += n;
+		done += (uint32_t)n;
 	}
+	if (done < r->written - 1) /* 2.7.8.2: the rest is as it was */
+		r->written = done;
 	return S_OK;
 }
 
@@ -291,7 +296,7 @@ static int parse(struct blk *b, struct blk_request *r, struct queue_chain *c)
 	case T_FLUSH:
 		return parse_flush(b, r);
 	case T_GET_ID:
-		return answer_id(b, out, nr_out);
+		return answer_id(b, r, out, nr_out);
 	case T_OUT:
 	case T_DISCARD:
 	case T_WRITE_ZEROES:

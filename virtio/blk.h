@@ -20,7 +20,7 @@ struct blk_request {
 	uint16_t queue, head;
 	bool is_in_flight;
 	uint8_t *status;  /* in guest memory */
-	uint32_t written; /* for the device area: the writable part's bytes */
+	uint32_t written; /* bytes from the beginning of the writable part on, for the used ring */
 	uint64_t charge;  /* bytes for the rate limit */
 	uint64_t begun_ns;
 	struct iovec iov[QUEUE_MAX];

@@ -89,6 +89,16 @@ static void submit(unsigned q, unsigned slot, uint32_t type, uint64_t sector, vo
 	v_offer(vq, head);
 }
 
+/* 2.7.8.2: bytes from the first on; the status is the last one, behind the data of a read. */
+static uint32_t written(uint32_t type, uint32_t len, uint8_t status)
+{
+	if (!len || (type != T_IN && type != T_GET_ID))
+		return 1;
+	if (status != OK)
+		return 0;
+	return type == T_GET_ID && len > ID ? ID : len + 1;
+}
+
 /* One request on queue 0, waited for: its status. */
 static uint8_t one(uint32_t type, uint64_t sector, void *buf, uint32_t len)
 {
@@ -101,6 +111,8 @@ static uint8_t one(uint32_t type, uint64_t sector, void *buf, uint32_t len)
 		return NO_ANSWER;
 	if (id != 3 * slot)
 		die("another request than the one sent is used");
+	if (used != written(type, len, requests[slot].status))
+		die("a used length that is not what was written");
 	return requests[slot].status;
 }
 
@@ -278,13 +290,15 @@ static bool check_id(void)
 	const char *wanted = arg("id");
 	bool ok = true;
 
-	memset(data, 0xee, 64);
+	memset(data, 0xee, 64 + SECTOR);
 	ok &= want("status", one(T_GET_ID, 0, data, ID), OK);
 	for (unsigned i = 0; wanted && wanted[i] && wanted[i] != ' ' && i < ID; i++)
 		ok &= want("the id's byte", data[i], (uint8_t)wanted[i]);
 	return ok & want("a digit", data[0] >= '0' && data[0] <= '9', true) &
 	       want("no byte more", data[ID], 0xee) &
-	       want("short", one(T_GET_ID, 0, data + 32, 5), OK) & want("short", data[37], 0xee);
+	       want("short", one(T_GET_ID, 0, data + 32, 5), OK) & want("short", data[37], 0xee) &
+	       want("long", one(T_GET_ID, 0, data + 64, SECTOR), OK) &
+	       want("long", data[64 + ID], 0xee);
 }
 
 static bool check_flush(void)
