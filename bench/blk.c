@@ -38,8 +38,8 @@ static const struct {
 	struct bare_load load; /* `nr` of a whole measurement */
 } loads[] = {
 	{ "random", "4 KiB random reads, 32 at once", "1/s", { false, true, 32, 4096, 500000 } },
-	{ "read", "1 MiB reads in order, 4 at once", "MiB/s", { false, false, 4, MIB, 4000 } },
-	{ "write", "1 MiB writes in order, 4 at once", "MiB/s", { true, false, 4, MIB, 2000 } },
+	{ "read", "1 MiB reads in order, 4 at once", "MiB/s", { false, false, 4, MIB, 16000 } },
+	{ "write", "1 MiB writes in order, 4 at once", "MiB/s", { true, false, 4, MIB, 8000 } },
 };
 #define LOADS (sizeof(loads) / sizeof(loads[0]))
 

@@ -88,7 +88,7 @@ sed -n '/^const struct policy_row policy\[\]/,/^};/p' seccomp/policy.c | grep -c
 policy_rows > "$T/rows"
 holds [ "$(wc -l < "$T/rows")" -eq "$(cat "$T/number")" ]
 awk '{ vcpu = /^(ALL|VCPU) /; loop = !/^VCPU /; if (vcpu) print "vcpu " $0; if (loop) print "loop " $0 }' "$T/rows" > "$T/needed"
-sed -nE "s/^(fatal_)?row [a-z_]+ (vcpu|loop) '(.*)'$/\2 \3/p" tests/stories/rows.sh > "$T/told"
+sed -nE "s/^(fatal_|either_)?row [a-z_]+ (vcpu|loop) '(.*)'$/\2 \3/p" tests/stories/rows.sh > "$T/told"
 same "$T/needed" "$T/told" "seccomp/policy.c and tests/stories/rows.sh"
 
 calls() { grep -oE 'KVM_(GET|SET|CREATE|CHECK|ENABLE|RUN|IRQFD|IOEVENTFD)[A-Z0-9_]*' "$@" | grep -v _FLAG_ | sort -u; }
