@@ -107,11 +107,12 @@ static bool is_held(const struct serial *s)
 	return s->gated || (s->mcr & (MCR_RTS | MCR_LOOP)) != MCR_RTS;
 }
 
+/* Where input could go on. Drivers that probe clear the FIFOs many times before they want any. */
 static void wake_for_input(struct serial *s)
 {
-	if (s->rx_waiting) {
+	if (s->rx_waiting && !is_held(s) && !has_input(s)) {
 		s->rx_waiting = false;
-		loop_signal(s->wake_fd);
+		s->wakes = true;
 	}
 }
 
@@ -157,7 +158,7 @@ static void transmit(struct serial *s, uint8_t byte)
 		timeline_mark(PHASE_FIRST_SERIAL);
 		if (!s->tx_awake) {
 			s->tx_awake = true;
-			loop_signal(s->wake_fd);
+			s->wakes = true;
 		}
 	}
 	/*
@@ -176,8 +177,7 @@ static uint8_t receive(struct serial *s)
 		s->rx_breaks--;
 		s->break_shown = false;
 	}
-	if (!has_input(s))
-		wake_for_input(s);
+	wake_for_input(s);
 	return byte;
 }
 
@@ -219,8 +219,7 @@ static void write_mcr(struct serial *s, uint8_t value)
 	s->mcr = value & MCR_MASK;
 	if ((s->mcr & (MCR_OUT1 | MCR_LOOP)) == MCR_OUT1)
 		s->gated = false;
-	if (!is_held(s))
-		wake_for_input(s);
+	wake_for_input(s);
 }
 
 static void write_fcr(struct serial *s, uint8_t value)
@@ -322,6 +321,7 @@ void serial_limit(struct serial *s, bool (*allows)(void *arg), void *arg)
 void serial_access(void *device, uint64_t offset, uint8_t *data, unsigned len, bool write)
 {
 	struct serial *s = device;
+	bool wakes;
 
 	pthread_mutex_lock(&s->lock);
 	for (unsigned i = 0; i < len; i++) {
@@ -331,7 +331,11 @@ void serial_access(void *device, uint64_t offset, uint8_t *data, unsigned len, b
 			data[i] = read_register(s, (unsigned)offset + i);
 	}
 	update_irq(s);
+	wakes = s->wakes;
+	s->wakes = false;
 	pthread_mutex_unlock(&s->lock);
+	if (wakes) /* not under the lock, which the loop takes first thing */
+		loop_signal(s->wake_fd);
 }
 
 size_t serial_tx_peek(struct serial *s, const uint8_t **data)

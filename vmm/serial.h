@@ -33,6 +33,7 @@ struct serial {
 	bool line;	   /* the interrupt output: an edge goes out when it rises */
 	bool overrun;	   /* LSR OE */
 	bool gated;	   /* input waits for the guest to set OUT1 */
+	bool wakes;	   /* this access has news for the loop */
 
 	uint32_t tx_head, tx_tail; /* free running; tail is the next to go out */
 	bool tx_awake;		   /* the loop knows that there is output */
@@ -75,8 +76,8 @@ bool serial_tx_empty(struct serial *s);
 /* Throw output away from now on (true: the reader is gone), or queue it again. */
 void serial_tx_discard(struct serial *s, bool discard);
 
-/* How many bytes may be put now: SERIAL_RX when the last have been read, else 0, which arms
- * wake_fd. */
+/* How many bytes may be put now: SERIAL_RX when the last have been read and the guest does not hold
+ * input back, else 0, which arms wake_fd. */
 size_t serial_rx_room(struct serial *s);
 void serial_rx_put(struct serial *s, const uint8_t *data, size_t n);
 /* A BREAK behind what has been put: the end of the input. */
