@@ -62,7 +62,7 @@ int get_config(struct call *c)
 	cJSON *all = cJSON_CreateObject();
 	bool ok = add(all, "balloon", NULL) && add(all, "drives", list_drives(api));
 
-	ok &= add(all, "boot-source", api->has_boot ? json_write(&boot_put, &api->boot) : NULL);
+	ok &= add(all, "boot-source", api->boot ? json_write(&boot_put, api->boot) : NULL);
 	ok &= add(all, "cpu-config", NULL) && add(all, "logger", NULL);
 	ok &= add(all, "machine-config", json_write(&machine_put, &api->machine));
 	ok &= add(all, "metrics", NULL) && add(all, "memory-hotplug", NULL);

@@ -57,10 +57,11 @@ struct api {
 	struct counters counters;
 
 	struct machine_body machine;
-	bool has_boot, has_serial;
+	struct boot_body *boot; /* one of the two below, the other is for the next; or NULL */
+	bool has_serial;
 	unsigned nr_drives, nr_nets;
 	/* From here on it is touched only as it is used: most of it never is. */
-	struct boot_body boot;
+	struct boot_body boots[2];
 	struct serial_body serial;
 	struct logger_body logger;
 	struct metrics_body metrics_config;

@@ -126,18 +126,19 @@ static int check_args(struct call *c, const struct boot_body *boot)
 
 int put_boot(struct call *c)
 {
-	static struct boot_body boot;
+	struct api *api = c->api;
+	struct boot_body *boot = &api->boots[api->boot == &api->boots[0]];
 
-	memset(&boot, 0, sizeof(boot));
-	if (call_read(c, &boot_put, &boot))
+	memset(boot, 0, sizeof(*boot));
+	if (call_read(c, &boot_put, boot))
 		return -EINVAL;
-	if (open_boot(c, &boot) || check_args(c, &boot)) {
-		boot_let_go(&boot);
+	if (open_boot(c, boot) || check_args(c, boot)) {
+		boot_let_go(boot);
 		return -EINVAL;
 	}
-	boot_let_go(&c->api->boot);
-	c->api->boot = boot;
-	c->api->has_boot = true;
+	if (api->boot)
+		boot_let_go(api->boot);
+	api->boot = boot;
 	return 0;
 }
 
@@ -174,7 +175,8 @@ int put_serial(struct call *c)
 
 void api_let_go(struct api *api)
 {
-	boot_let_go(&api->boot);
+	if (api->boot)
+		boot_let_go(api->boot);
 	call_let_go(&api->serial.out_fd);
 	devices_let_go(api);
 }

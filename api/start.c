@@ -13,10 +13,10 @@ static int fill_config(struct call *c)
 	char root[CONFIG_ROOT_SIZE];
 	size_t len;
 
-	config->kernel = api->boot.kernel_image_path;
-	config->kernel_fd = api->boot.kernel_fd;
-	config->initrd = *api->boot.initrd_path ? api->boot.initrd_path : NULL;
-	config->initrd_fd = api->boot.initrd_fd;
+	config->kernel = api->boot->kernel_image_path;
+	config->kernel_fd = api->boot->kernel_fd;
+	config->initrd = *api->boot->initrd_path ? api->boot->initrd_path : NULL;
+	config->initrd_fd = api->boot->initrd_fd;
 	config->mem_size = api->machine.mem_size_mib << 20;
 	config->cpus = (unsigned)api->machine.vcpu_count;
 	config->huge_pages = api->machine.huge_pages == HUGE_TRANSPARENT;
@@ -29,7 +29,7 @@ static int fill_config(struct call *c)
 		config->serial.limit = devices_bucket(&api->serial.rate_limiter);
 	devices_fill(config, api);
 	config_root(config, root);
-	len = setup_cmdline(config, &api->boot, root);
+	len = setup_cmdline(config, api->boot, root);
 	if (len >= CMDLINE_SIZE)
 		return call_refuse(
 			c,
@@ -60,7 +60,7 @@ int start_microvm(struct call *c)
 {
 	struct api *api = c->api;
 
-	if (!api->has_boot)
+	if (!api->boot)
 		return call_refuse(c, "Start microvm error: Cannot start microvm without kernel "
 				      "configuration.");
 	if (fill_config(c))

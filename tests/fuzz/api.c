@@ -141,7 +141,7 @@ static void one_request(const char *line, size_t len)
 static void comes_back(void)
 {
 	const struct log_form quiet = { .fd = STDERR_FILENO };
-	const bool is_file = api.has_boot;
+	const bool is_file = api.boot != NULL;
 	const unsigned drives = api.nr_drives;
 
 	ask(HTTP_GET, "/vm/config", NULL, 0);

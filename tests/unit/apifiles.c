@@ -161,7 +161,7 @@ static void files_at_their_request(void **state)
 	(void)state;
 	done("PUT /boot-source {\"kernel_image_path\":\"kernel\"}");
 	assert_int_equal(rename("kernel", "other"), 0);
-	assert_int_equal(stat("other", &renamed) | fstat(api.boot.kernel_fd, &held), 0);
+	assert_int_equal(stat("other", &renamed) | fstat(api.boot->kernel_fd, &held), 0);
 	assert_int_equal(rename("other", "kernel"), 0);
 	assert_int_equal(held.st_ino, renamed.st_ino);
 	done(DRIVE("d", "false", DISK));
@@ -174,7 +174,7 @@ static void files_at_their_request(void **state)
 	seen.refusal = "no hypervisor";
 	refused("PUT /actions {\"action_type\":\"InstanceStart\"}",
 		"Start microvm error: no hypervisor");
-	assert_true(is_open(api.boot.kernel_fd)); /* for the next start */
+	assert_true(is_open(api.boot->kernel_fd)); /* for the next start */
 	seen.refusal = NULL;
 	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
 	assert_string_equal(config.kernel, "kernel");
@@ -218,7 +218,7 @@ static void files_by_descriptor(void **state)
 	(void)state;
 	come();
 	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\"}");
-	a = api.boot.kernel_fd;
+	a = api.boot->kernel_fd;
 	assert_true(is_open(a));
 	come();
 	refused("PUT /boot-source {\"kernel_image_path\":\"fd:1\",\"initrd_path\":\"fd:1\"}",
@@ -226,7 +226,7 @@ static void files_by_descriptor(void **state)
 	assert_true(is_open(a));
 	come();
 	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\",\"initrd_path\":\"fd:0\"}");
-	a = api.boot.initrd_fd;
+	a = api.boot->initrd_fd;
 	come();
 	done("PUT /serial {\"serial_out_path\":\"fd:1\"}");
 	b = api.serial.out_fd;
@@ -262,7 +262,7 @@ static void never_started(void **state)
 	(void)state;
 	come();
 	done("PUT /boot-source {\"kernel_image_path\":\"fd:1\"}");
-	a = api.boot.kernel_fd;
+	a = api.boot->kernel_fd;
 	done(NET("a", ""));
 	close_fds();
 	api_let_go(&api);
