@@ -135,11 +135,11 @@ $(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/tests/obj-san/tests/seam/unfi
 	@$(UNIT_CC) $(UNIT_SAN) -Wl,--wrap=filter_enter -o $@ $^ $(BUILD)/cjson/libcjson.a $(LIBURING) -lpthread
 
 # What stories need beside the shell; static, for the emulated hosts.
-TOOLS := $(addprefix $(BUILD)/tests/,ask hold activate uncover without)
+TOOLS := $(addprefix $(BUILD)/tests/,ask hold activate uncover without lingers)
 $(TOOLS): $(BUILD)/tests/%: tests/tool/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(UNIT_CC) $(UNIT_CFLAGS) -static -o $@ $<
+	@$(UNIT_CC) $(UNIT_CFLAGS) -static -o $@ $< -luring
 
 # mayfly on a host whose disks have bad sectors, static as mayfly is, for emulated hosts too.
 BAD_SECTORS := $(BUILD)/tests/mayfly-badsectors
