@@ -160,7 +160,7 @@ static bool check_user_namespaces(char *detail)
 	const pid_t child = fork();
 
 	if (child == 0)
-		_exit(unshare(CLONE_NEWUSER) ? 1 : 0);
+		_exit(unshare(CLONE_NEWUSER) || unshare(CLONE_NEWNS)); /* which some leave no use */
 	if (child > 0)
 		waitpid(child, &status, 0);
 	snprintf(detail, DETAIL, "%s", status ? "may not be made by this user" : "usable");
@@ -189,7 +189,8 @@ static const struct {
 	{ "cgroup v2", check_cgroup, false,
 	  "systemd.unified_cgroup_hierarchy=1 for the host's kernel (for limits)" },
 	{ "user namespaces", check_user_namespaces, false,
-	  "sysctl kernel.unprivileged_userns_clone=1 (for the jail without root)" },
+	  "sysctl user.max_user_namespaces=10000 "
+	  "(Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0)" },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
