@@ -40,7 +40,7 @@ options() {
 				to=1
 			else
 				[ $# -ge 2 ] || fail "$1 needs a value"
-				if [[ ${to@a} == a ]]; then to+=("$2"); else to=$2; fi
+				if [[ $(declare -p "${!to}") == "declare -a "* ]]; then to+=("$2"); else to=$2; fi
 				shift
 			fi
 			;;
