@@ -18,7 +18,7 @@
 
 script=bench/${0##*/}
 hosts=(native svm vtx)
-on='' runs='' machine='' copies=() programs=() host=() plan=() report=()
+on='' runs='' machine='' copies=() programs=() host=() plan=() report=() measuring='' lines=''
 
 fail() {
 	echo "$script: $*" >&2
@@ -87,6 +87,12 @@ take_qemu() {
 	fi
 }
 
+# Whoever ends us ends the host, too.
+end_measuring() {
+	[ -z "$measuring" ] || kill "$measuring" 2> /dev/null
+	rm -f "$lines"
+}
+
 measure() {
 	local file
 	host+=(--on "$on" --timeout $((600 * runs)))
@@ -96,7 +102,12 @@ measure() {
 	for file in "${copies[@]}"; do host+=(--copy "$file"); done
 	for file in "${programs[@]}"; do host+=(--program "$file"); done
 	lines=$(mktemp "${TMPDIR:-/tmp}/mayfly-bench.XXXXXX")
-	trap 'rm -f "$lines"' EXIT
-	tests/host/run "${host[@]}" -- "$@" > "$lines" || fail "measuring ended with status $?"
+	trap end_measuring EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	tests/host/run "${host[@]}" -- "$@" > "$lines" &
+	measuring=$!
+	wait $measuring || fail "measuring ended with status $?"
+	measuring=''
 	build/bench/report "${report[@]}" < "$lines"
 }

@@ -53,6 +53,21 @@ case $last in
 *) is_wrong "the last line is: $last" ;;
 esac
 
+story "whoever ends a benchmark ends all that it has started"
+TMPDIR=$T bench/boot --stand-in --runs 100000 --peer firecracker="$T/firecracker" > "$T/out" 2> "$T/err" &
+until pgrep -o -f "^build/bench/boot .*$T/firecracker" > "$T/pid" || has_ended; do sleep 0.05; done
+holds [ -s "$T/pid" ]
+kill -TERM $!
+wait $!
+status=$?
+ends_with 143
+for try in 1 2 3 4 5 6 7 8 9 10; do
+	kill -0 "$(cat "$T/pid")" 2> /dev/null || break
+	sleep 0.2
+done
+holds [ "$try" -lt 10 ]
+holds [ -z "$(ls "$T" | grep mayfly-bench)" ]
+
 story "an option that no benchmark has is refused, and --help names those that it has"
 for script in boot api jail blk net exits; do
 	"bench/$script" --fast > "$T/out" 2> "$T/err"
