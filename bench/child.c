@@ -127,26 +127,29 @@ static ssize_t read_some(struct child *c, uint64_t deadline_ns)
 	}
 }
 
+bool child_said(const struct child *c, const char *text)
+{
+	return c->tail_len > 0 && memmem(c->tail, c->tail_len, text, strlen(text));
+}
+
 void child_await(struct child *c, const char *text, unsigned seconds, struct mark *first,
 		 struct mark *found)
 {
 	const uint64_t deadline = now_ns(CLOCK_MONOTONIC) + seconds * NS;
+	bool is_first = true;
 
-	first->wall_ns = 0;
-	for (;;) {
+	*first = *found = mark_now(c);
+	while (!child_said(c, text)) {
 		const ssize_t n = read_some(c, deadline);
-		const struct mark mark = mark_now(c);
 
+		*found = mark_now(c);
 		if (n < 0)
 			die(c, "said no '%s' in %u s", text, seconds);
 		if (n == 0)
 			die(c, "ended without '%s'", text);
-		if (!first->wall_ns)
-			*first = mark;
-		if (memmem(c->tail, c->tail_len, text, strlen(text))) {
-			*found = mark;
-			return;
-		}
+		if (is_first)
+			*first = *found;
+		is_first = false;
 	}
 }
 

@@ -33,6 +33,9 @@ struct memory {
 /* Starts argv[0], standard input empty, standard error ours. Ends the program where it cannot. */
 void child_start(struct child *c, const char *name, const char *const *argv);
 
+/* Whether `text` ("": any byte) is in the last part of what has been read of its output. */
+bool child_said(const struct child *c, const char *text);
+
 /*
  * Reads its output until `text` has appeared ("" for any byte), at most `seconds`. Marks the first
  * byte and the text; ends the program where the text does not come.
