@@ -37,8 +37,9 @@ void child_start(struct child *c, const char *name, const char *const *argv);
 bool child_said(const struct child *c, const char *text);
 
 /*
- * Reads its output until `text` has appeared ("" for any byte), at most `seconds`. Marks the first
- * byte and the text; ends the program where the text does not come.
+ * Reads its output until `text` has appeared ("" for any byte), at most `seconds`; not at all where
+ * it has been read already. Marks the first byte of this time and the text; ends the program where
+ * the text does not come.
  */
 void child_await(struct child *c, const char *text, unsigned seconds, struct mark *first,
 		 struct mark *found);

@@ -21,6 +21,7 @@
 #define LIMIT	  120u /* seconds for a load, in an emulated host */
 #define SETTLE	  14u  /* seconds: by then mayfly looks for a halted guest (halt.h) every 12.8 s */
 #define IDLE	  10u  /* seconds */
+#define TRIES	  10u  /* of what has to be seen as it begins */
 #define ENDS	  2u   /* of a link: who sends or asks, and who counts or answers */
 
 struct plan {
@@ -187,13 +188,16 @@ static void start_until(const struct plan *plan, const struct monitor *m, unsign
 			bool with_vhost, const char *const words[ENDS], struct child ends[ENDS],
 			unsigned who, const char *begin, const char *end)
 {
-	for (;;) {
+	for (unsigned i = 0; i < TRIES; i++) {
 		start_both(plan, m, link, with_vhost, words, ends);
 		await(&ends[who], begin);
 		if (!child_said(&ends[who], end))
 			return;
 		kill_both(ends);
 	}
+	fprintf(stderr, "bench: this machine is too busy: %u times '%s' came only with '%s'\n",
+		TRIES, begin, end);
+	exit(EXIT_FAILURE);
 }
 
 static void run_load(const struct plan *plan, const struct monitor *m, unsigned link,

@@ -160,7 +160,7 @@ static bool check_user_namespaces(char *detail)
 	const pid_t child = fork();
 
 	if (child == 0)
-		_exit(unshare(CLONE_NEWUSER) || unshare(CLONE_NEWNS)); /* which some leave no use */
+		_exit(unshare(CLONE_NEWUSER) || unshare(CLONE_NEWNS)); /* some give the first alone */
 	if (child > 0)
 		waitpid(child, &status, 0);
 	snprintf(detail, DETAIL, "%s", status ? "may not be made by this user" : "usable");

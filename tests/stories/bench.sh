@@ -68,6 +68,18 @@ done
 holds [ "$try" -lt 10 ]
 holds [ -z "$(find "$T" -name 'mayfly-bench*')" ]
 
+story "a benchmark that is held up while a load begins and ends measures it anew"
+bench/net --stand-in --runs 1 --window-ms 300 --no-qemu --json > "$T/out" 2> "$T/err" &
+until pgrep -f 'standin-netload .*do=ask ' > /dev/null || has_ended; do sleep 0.01; done
+measuring=$(pgrep -o -f '^build/bench/net ')
+kill -STOP "$measuring"
+sleep 1
+kill -CONT "$measuring"
+wait $!
+status=$?
+ends_with 0
+shows '"peer_rtt_p50"'
+
 story "an option that no benchmark has is refused, and --help names those that it has"
 for script in boot api jail blk net exits; do
 	"bench/$script" --fast > "$T/out" 2> "$T/err"

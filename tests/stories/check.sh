@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What `mayfly check` says of a host, as one thing after the other is taken from it. For an emulated
-# host with SVM, where nobody else needs them; each story gives back what it took.
+# host with SVM, where nobody else needs them; what a story takes is given back, by it or by the next.
 . tests/stories/lib.sh
 
 WITHOUT=${WITHOUT:-build/tests/without}
@@ -10,12 +10,10 @@ IO_URING_SETUP=425 EINVAL=22 ENOSYS=38 EPERM=1
 row() {
 	awk -v row="$1" -v cure="    -> $2" '
 		{ gsub(/ +/, " ") } { sub(/^ +->/, "    ->") }
-		was && $0 == cure { found = 1 } { was = $0 == row } END { exit !found }' "$T/out" || {
+		was && $0 == cure { found = 1 } { was = $0 == row } END { exit !found }' "$T/out" ||
 		is_wrong "not on standard output: $1 -> $2"
-	}
 }
 
-# All that stock kernels, disks and networks need is there.
 story "a host with all of it: every row but /dev/mayfly's says yes, and the status is 0"
 modprobe -a tun
 mayfly check

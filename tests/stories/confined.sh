@@ -233,15 +233,16 @@ else
 fi
 
 # Why the API's connections are no files of the ring, as they would be from a later kernel on.
+lingers="on Linux 6.1 a file that leaves the ring's table stays open while an older request waits"
 case $(uname -r) in
 6.1.*)
-	story "on Linux 6.1 a file that leaves the ring's table stays open while an older request waits"
+	story "$lingers"
 	"${LINGERS:-build/tests/lingers}" > "$T/out" 2> "$T/err"
 	status=$?
 	ends_with 0
 	prints "open until the older request has ended"
 	;;
-*) skipped "on Linux 6.1 a file that leaves the ring's table stays open while an older request waits" "another kernel; told in the emulated host" ;;
+*) skipped "$lingers" "another kernel; told in the emulated host" ;;
 esac
 
 story "the neighbour has not noticed"
