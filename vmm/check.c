@@ -160,7 +160,8 @@ static bool check_user_namespaces(char *detail)
 	const pid_t child = fork();
 
 	if (child == 0)
-		_exit(unshare(CLONE_NEWUSER) || unshare(CLONE_NEWNS)); /* some give the first alone */
+		/* A profile may give the first alone. */
+		_exit(unshare(CLONE_NEWUSER) || unshare(CLONE_NEWNS));
 	if (child > 0)
 		waitpid(child, &status, 0);
 	snprintf(detail, DETAIL, "%s", status ? "may not be made by this user" : "usable");
