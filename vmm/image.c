@@ -22,7 +22,8 @@
 #define ELF_MAX_PHNUM 64u
 #define ELF_MAX_NOTES 0x100000u /* bytes, of all segments; a kernel has less than a page */
 
-#define PAGE_SIZE 4096ul
+#define PAGE_SIZE  4096ul
+#define CACHE_LINE 64u
 
 /* The setup header, by offsets in the file: fields of boot.rst that matter here. */
 #define HDR_SETUP_SECTS	    0x1f1u
@@ -232,17 +233,26 @@ static void segment_cut(struct image *img, unsigned i, uint64_t at)
 	s[1].mem_size -= size;
 }
 
-/* The end of what is not padding (one byte over and over, by whole pages) in file [at, to). */
+/*
+ * One byte over and over, by a word of each cache line: kernels have megabytes of it, and a page
+ * that is taken for it is but copied later.
+ */
+static bool is_padding(const uint8_t *page)
+{
+	const uint64_t word = page[0] * 0x0101010101010101ull;
+
+	for (unsigned i = 0; i < PAGE_SIZE; i += CACHE_LINE)
+		if (memcmp(page + i, &word, sizeof(word)) != 0)
+			return false;
+	return true;
+}
+
+/* The end of what is not padding, by whole pages of the file, in [at, to). */
 static uint64_t code_end(const struct file *f, uint64_t at, uint64_t to)
 {
-	while (at < to) {
-		const uint64_t size = to - at < PAGE_SIZE ? to - at : PAGE_SIZE;
-
-		if (memcmp(f->data + at, f->data + at + 1, size - 1) == 0)
-			break;
-		at += size;
-	}
-	return at;
+	while (at < to && !(to - at >= PAGE_SIZE && is_padding(f->data + at)))
+		at += PAGE_SIZE;
+	return at < to ? at : to;
 }
 
 /* File bytes [at, end) of segment i will be written. Returns the index of what follows them. */
