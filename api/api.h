@@ -60,7 +60,9 @@ struct api {
 	struct boot_body *boot; /* one of the two below, the other is for the next; or NULL */
 	bool has_serial;
 	unsigned nr_drives, nr_nets;
-	/* From here on it is touched only as it is used: most of it never is. */
+	struct metrics metrics;
+	/* With the end of the metrics begins what is touched only as it is used: most of it never
+	 * is. */
 	struct boot_body boots[2];
 	struct serial_body serial;
 	struct logger_body logger;
@@ -68,7 +70,6 @@ struct api {
 	struct drive_body drives[DEVICES_MAX]; /* in the order in which they came */
 	struct net_body nets[DEVICES_MAX];
 	struct devices_counters devices;
-	struct metrics metrics;
 };
 
 /* Descriptors that came with a request (SCM_RIGHTS); those that it takes become -1. */

@@ -36,9 +36,9 @@ struct machine_body {
 };
 
 struct boot_body {
-	char kernel_image_path[API_PATH_MAX], initrd_path[API_PATH_MAX], boot_args[API_PATH_MAX];
 	bool has_args;
 	int kernel_fd, initrd_fd;
+	char kernel_image_path[API_PATH_MAX], initrd_path[API_PATH_MAX], boot_args[API_PATH_MAX];
 };
 
 enum cache_type { CACHE_UNSAFE, CACHE_WRITEBACK };
@@ -76,9 +76,9 @@ struct serial_body {
 };
 
 struct logger_body {
-	char log_path[API_PATH_MAX], module[128];
 	bool has_level, show_level, show_log_origin;
 	unsigned level; /* index into Off, Trace, Debug, Info, Warn, Warning, Error */
+	char module[128], log_path[API_PATH_MAX];
 };
 
 struct metrics_body {

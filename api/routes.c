@@ -88,7 +88,7 @@ void api_init(struct api *api, const struct api_names *names, const struct api_o
 {
 	json_init();
 	log_keep_failures();
-	memset(api, 0, offsetof(struct api, boots));
+	memset(api, 0, offsetof(struct api, metrics.devices_last));
 	api->names = *names;
 	api->ops = ops;
 	api->vm = vm;

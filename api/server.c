@@ -51,7 +51,7 @@ static void close_connection(struct connection *c)
 {
 	drop_descriptors(c);
 	close(c->fd);
-	c->fd = -1;
+	c->is_open = false;
 }
 
 /* Nothing more comes from it. Of this and the end of its lingering the second closes. */
@@ -268,9 +268,10 @@ static void wake_others(struct connection *c)
 	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
 		struct connection *other = &s->connections[(next + i) % SERVER_CONNECTIONS];
 
-		if (other->is_waiting)
-			loop_yield(s->loop, &other->next_op);
+		if (!other->is_waiting)
+			continue;
 		other->is_waiting = false;
+		loop_yield(s->loop, &other->next_op);
 	}
 }
 
@@ -370,19 +371,43 @@ static void on_moment_over(struct op *op, int res)
 	accept_next(s);
 }
 
+/* Bytes of a connection's room for what comes in, and for that and what goes out. */
+static size_t in_size(const struct server *s)
+{
+	return (HTTP_BUFFER(s->config.body_max) + 4095) & ~(size_t)4095;
+}
+
+static size_t buffers_size(const struct server *s)
+{
+	return in_size(s) + ((OUT_SIZE + 4095) & ~4095u);
+}
+
+/* A connection is touched once it has a client: most of them never are. */
+static void connect_client(struct server *s, unsigned i, int fd)
+{
+	struct connection *c = &s->connections[i];
+
+	c->server = s;
+	c->is_open = true;
+	c->fd = fd;
+	c->in = s->buffers + i * buffers_size(s);
+	c->out = c->in + in_size(s);
+	c->receive_op.done = on_received;
+	c->send_op.done = on_sendable;
+	c->next_op.done = on_next;
+	c->linger_op.done = on_linger_over;
+	c->is_events = c->is_last = c->is_waiting = false;
+	http_init(&c->http, c->in, HTTP_BUFFER(s->config.body_max), s->config.body_max);
+	receive(c);
+}
+
 static bool welcome(struct server *s, int fd)
 {
-	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
-		struct connection *c = &s->connections[i];
-
-		if (c->fd >= 0)
-			continue;
-		c->fd = fd;
-		c->is_events = c->is_last = c->is_waiting = false;
-		http_init(&c->http, c->in, HTTP_BUFFER(s->config.body_max), s->config.body_max);
-		receive(c);
-		return true;
-	}
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++)
+		if (!s->connections[i].is_open) {
+			connect_client(s, i, fd);
+			return true;
+		}
 	return false;
 }
 
@@ -427,28 +452,11 @@ static int listen_at(struct server *s)
 }
 
 /* Buffers of all connections in one reservation: pages come with their first use. */
-static int make_connections(struct server *s)
+static int make_buffers(struct server *s)
 {
-	const size_t in_size = (HTTP_BUFFER(s->config.body_max) + 4095) & ~(size_t)4095;
-	const size_t each = in_size + ((OUT_SIZE + 4095) & ~4095u);
-	char *at = mmap(NULL, each * SERVER_CONNECTIONS, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (at == MAP_FAILED)
-		return -errno;
-	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++, at += each) {
-		struct connection *c = &s->connections[i];
-
-		c->server = s;
-		c->fd = -1;
-		c->in = at;
-		c->out = at + in_size;
-		c->receive_op.done = on_received;
-		c->send_op.done = on_sendable;
-		c->next_op.done = on_next;
-		c->linger_op.done = on_linger_over;
-	}
-	return 0;
+	s->buffers = mmap(NULL, buffers_size(s) * SERVER_CONNECTIONS, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return s->buffers == MAP_FAILED ? -errno : 0;
 }
 
 static int open_server(struct server *s)
@@ -461,7 +469,7 @@ static int open_server(struct server *s)
 	if (err)
 		return err;
 	s->file = loop_file(s->loop, s->fd);
-	return s->file < 0 ? s->file : make_connections(s);
+	return s->file < 0 ? s->file : make_buffers(s);
 }
 
 static void say_ready(const struct server *s)
@@ -530,7 +538,7 @@ void server_event(struct server *s, const char *line)
 	for (unsigned i = 0; i < SERVER_CONNECTIONS && s->fd > 0; i++) {
 		struct connection *c = &s->connections[i];
 
-		if (c->fd >= 0 && c->is_events && !send_now(c->fd, text, (size_t)n))
+		if (c->is_open && c->is_events && !send_now(c->fd, text, (size_t)n))
 			shutdown(c->fd, SHUT_RDWR); /* it does not read: it is let go */
 	}
 }

@@ -28,7 +28,8 @@ struct server_config {
 
 struct connection {
 	struct server *server;
-	int fd; /* -1: free */
+	bool is_open; /* else it is free, and nothing of it holds */
+	int fd;
 	struct http http;
 	struct op receive_op, send_op, next_op, linger_op;
 	struct __kernel_timespec linger;
@@ -51,6 +52,7 @@ struct server {
 	struct op accept_op, retry_op, refused_op, moment_op, metrics_op;
 	struct __kernel_timespec retry, moment, minute;
 	int refused_fd; /* of the client that found no room */
+	char *buffers;	/* of all connections, in a row */
 	struct connection connections[SERVER_CONNECTIONS];
 };
 

@@ -124,12 +124,28 @@ static int check_args(struct call *c, const struct boot_body *boot)
 	return 0;
 }
 
+/* A page that nobody has written costs nothing, not even where it is read. */
+static void forget_text(char *text)
+{
+	if (*text)
+		*text = '\0';
+}
+
+static void forget_boot(struct boot_body *boot)
+{
+	boot->has_args = false;
+	boot->kernel_fd = boot->initrd_fd = 0;
+	forget_text(boot->kernel_image_path);
+	forget_text(boot->initrd_path);
+	forget_text(boot->boot_args);
+}
+
 int put_boot(struct call *c)
 {
 	struct api *api = c->api;
 	struct boot_body *boot = &api->boots[api->boot == &api->boots[0]];
 
-	memset(boot, 0, sizeof(*boot));
+	forget_boot(boot);
 	if (call_read(c, &boot_put, boot))
 		return -EINVAL;
 	if (open_boot(c, boot) || check_args(c, boot)) {
@@ -198,7 +214,7 @@ static int open_log(struct api *api, const struct logger_body *l)
 		if (api->log.fd > STDERR_FILENO)
 			close(api->log.fd);
 	}
-	api->logger = *l;
+	memcpy(&api->logger, l, offsetof(struct logger_body, log_path)); /* which is done with */
 	form.level = l->has_level ? levels[l->level] : LOG_INFO;
 	form.show_level = l->show_level;
 	form.show_origin = l->show_log_origin;

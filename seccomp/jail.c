@@ -596,27 +596,28 @@ static bool is_kept(const char *path)
 
 int jail_keep_folder(const char *path, bool is_folder)
 {
-	char folder[PATH_MAX];
+	char *folder;
 	size_t used = 0;
 
 	if (!jail.config || jail.config->is_off || jail.config->chroot_base)
 		return 0;
 	if (jail.nr_kept == JAIL_KEEP_MAX)
 		return fail(0, "jail: %u folders at most", JAIL_KEEP_MAX);
+	folder = jail.kept[jail.nr_kept];
 	if (*path != '/') {
-		if (!getcwd(folder, sizeof(folder)))
+		if (!getcwd(folder, PATH_MAX))
 			return fail(-errno, "jail: the current folder");
 		used = strlen(folder);
 	}
-	if (snprintf(folder + used, sizeof(folder) - used, "%s%s", used ? "/" : "", path) >=
-	    (int)(sizeof(folder) - used))
+	if (snprintf(folder + used, PATH_MAX - used, "%s%s", used ? "/" : "", path) >=
+	    (int)(PATH_MAX - used))
 		return fail(-ENAMETOOLONG, "%s", path);
 	if (!is_folder)
 		cut_last(folder);
 	if (is_root(folder) || is_kept(folder)) /* all there is, or once more */
 		return 0;
-	jail.kept[jail.nr_kept] = strdup(folder);
-	return jail.kept[jail.nr_kept++] ? 0 : fail(-ENOMEM, "jail");
+	jail.nr_kept++;
+	return 0;
 }
 
 int jail_enter(void)

@@ -60,19 +60,23 @@ static int follow_host(void)
 	return mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) ? -errno : 0;
 }
 
-/* Each folder on the way, `mode` for those that are missing. */
-static int make_folders(const char *path, mode_t mode)
+/* Each folder on the way, `mode` for those that are missing. The path is as it was afterwards. */
+static int make_folders(char *path, mode_t mode)
 {
-	char part[PATH_MAX];
+	int err = 0;
 
-	for (const char *at = path; *at;) {
+	for (char *at = path; *at && !err;) {
+		char next;
+
 		at += strspn(at, "/");
 		at += strcspn(at, "/");
-		snprintf(part, sizeof(part), "%.*s", (int)(at - path), path);
-		if (*part && mkdir(part, mode) && errno != EEXIST)
-			return -errno;
+		next = *at;
+		*at = '\0';
+		if (mkdir(path, mode) && errno != EEXIST)
+			err = -errno;
+		*at = next;
 	}
-	return 0;
+	return err;
 }
 
 /* --chroot-base-dir */
@@ -193,9 +197,9 @@ static int clone_folder(const char *path)
 }
 
 /* The same folder may have been put there already, for another of its users. */
-static int put_folder(int fd, const char *path)
+static int put_folder(int fd, char *path)
 {
-	const char *inside = path + strspn(path, "/");
+	char *inside = path + strspn(path, "/");
 	struct stat own = { 0 }, there = { 0 };
 	int err = make_folders(inside, 0755);
 
@@ -219,7 +223,7 @@ static int mount_empty(unsigned long flags)
 }
 
 /* With the folders in it, and the one in which relative paths begin. */
-static int build(const struct jail *jail, const int *folders)
+static int build(struct jail *jail, const int *folders)
 {
 	char current[PATH_MAX];
 	int err;

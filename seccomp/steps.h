@@ -9,7 +9,6 @@
 
 struct jail {
 	const struct jail_config *config;
-	const char *kept[JAIL_KEEP_MAX]; /* folders, absolute, as their users name them */
 	unsigned nr_kept;
 	uid_t uid; /* whom it runs as in the end */
 	gid_t gid;
@@ -20,6 +19,8 @@ struct jail {
 	int alive_fd;		 /* has something to say once who stands in for us is gone; or -1 */
 	int caller_fd;		 /* of --daemonize, which waits for a byte of ours; or -1 */
 	int cgroup_fd;		 /* its being closed tells the keeper that we are gone */
+	/* Folders, absolute, as their users name them. Last: most of it is never touched. */
+	char kept[JAIL_KEEP_MAX][PATH_MAX];
 };
 
 /* root.c: which files there are. */

@@ -33,11 +33,11 @@
 static struct options {
 	const char *config_file, *metrics_path, *id;
 	struct server_config server;
-	struct logger_body logger;
 	uint64_t start_us, start_cpu_us, parent_cpu_us;
 	enum hv_provider hv;
 	bool has_api, has_boot_timer, is_firecracker;
 	struct jail_config jail;
+	struct logger_body logger; /* ends in a page that is touched only where a path is given */
 } options;
 
 static struct vm_config config;

@@ -114,7 +114,7 @@ static int look_in_folder(void)
 static void kept_folder(void **state)
 {
 	(void)state;
-	jail.kept[jail.nr_kept++] = dir;
+	strcpy(jail.kept[jail.nr_kept++], dir);
 	behind(look_in_folder);
 }
 
