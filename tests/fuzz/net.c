@@ -61,7 +61,8 @@ static void note_frame(size_t at, size_t len)
 	}
 }
 
-/* The model of a stream: where in fed[] frames are; what is half there begins at stream_at. */
+/* The model of a stream: where in fed[] frames are; what is half there begins at stream_at. A
+ * length that is none ends the connection, and with the next one a stream begins anew. */
 static size_t stream_at;
 static void parse_fed(void)
 {
@@ -70,7 +71,11 @@ static void parse_fed(void)
 	while (nr_fed - stream_at >= 4) {
 		memcpy(&length, fed + stream_at, 4);
 		length = ntohl(length);
-		if (length < FRAME_ETH || length > FRAME_MAX || nr_fed - stream_at - 4 < length)
+		if (length < FRAME_ETH || length > FRAME_MAX) {
+			stream_at = nr_fed;
+			return;
+		}
+		if (nr_fed - stream_at - 4 < length)
 			return;
 		note_frame(stream_at + 4, length);
 		stream_at += 4 + length;

@@ -249,8 +249,8 @@ static void seed_api(void)
 	seed("net", net, sizeof(net) - 1);
 }
 
-/* A stream of a frame and a half; datagrams: a frame, a batch of two, segments; see struct head and
- * step() in tests/fuzz/net.c.
+/* A stream of a frame and a half, and one that is lost; datagrams: a frame, a batch of two,
+ * segments; see struct head and step() in tests/fuzz/net.c.
  */
 static void seed_net(void)
 {
@@ -261,8 +261,13 @@ static void seed_net(void)
 					6,  0,	  3,  0,  2, 0,	 0, 0, 0, 1, 2, 0, 0,  0,
 					0,  2,	  8,  0,  1, 2,	 3, 4, 5, 6, 7, 8, 9,  10,
 					11, 12,	  13, 14, 8, 0,	 5, 9, 7, 0, 9, 0 };
+	/* A length that is none, the timer that connects anew, and a frame. */
+	static const uint8_t lost[] = { 1,  0x82, 3, 0, 0,  4, 9, 5, 3, 6, 7, 0, 0,
+					24, 0,	  0, 0, 20, 2, 0, 0, 0, 0, 1, 2, 0,
+					0,  0,	  0, 2, 8,  0, 1, 2, 3, 4, 5, 6 };
 
 	seed("stream", stream, sizeof(stream));
+	seed("lost", lost, sizeof(lost));
 	/* A step that feeds 86 or 166 bytes */
 	static const uint8_t batch[4 + 2 + 86] = { 0,
 						   0x82,
