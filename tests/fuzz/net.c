@@ -255,13 +255,19 @@ static void complete_send(uint8_t how)
 	complete_cancelled();
 }
 
-static void restart(const struct head *head)
+/* Nothing of the device is in flight then. */
+static void stop(void)
 {
 	reset_driver();
 	while (find_slot(IORING_OP_SENDMSG))
 		complete(find_slot(IORING_OP_SENDMSG), -ECANCELED);
 	promise(net.nr_in_flight == 0);
 	promise(status() == 0);
+}
+
+static void restart(const struct head *head)
+{
+	stop();
 	memset(is_posted, 0, sizeof(is_posted));
 	memset(is_sent, 0, sizeof(is_sent));
 	start_driver(((uint64_t)head->features << 8 | (head->features & 2)) & net.dev.offered);
@@ -373,7 +379,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size -= taken;
 		take_used();
 	}
-	restart(&head);
+	stop();
 	close_device();
 	return 0;
 }
