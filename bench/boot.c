@@ -27,6 +27,7 @@ struct plan {
 	const char *host, *machine;
 	unsigned runs, memory_runs;
 	struct guest guest;
+	const char *first; /* the kernel whose first instruction is seen, or NULL */
 	struct monitor monitors[MONITORS_MAX];
 	unsigned nr_monitors;
 };
@@ -48,7 +49,9 @@ static void remove_dir(void)
 
 /*
  * The phases. mayfly's own timeline knows all of them; from outside, the same way for everyone, are
- * seen the first byte that comes out of the serial port, the line that init writes, and the end.
+ * seen the first byte that comes out of the serial port, the line that init writes, and the end;
+ * and of a kernel that writes a byte first and then rests (tests/guest/first.S), its first
+ * instruction.
  */
 static const struct {
 	const char *id, *label;
@@ -165,6 +168,21 @@ static void print_boot(const struct plan *plan, const char *who, unsigned run,
 	fflush(stdout);
 }
 
+static void time_first(const struct plan *plan, const struct monitor *m, unsigned run)
+{
+	struct guest guest = plan->guest;
+	struct mark first, found;
+	struct child child;
+
+	guest.kernel = plan->first;
+	launch(m, &guest, &child);
+	child_await(&child, "", BOOT_LIMIT, &first, &found);
+	child_kill(&child);
+	printf("{\"who\":\"%s\",\"run\":%u", m->peer->name, run);
+	print_mark("first", first);
+	printf("}\n");
+}
+
 static void measure_boots(const struct plan *plan)
 {
 	struct boot_time time;
@@ -173,6 +191,8 @@ static void measure_boots(const struct plan *plan)
 		time_boot(plan, &plan->monitors[i], &time);
 	for (unsigned run = 0; run < plan->runs; run++)
 		for (unsigned i = 0; i < plan->nr_monitors; i++) {
+			if (plan->first)
+				time_first(plan, &plan->monitors[i], run);
 			time_boot(plan, &plan->monitors[i], &time);
 			print_boot(plan, plan->monitors[i].peer->name, run, &time);
 		}
@@ -303,6 +323,8 @@ static void print_head(const struct plan *plan)
 	       "%u MiB, %u boots of each in turn\"}\n",
 	       slash ? slash + 1 : plan->guest.kernel, plan->host, plan->machine, uts.release,
 	       sysconf(_SC_NPROCESSORS_ONLN), plan->guest.mem_mib, plan->runs);
+	if (plan->first)
+		print_mark_figures("first", "a kernel's first instruction seen", true);
 	print_mark_figures("byte", "first serial byte seen", !plan->guest.is_linux);
 	if (plan->guest.is_linux)
 		print_mark_figures("marker", "init's line seen", true);
@@ -338,8 +360,8 @@ static void print_targets(const struct plan *plan)
 
 	if (!strcmp(plan->host, "native") && !plan->guest.is_linux) {
 		printf("{\"target\":\"own_first_entry_cpu\",\"who\":\"mayfly\",\"at_most\":2000}\n");
-		if (vs_qemu)
-			printf("{\"target\":\"byte_cpu\",\"who\":\"mayfly\",\"over\":\"qemu\","
+		if (vs_qemu && plan->first)
+			printf("{\"target\":\"first_cpu\",\"who\":\"mayfly\",\"over\":\"qemu\","
 			       "\"at_most\":0.1}\n");
 	}
 	if (plan->memory_runs)
@@ -364,16 +386,17 @@ static _Noreturn void usage(void)
 	fprintf(stderr,
 		"usage: boot --monitor mayfly=PROGRAM [--monitor NAME=PROGRAM]... --kernel FILE\n"
 		"            [--linux] [--initrd FILE] [--cmdline WORDS] [--mem MIB] [--runs N]\n"
-		"            [--memory-runs N] [--host NAME] [--machine WORDS]\n"
+		"            [--first KERNEL] [--memory-runs N] [--host NAME] [--machine WORDS]\n"
 		"Prints JSON lines. bench/boot starts it with all it needs and makes tables of them.\n");
 	exit(EXIT_FAILURE);
 }
 
-enum { MONITOR = 1, KERNEL, LINUX, INITRD, CMDLINE, MEM, RUNS, MEMORY_RUNS, HOST, MACHINE };
+enum { MONITOR = 1, KERNEL, FIRST, LINUX, INITRD, CMDLINE, MEM, RUNS, MEMORY_RUNS, HOST, MACHINE };
 
 static const struct option options[] = {
 	{ "monitor", required_argument, NULL, MONITOR },
 	{ "kernel", required_argument, NULL, KERNEL },
+	{ "first", required_argument, NULL, FIRST },
 	{ "linux", no_argument, NULL, LINUX },
 	{ "initrd", required_argument, NULL, INITRD },
 	{ "cmdline", required_argument, NULL, CMDLINE },
@@ -403,6 +426,9 @@ static void take(struct plan *plan, int option, char *value)
 		break;
 	case KERNEL:
 		plan->guest.kernel = value;
+		break;
+	case FIRST:
+		plan->first = value;
 		break;
 	case LINUX:
 		plan->guest.is_linux = true;

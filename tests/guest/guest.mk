@@ -3,7 +3,7 @@
 # Makefile includes this for. Freestanding: the host's compiler, none of its libraries.
 BUILD ?= build
 GUESTS := hello exits memmap smp tick fpu exitloop blk blkbad net
-GUEST_ELFS := $(GUESTS:%=$(BUILD)/guest/%.elf)
+GUEST_ELFS := $(GUESTS:%=$(BUILD)/guest/%.elf) $(BUILD)/guest/first.elf
 
 GUEST_CC ?= gcc
 GUEST_CFLAGS := -std=c11 -O2 -g0 -ffreestanding -fno-pie -mgeneral-regs-only -mno-red-zone \
@@ -26,6 +26,10 @@ $(BUILD)/guest/%.o: tests/guest/%.S
 
 $(BUILD)/guest/%.elf: tests/guest/guest.ld $(BUILD)/guest/start.o $(BUILD)/guest/rt.o \
 		$(BUILD)/guest/%.o
+	@echo "  CC      $@"
+	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
+
+$(BUILD)/guest/first.elf: tests/guest/guest.ld $(BUILD)/guest/first.o
 	@echo "  CC      $@"
 	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
 

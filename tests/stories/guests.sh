@@ -60,6 +60,11 @@ ends_with 122
 says "triple fault; exit code 122"
 says_one_line
 
+story "what a kernel's first instructions write comes out, also where it halts for good behind them"
+guest first ""
+ends_with 123
+prints ""
+
 story "a last processor halted with interrupts off ends with 123"
 guest exits halt
 ends_with 123
