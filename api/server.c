@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BACKLOG	   64
@@ -71,7 +72,22 @@ static void receive(struct connection *c)
 		end_connection(c); /* no memory for it */
 }
 
-/* Descriptors go with the request whose bytes came last; more than it may have are closed. */
+/*
+ * A file, a device or a FIFO. No socket, which might be the connection's own other end: kept with a
+ * request that is never finished, it would keep the connection from ever ending.
+ */
+static bool is_useful(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ||
+				       S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode));
+}
+
+/*
+ * Descriptors go with the request whose bytes came last; more than it may have are closed, and what
+ * is of no use leaves its place empty.
+ */
 static void take_descriptors(struct connection *c, struct msghdr *message)
 {
 	for (struct cmsghdr *m = CMSG_FIRSTHDR(message); m; m = CMSG_NXTHDR(message, m)) {
@@ -80,9 +96,12 @@ static void take_descriptors(struct connection *c, struct msghdr *message)
 		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
 			continue;
 		for (size_t n = (m->cmsg_len - CMSG_LEN(0)) / sizeof(*fds); n; n--, fds++) {
-			if (c->fds.nr < API_FDS_MAX)
-				c->fds.fd[c->fds.nr++] = *fds;
-			else
+			const bool has_place = c->fds.nr < API_FDS_MAX;
+			const bool is_taken = has_place && is_useful(*fds);
+
+			if (has_place)
+				c->fds.fd[c->fds.nr++] = is_taken ? *fds : -1;
+			if (!is_taken)
 				close(*fds);
 		}
 	}

@@ -2,9 +2,10 @@
 /*
  * A network namespace with nothing in it. To make and to dismantle one is half of the whole jail's
  * cost, and any is as empty as another: so the microVMs of one host share one. Who has made one
- * says so by a lock on a byte of /dev/null, which the kernel takes back when its holder is gone,
+ * says so by a lock on a byte of /dev/full, which the kernel takes back when its holder is gone,
  * and which names the holder to all who ask. What they find is checked; where it is not what it
- * should be, they make their own.
+ * should be, they make their own. The lock is lost when any descriptor of that device is closed,
+ * which nobody gives a microVM to use, as he may /dev/null.
  */
 #include "steps.h"
 
@@ -17,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RENDEZVOUS "/dev/null"
+#define RENDEZVOUS "/dev/full"
 #define PLACE	   0x6d6179666c79 /* any number will do, so long as nobody else's is the same */
 
 static bool is_same(int fd, const char *path)

@@ -33,7 +33,7 @@ static const struct io_uring_restriction allowed[] = {
 	/* Operations without a file, such as timers, take the flag and do not look at it. */
 	{ .opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE },
 	{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
-	  .sqe_flags = IOSQE_IO_LINK | IOSQE_IO_HARDLINK },
+	  .sqe_flags = IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC },
 };
 
 int ring_restrict(struct io_uring *ring)

@@ -108,8 +108,8 @@ static int add_devices(const struct jail *jail)
 
 	if (!err && mount("dev", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k"))
 		err = -errno;
-	if (!err)
-		err = mkdir("dev/net", 0755) ? -errno : 0;
+	if (!err && (mkdir("dev/net", 0755) || chmod("dev/net", 0755))) /* whatever the umask */
+		err = -errno;
 	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]) && !err; i++)
 		err = add_device(jail, devices[i]);
 	return err;
@@ -253,6 +253,7 @@ static int build_empty(const struct jail *jail)
 
 static int enter_empty(struct jail *jail)
 {
+	const mode_t mask = umask(022); /* folders that the jail's user has to get through */
 	int folders[JAIL_KEEP_MAX] = { 0 };
 	unsigned nr = 0;
 	int err = follow_host();
@@ -269,6 +270,7 @@ static int enter_empty(struct jail *jail)
 		err = nr ? build(jail, folders) : build_empty(jail);
 	while (nr > 0)
 		close(folders[--nr]);
+	umask(mask);
 	return err ? fail(err, "jail: making its root") : 0;
 }
 

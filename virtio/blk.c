@@ -38,6 +38,7 @@ enum { S_OK, S_IOERR, S_UNSUPP };
 #define UNMAP	     1u		     /* 5.2.6: flags of a write-zeroes segment */
 #define SEG_MAX	     (QUEUE_MAX - 2) /* header and status take a descriptor each */
 #define SIZE_MAX_    (1u << 20)
+#define TURN_BYTES   (16u << 20)
 #define RANGE_MAX    (1u << 21) /* sectors in one discard or write-zeroes: 1 GiB */
 #define PHYSICAL_EXP 3u		/* 2^3 sectors: 4 KiB, what hosts write at once */
 #define LOOKS	     32u	/* some 40 cycles each */
@@ -352,13 +353,19 @@ static void handle(struct blk *b, unsigned queue)
 		disk_io_submit(&b->disk, &r->io);
 }
 
-/* As many requests as a queue holds, then it is others' turn: a guest can ask for ever. */
+/*
+ * As many requests as a queue holds, or TURN_BYTES of them, then it is others' turn: a guest can
+ * ask for ever, and what the page cache has is copied by the loop's own thread.
+ */
 static void take(struct blk *b, unsigned queue)
 {
-	for (unsigned budget = QUEUE_MAX; budget > 0 && !b->held; budget--) {
+	uint64_t bytes = 0;
+
+	for (unsigned budget = QUEUE_MAX; budget > 0 && bytes < TURN_BYTES && !b->held; budget--) {
 		if (!virtio_pop(&b->dev, queue, &b->chain))
 			return;
 		b->has_progress = true;
+		bytes += (uint64_t)b->chain.readable + b->chain.writable;
 		handle(b, queue);
 	}
 }

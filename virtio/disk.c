@@ -203,6 +203,18 @@ static void name_serial(struct disk *d)
 	memcpy(d->serial, text, sizeof(d->serial) - 1);
 }
 
+/*
+ * A descriptor that came with a request may bring its client's lock along, which nothing else would
+ * let us take once more. Asked as a process, one sees the locks of open files, one's own too.
+ */
+static bool brings_lock(const struct disk_config *config, int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return config->fd && !strncmp(config->path, "fd:", 3) && fcntl(fd, F_GETLK, &lock) == 0 &&
+	       lock.l_type != F_UNLCK;
+}
+
 int disk_open(struct disk *d, const struct disk_config *config)
 {
 	const bool has_layer = config->overlay || config->is_overlay_tmp;
@@ -219,6 +231,8 @@ int disk_open(struct disk *d, const struct disk_config *config)
 			    .is_volatile = config->is_overlay_tmp };
 	disk_io_init(d);
 	err = disk_open_file(config->path, config->fd, flags, &d->base.fd);
+	if (!err)
+		d->base.has_its_lock = brings_lock(config, d->base.fd);
 	if (!err)
 		err = disk_lock(d->base.fd, config->path, is_writer, true);
 	if (!err)
@@ -278,7 +292,7 @@ static void release(struct disk_file *file)
 {
 	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	if (file->fd >= 0)
+	if (file->fd >= 0 && !file->has_its_lock)
 		fcntl(file->fd, F_OFD_SETLK, &lock);
 	close_file(file);
 }

@@ -18,6 +18,7 @@
 struct disk_file {
 	int fd, direct_fd;	 /* -1: none */
 	int index, direct_index; /* of loop_file() */
+	bool has_its_lock;	 /* of a client's, older than ours: it stays */
 };
 
 enum disk_flush_stage { FLUSH_NONE, FLUSH_DATA, FLUSH_BITMAP, FLUSH_ALL };

@@ -71,12 +71,12 @@ static int obey(struct net *n, const struct queue_chain *c)
 	return set_pairs(n, order.pairs[0] | (unsigned)order.pairs[1] << 8);
 }
 
+/* One command a turn: it may change each queue of a tap, under a lock of the host's networks. */
 static void run_control(struct net *n, unsigned queue)
 {
 	struct queue_chain *c = &n->chain;
-	unsigned budget = QUEUE_MAX;
 
-	while (budget-- > 0 && virtio_pop(&n->dev, queue, c)) {
+	if (virtio_pop(&n->dev, queue, c)) {
 		const uint16_t head = c->head;
 		struct iovec answer;
 		uint8_t ack;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,7 +172,18 @@ void args_jail_options(struct option *longs)
 					 rows[i].value ? required_argument : no_argument, NULL, 0 };
 }
 
-/* The standard ones are not given up, and a command for the guest may speak of them, too. */
+static bool is_named(const struct jail_config *config, int fd)
+{
+	for (unsigned i = 0; i < config->nr_named; i++)
+		if (config->named[i] == fd)
+			return true;
+	return false;
+}
+
+/*
+ * The standard ones are not given up, and a command for the guest may speak of any. One that the
+ * caller has not open will be one of our own.
+ */
 void args_jail_named(struct jail_config *config, int argc, char **argv)
 {
 	const char *name;
@@ -180,7 +192,8 @@ void args_jail_named(struct jail_config *config, int argc, char **argv)
 		for (name = strstr(argv[i], "/fd/"); name; name = strstr(name + 1, "/fd/")) {
 			const long fd = strtol(name + 4, NULL, 10);
 
-			if (fd > STDERR_FILENO && fd < INT_MAX && config->nr_named < JAIL_KEEP_MAX)
+			if (fd > STDERR_FILENO && fd < INT_MAX && fcntl((int)fd, F_GETFD) >= 0 &&
+			    !is_named(config, (int)fd) && config->nr_named < JAIL_KEEP_MAX)
 				config->named[config->nr_named++] = (int)fd;
 		}
 }

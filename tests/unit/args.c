@@ -592,14 +592,21 @@ static void jail_keeps_taps(void **state)
 	assert_int_equal(got->jail.keep[1], 9);
 }
 
-/* Those that are named are opened anew, and then closed; never the standard ones. */
+/*
+ * Those that are named are opened anew, and then closed; never the standard ones, nor one that is
+ * not open yet and will be mayfly's own.
+ */
 static void jail_names_descriptors(void **state)
 {
 	(void)state;
+	dup2(STDERR_FILENO, 9);
+	dup2(STDERR_FILENO, 12);
 	assert_int_equal(RUN("--kernel", "/dev/fd/9", "--initrd", "/proc/self/fd/12", "--", "sh",
 			     "-c", "cat </dev/fd/0 >/dev/fd/1 2>/dev/fd/2", "/dev/fd/x",
-			     "/dev/fd/-5"),
+			     "/dev/fd/-5", "/dev/fd/11", "/dev/fd/9"),
 			 0);
+	close(9);
+	close(12);
 	assert_int_equal(got->jail.nr_named, 2);
 	assert_int_equal(got->jail.named[0], 9);
 	assert_int_equal(got->jail.named[1], 12);

@@ -214,6 +214,29 @@ static void refused_keeps_locks(void **state)
 	unlink(other);
 }
 
+/* The lock that a descriptor brings along stays its client's, when a start comes to nothing, too.
+ */
+static void sent_keeps_its_lock(void **state)
+{
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	config.path = "fd:0";
+	config.fd = open(base_path, O_RDWR);
+	assert_int_equal(disk_lock(config.fd, base_path, true, false), 0);
+	assert_int_equal(disk_open(&disk, &config), 0);
+	disk_close(&disk, true);
+	assert_int_not_equal(open_disk_again(base_path), 0);
+	close(config.fd);
+	config.fd = open(base_path, O_RDWR); /* which brings none */
+	assert_int_equal(disk_open(&disk, &config), 0);
+	disk_close(&disk, true);
+	assert_int_equal(open_disk_again(base_path), 0);
+	close(config.fd);
+	config.path = base_path;
+	config.fd = 0;
+}
+
 static struct disk_config open_other_disk(char path[160], bool is_read_only)
 {
 	static struct disk_config c;
@@ -314,6 +337,8 @@ int main(void)
 		{ "...while there is one in each step", replaced_in_flight, NULL, NULL, NULL },
 		{ "...for which the ring has no place", without_a_place, NULL, NULL, NULL },
 		{ "one that is refused unlocks nothing", refused_keeps_locks, NULL, NULL, NULL },
+		{ "the lock that a descriptor brings along stays its client's", sent_keeps_its_lock,
+		  NULL, NULL, NULL },
 		{ "another disk's is refused where one may write", another_disks, NULL, NULL,
 		  NULL },
 		{ "a lock that two read by stays for the other", shared_lock_stays, NULL, NULL,

@@ -546,6 +546,36 @@ static void data_operations(void **state)
 	close(fd);
 }
 
+/* What would be copied for a millisecond and more, the kernel's workers copy. */
+static void large_operations(void **state)
+{
+	enum { INLINE = 2 << 20 };
+	unsigned left = 2;
+	struct probe small = probe(&left), large = probe(&left);
+	const int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char *bytes = calloc(2, INLINE);
+	const struct iovec most = { bytes, INLINE };
+	const struct iovec more[] = { { bytes, INLINE }, { bytes + INLINE, 1 } };
+	const struct io_uring_sqe *sqes;
+	int file;
+
+	(void)state;
+	need_io_uring();
+	assert_true(fd >= 0);
+	file = loop_file(&loop, fd);
+	sqes = loop.ring.sq.sqes;
+	loop_writev(&loop, &small.op, file, &most, 1, 0);
+	assert_false(sqes[(loop.ring.sq.sqe_tail - 1) & loop.ring.sq.ring_mask].flags &
+		     IOSQE_ASYNC);
+	loop_writev(&loop, &large.op, file, more, 2, 0);
+	assert_true(sqes[(loop.ring.sq.sqe_tail - 1) & loop.ring.sq.ring_mask].flags & IOSQE_ASYNC);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(small.res, INLINE);
+	assert_int_equal(large.res, INLINE + 1);
+	free(bytes);
+	close(fd);
+}
+
 /* Every operation that mayfly has, in the order of their numbers. */
 static bool is_ours(unsigned op)
 {
@@ -592,7 +622,7 @@ static void forbidden_operations(void **state)
 	assert_int_equal(submit(IORING_OP_TIMEOUT_REMOVE, 0, IOSQE_FIXED_FILE), -EACCES);
 }
 
-/* Nor ours without the flag, or with others than links. */
+/* Nor ours without the flag, or with others than links and workers. */
 static void forbidden_flags(void **state)
 {
 	const int null = open("/dev/null", O_RDWR | O_CLOEXEC), file = loop_file(&loop, null);
@@ -602,7 +632,7 @@ static void forbidden_flags(void **state)
 	assert_int_equal(submit(IORING_OP_WRITE, file, IOSQE_FIXED_FILE), 1);
 	assert_int_equal(submit(IORING_OP_WRITE, null, 0), -EACCES);
 	assert_int_equal(submit(IORING_OP_NOP, 0, 0), -EACCES);
-	assert_int_equal(submit(IORING_OP_WRITE, file, IOSQE_FIXED_FILE | IOSQE_ASYNC), -EACCES);
+	assert_int_equal(submit(IORING_OP_WRITE, file, IOSQE_FIXED_FILE | IOSQE_ASYNC), 1);
 	assert_int_equal(submit(IORING_OP_WRITE, file, IOSQE_FIXED_FILE | IOSQE_IO_DRAIN), -EACCES);
 	close(null);
 }
@@ -693,6 +723,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("the ring refuses: registrations but of files", forbidden_registrations),
 	TEST("what is not registered is waited for", readiness),
 	TEST("reads, writes, syncs and allocations at a position", data_operations),
+	TEST("large reads and writes do not hold up the loop", large_operations),
 };
 
 int main(void)

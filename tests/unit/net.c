@@ -653,6 +653,31 @@ static void number_of_pairs(void **state)
 	assert_int_equal(status(), 15);
 }
 
+static void one_command_a_turn(void **state)
+{
+	static const uint8_t two[] = { 4, 0, 2, 0 };
+	uint32_t id, written;
+
+	(void)state;
+	open_pairs(NET_F_CTRL_VQ | NET_F_MQ);
+	memcpy(mem_at(&mem, OUT_GPA, sizeof(two)), two, sizeof(two));
+	for (uint16_t head = 0; head < 6; head += 2) {
+		descs(CONTROL)[head] =
+			(struct desc){ OUT_GPA, sizeof(two), D_NEXT, (uint16_t)(head + 1) };
+		descs(CONTROL)[head + 1] = (struct desc){ OUT_GPA + 63, 1, D_WRITE, 0 };
+		offer(CONTROL, head);
+	}
+	kick(CONTROL);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(used(CONTROL, &id, &written));
+		assert_int_equal(id, 2 * i);
+		assert_false(used(CONTROL, &id, &written));
+		if (i < 2)
+			complete(find_slot(IORING_OP_NOP), 0);
+	}
+	assert_int_equal(nr_set, 2);
+}
+
 /* A link that cannot is left with as many as before. */
 static void number_refused(void **state)
 {
@@ -763,6 +788,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("closed before it ran it leaves nothing", closed_before_it_ran),
 	PEERS("the same of a link with parcels", closed_before_it_ran),
 	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
+	TAP("of many commands each turn of the loop obeys one", one_command_a_turn),
 	TAP("a number of pairs that the link refuses", number_refused),
 	TAP("a pair that failed reads again when it is in use again", pair_in_use_again),
 	TAP("a command of the most segments without room for its answer", command_without_room),

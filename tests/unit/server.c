@@ -598,6 +598,24 @@ static void lost_descriptors(void **state)
 	close(image);
 }
 
+/* Kept by the server, the client's end would never be closed. */
+static void own_end_is_sent(void **state)
+{
+	unsigned before;
+	int fd;
+
+	(void)state;
+	need_server();
+	before = held("socket:");
+	fd = connect_to();
+	put_with_fds(fd, "GET /version HTTP/1.1\r\n", fd, 3);
+	put(fd, "\r\n");
+	comes(fd, VERSION);
+	put_with_fds(fd, "GET /version HTTP/1.1\r\nX: 1\r\n", fd, 1);
+	close(fd);
+	comes_to_hold("socket:", before);
+}
+
 /* The server reads both at once: the descriptor is the second one's. */
 static void descriptors_in_line(void **state)
 {
@@ -705,6 +723,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("who waits for a request that takes long is served from the loop", many_wait),
 	TEST("descriptors come with a request, and stay only where it wants them", descriptors),
 	TEST("descriptors that nobody has a use for are closed", lost_descriptors),
+	TEST("a client that sends its own end is gone when it is gone", own_end_is_sent),
 	TEST("descriptors of a request that comes right behind another", descriptors_in_line),
 };
 
