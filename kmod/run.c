@@ -66,6 +66,8 @@ static bool has_if(void)
 	return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_IF;
 }
 
+#define TRAPS (DR_STEP | 1u << 12) /* in the pending ones; bit 12: a breakpoint that is enabled */
+
 /*
  * What the guest sees first when it runs on: one event at most, and a window for the next (SDM,
  * Event Injection). Interrupts off.
@@ -84,6 +86,10 @@ static void inject_next(struct vcpu *v)
 	else
 		busy = false;
 	nmi = test_bit(EVENT_NMI, &v->events);
+	vector = lapic_pending(v);
+	/* A trap that is due comes first, and is lost behind an event (SDM, Pending Debug Exceptions). */
+	if (nmi || vector >= 0)
+		busy |= !!(vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) & TRAPS);
 	if (nmi && !busy && !is_blocked(SHADOWS | GUEST_INTR_STATE_NMI)) {
 		clear_bit(EVENT_NMI, &v->events);
 		inject(VALID | INTR_TYPE_NMI_INTR | NMI_VECTOR, 0, 0);
@@ -93,7 +99,6 @@ static void inject_next(struct vcpu *v)
 	/* A CPU may open the NMI window in STI's shadow, where it is of no use yet. */
 	sti = nmi && is_blocked(GUEST_INTR_STATE_STI);
 	set_window(v, CPU_BASED_NMI_WINDOW_EXITING, nmi && !sti);
-	vector = lapic_pending(v);
 	if (vector >= 0 && !busy && has_if() && !is_blocked(SHADOWS)) {
 		lapic_accept(v, vector);
 		inject(VALID | INTR_TYPE_EXT_INTR | vector, 0, 0);
@@ -211,6 +216,11 @@ static void host_exceptions(struct vcpu *v)
 
 static int fail_entry(struct vcpu *v, u64 reason)
 {
+	const u32 info = vmcs_read(VM_ENTRY_INTR_INFO_FIELD), type = info & TYPE;
+
+	/* What the APIC has in service, or was an NMI, and has not been delivered. */
+	if (info & VALID && (type == INTR_TYPE_EXT_INTR || type == INTR_TYPE_NMI_INTR))
+		v->again_info = info & (VALID | TYPE | VECTOR);
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0); /* only an exit clears it */
 	v->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	v->run->fail_entry.hardware_entry_failure_reason = reason;

@@ -510,7 +510,7 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	host_breakpoint();
 	machine_init(&m);
-	halt_in_steps();
+	steps();
 	machine_fini(&m);
 	machine_init(&m);
 	states();

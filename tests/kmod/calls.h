@@ -39,7 +39,7 @@ void bugs(void);
 void debug(void);
 void segments(void);
 void host_breakpoint(void); /* without a machine: its child makes one */
-void halt_in_steps(void);
+void steps(void);
 void states(void);
 void events(void);
 void restored_tscs(void);

@@ -423,15 +423,55 @@ void host_breakpoint(void)
 	waitpid(child, &status, 0);
 }
 
-void halt_in_steps(void)
+void steps(void)
 {
 	const struct itimerval later = { .it_value.tv_sec = 2 }, never = { .it_value.tv_sec = 0 };
 	const struct sigaction action = { .sa_handler = on_alarm };
+	struct kvm_sregs sregs, wrong;
+	struct kvm_regs regs;
 
-	test("a single step ends HLT");
 	/* mov bp,sp; and byte [bp+5],fe, TF of the flags on the stack; out 31,al; iret */
 	memcpy(m.low + 0x1a00, "\x89\xe5\x80\x66\x05\xfe\xe6\x31\xcf", 9);
 	vector(m.low, 1, 0x1a00);
+
+	test("a single step that is due comes before an interrupt that the same instruction has raised");
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	vector(m.low, 0x40, 0x1800);
+	/*
+	 * Software-enable the APIC; its self IPI register (83f) and vector 40 for WRMSR; pushf; pop
+	 * bx; or bh,3, TF and IF; push bx; popf; wrmsr; nop; out 30,al
+	 */
+	CODE(&m,
+	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
+	     "\x66\xb9\x3f\x08\x00\x00\x66\xb8\x40\x00\x00\x00"
+	     "\x9c\x5b\x80\xcf\x03\x53\x9d\x0f\x30\x90\xe6\x30",
+	     DATA_GPA);
+	HOLDS(machine_out(&m, 0x31) >= 0);
+	IS(machine_out(&m, 0x20), 7);
+	HOLDS(machine_out(&m, 0x30) >= 0);
+
+	test("an interrupt that an entry which failed was to deliver is delivered by the next");
+	/* Software-enable the APIC; its self IPI register: 40; out 32,al; nop; out 30,al */
+	CODE(&m,
+	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
+	     "\x66\xb9\x3f\x08\x00\x00\x66\xb8\x40\x00\x00\x00\x0f\x30"
+	     "\xe6\x32\x90\xe6\x30",
+	     DATA_GPA);
+	HOLDS(machine_out(&m, 0x32) >= 0);
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	regs.rflags |= 0x200;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+	IS(call(m.cpu, KVM_GET_SREGS, &sregs), 0);
+	wrong = sregs;
+	wrong.cs.type = 0; /* data to read: no code */
+	IS(call(m.cpu, KVM_SET_SREGS, &wrong), 0);
+	IS(machine_run(&m), 0);
+	IS(m.run->exit_reason, KVM_EXIT_FAIL_ENTRY);
+	IS(call(m.cpu, KVM_SET_SREGS, &sregs), 0);
+	IS(machine_out(&m, 0x20), 7);
+	HOLDS(machine_out(&m, 0x30) >= 0);
+
+	test("a single step ends HLT");
 	/* pushf; pop ax; or ah,1; push ax; popf; hlt; out 30,al */
 	CODE(&m, "\x9c\x58\x80\xcc\x01\x50\x9d\xf4\xe6\x30", DATA_GPA);
 	sigaction(SIGALRM, &action, NULL);
