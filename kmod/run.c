@@ -87,7 +87,7 @@ static void inject_next(struct vcpu *v)
 		busy = false;
 	nmi = test_bit(EVENT_NMI, &v->events);
 	vector = lapic_pending(v);
-	/* A trap that is due comes first, and is lost behind an event (SDM, Pending Debug Exceptions). */
+	/* A trap that is due comes first, lest it be lost (SDM, Pending Debug Exceptions). */
 	if (nmi || vector >= 0)
 		busy |= !!(vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) & TRAPS);
 	if (nmi && !busy && !is_blocked(SHADOWS | GUEST_INTR_STATE_NMI)) {
