@@ -61,8 +61,7 @@ struct api {
 	bool has_serial;
 	unsigned nr_drives, nr_nets;
 	struct metrics metrics;
-	/* With the end of the metrics begins what is touched only as it is used: most of it never
-	 * is. */
+	/* From the end of the metrics on it is touched only as it is used: most of it never is. */
 	struct boot_body boots[2];
 	struct serial_body serial;
 	struct logger_body logger;

@@ -72,6 +72,7 @@ struct disk_config {
 	const char *id;	     /* the API's drive_id; of the command line's disks "disk0", ... */
 	const char *path;    /* a raw image or a block device */
 	int fd;		     /* of it, where it is open already */
+	bool is_sent;	     /* fd is a client's, and so may be its lock */
 	const char *overlay; /* the copy-on-write layer's file, or NULL */
 	bool is_overlay_tmp; /* a layer without a name, gone with the process; overlay is NULL */
 	bool is_root, is_read_only, is_direct; /* direct: O_DIRECT */

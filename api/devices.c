@@ -356,6 +356,7 @@ static void fill_disks(struct vm_config *config, const struct api *api)
 				.id = d->drive_id,
 				.path = d->path_on_host,
 				.fd = d->image_fd,
+				.is_sent = !strncmp(d->path_on_host, "fd:", 3),
 				.is_root = d->is_root_device,
 				.is_read_only = d->is_read_only,
 				.partuuid = *d->partuuid ? d->partuuid : NULL,

@@ -101,7 +101,7 @@ $(BENCH_GUESTS:%=$(BUILD)/bench/%.o): $(BUILD)/bench/%.o: bench/%.c
 	@$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BENCH_GUESTS:%=$(BUILD)/bench/%.elf): $(BUILD)/bench/%.elf: tests/guest/guest.ld \
-		$(BUILD)/guest/start.o $(BUILD)/guest/rt.o $(BUILD)/bench/%.o
+		$(BUILD)/guest/note.o $(BUILD)/guest/start.o $(BUILD)/guest/rt.o $(BUILD)/bench/%.o
 	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
 $(BUILD)/bench/blkload.elf $(BUILD)/bench/netload.elf: $(BUILD)/guest/virtio.o
 

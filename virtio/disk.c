@@ -211,8 +211,7 @@ static bool brings_lock(const struct disk_config *config, int fd)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	return config->fd && !strncmp(config->path, "fd:", 3) && fcntl(fd, F_GETLK, &lock) == 0 &&
-	       lock.l_type != F_UNLCK;
+	return config->is_sent && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 int disk_open(struct disk *d, const struct disk_config *config)

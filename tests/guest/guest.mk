@@ -24,12 +24,12 @@ $(BUILD)/guest/%.o: tests/guest/%.S
 	@echo "  CC      $@"
 	@$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/guest/%.elf: tests/guest/guest.ld $(BUILD)/guest/start.o $(BUILD)/guest/rt.o \
-		$(BUILD)/guest/%.o
+$(BUILD)/guest/%.elf: tests/guest/guest.ld $(BUILD)/guest/note.o $(BUILD)/guest/start.o \
+		$(BUILD)/guest/rt.o $(BUILD)/guest/%.o
 	@echo "  CC      $@"
 	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
 
-$(BUILD)/guest/first.elf: tests/guest/guest.ld $(BUILD)/guest/first.o
+$(BUILD)/guest/first.elf: tests/guest/guest.ld $(BUILD)/guest/note.o $(BUILD)/guest/first.o
 	@echo "  CC      $@"
 	@$(GUEST_CC) $(GUEST_LDFLAGS) $^ -o $@
 

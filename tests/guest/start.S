@@ -30,12 +30,6 @@
 #define TSS_SHIFT      7
 #define IO_BITMAP_SIZE 0x2000
 
-	.section .note.Xen, "a", @note
-	.balign 4
-	.long 4, 4, 18			/* XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz "Xen"
-	.long start
-
 	.text
 	.code32
 	.globl start

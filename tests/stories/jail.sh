@@ -122,10 +122,14 @@ prints "Hello from ring 3"
 says_nothing
 
 story "a word that speaks of a descriptor which nobody has open closes none of ours"
+told=0
 for fd in 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-	[ -e /proc/self/fd/$fd ] || mayfly run --timeout 20s --kernel "$GUESTS/hello.elf" --cmdline "exit=4 /dev/fd/$fd"
+	[ ! -e /proc/self/fd/$fd ] || continue
+	mayfly run --timeout 20s --kernel "$GUESTS/hello.elf" --cmdline "exit=4 /dev/fd/$fd"
 	ends_with 4
+	told=$((told + 1))
 done
+holds [ $told -gt 10 ]
 
 story "the network namespace is empty, and microVMs of one host share it"
 stays
@@ -140,6 +144,21 @@ stays
 is_apart net
 kill -KILL $second $pid
 wait $second $pid # their end would interrupt the shell where it opens a FIFO
+
+story "and they share it still where one has its serial port on /dev/null, which it closes"
+cat > "$T/config" << END
+{"boot-source":{"kernel_image_path":"$GUESTS/hello.elf","boot_args":"hold"},"drives":[],
+ "serial":{"serial_out_path":"/dev/null"}}
+END
+"$MAYFLY" serve --no-api --config-file "$T/config" > "$T/out" 2> "$T/err" &
+pid=$!
+pids="$pids $pid"
+until_jailed $pid
+first=$pid
+stays
+holds [ "$(namespace $pid net)" = "$(namespace $first net)" ]
+kill -KILL $first $pid
+wait $first $pid
 
 # Who holds the lock by which the shared one is found, in a network namespace of his own or in ours.
 hold() { # COMMAND...: that starts it

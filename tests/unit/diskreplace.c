@@ -221,7 +221,7 @@ static void sent_keeps_its_lock(void **state)
 	(void)state;
 	make(NULL, false, DISK_CACHE_WRITEBACK);
 	close_disk();
-	config.path = "fd:0";
+	config.is_sent = true;
 	config.fd = open(base_path, O_RDWR);
 	assert_int_equal(disk_lock(config.fd, base_path, true, false), 0);
 	assert_int_equal(disk_open(&disk, &config), 0);
@@ -233,7 +233,7 @@ static void sent_keeps_its_lock(void **state)
 	disk_close(&disk, true);
 	assert_int_equal(open_disk_again(base_path), 0);
 	close(config.fd);
-	config.path = base_path;
+	config.is_sent = false;
 	config.fd = 0;
 }
 
