@@ -285,6 +285,14 @@ static int change_user(struct jail *j)
 	return 0;
 }
 
+/* Root's last one, in which nobody exists: what came back to him there would be over nothing. */
+static int leave_user_ns(struct jail *j)
+{
+	if (j->has_user_ns || j->lacking)
+		return 0;
+	return check_given(&j->lacking_user, unshare(CLONE_NEWUSER) ? -errno : 0);
+}
+
 /* The process itself. */
 
 static void forward(pid_t child, const sigset_t *taken, const siginfo_t *info)
@@ -507,6 +515,9 @@ static int say_lacking(struct jail *j)
 	if (j->lacking_net)
 		note("jail: this host gives no network namespace (%s): it stays in its caller's",
 		     j->lacking_net);
+	if (j->lacking_user)
+		note("jail: this host gives no user namespace (%s): it stays in its caller's",
+		     j->lacking_user);
 	return 0;
 }
 
@@ -540,6 +551,8 @@ static const struct {
 	{ AT_END, set_core_cookie },   /* the threads to come inherit it */
 	{ AT_END, lock_capabilities }, /* takes CAP_SETPCAP */
 	{ AT_END, change_user },       /* keeps the capabilities, by the step before */
+	{ AT_END, leave_user_ns },     /* those that are left are over nothing */
+	{ AT_END, lock_capabilities }, /* once more: a user namespace unlocks them */
 	{ AT_END, drop_capabilities },
 	{ AT_END, forbid_privileges }, /* none come back; Landlock demands it */
 	{ AT_END, landlock_enter },    /* what the first wall has left */

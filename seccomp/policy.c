@@ -157,7 +157,7 @@ const struct policy_row policy_never[] = {
 	{ START, SYS_ioctl, "the same", { IS(1, SIOCSPGRP) } },
 	{ START, SYS_socket, "no network: sockets between processes of this host only", { NOT(0, AF_UNIX) } },
 	{ START, SYS_io_uring_setup, "nor by another ring than ours, which is there: it would be without restrictions", ANY },
-	{ START, SYS_unshare, "no user namespace, which would have all capabilities", { NOT(0, CLONE_NEWNET) } },
+	{ START, SYS_unshare, "no mounts, which anybody may make who is in a user namespace of his own", { { .index = 0, .mask = CLONE_NEWNS, .value = CLONE_NEWNS } } },
 	{ START, SYS_setns, "nor others' namespaces but the network's: not the host's mounts", { NOT(1, CLONE_NEWNET) } },
 	{ START, SYS_ioctl, "types nothing into the operator's terminal", { IS(1, TIOCSTI) } },
 	{ START, SYS_ioctl, "the same, a virtual console's", { IS(1, TIOCLINUX) } },

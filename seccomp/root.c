@@ -29,29 +29,17 @@ int umount2(const char *target, int flags);
 /* The root itself: room for the folders' places and nothing else. */
 #define ROOT_OPTIONS "mode=755,size=64k,nr_inodes=1k"
 
-/* The mount that is the current folder covers the root: what lies below has no name any more. */
-static int cover_root(void)
-{
-	return mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/") ? -errno : 0;
-}
-
-/* It takes the root's place. The kernel's first root, an initramfs, cannot be pivoted away. */
+/*
+ * The mount that is the current folder takes the root's place. The kernel's first root, an
+ * initramfs, cannot be pivoted away: it is covered, and what lies below has no name any more.
+ */
 static int pivot_root(void)
 {
 	if (syscall(SYS_pivot_root, ".", ".") == 0)
 		return umount2(".", MNT_DETACH) || chdir("/") ? -errno : 0;
-	return errno == EINVAL ? cover_root() : -errno;
-}
-
-/*
- * Only who has CAP_SYS_ADMIN could take a cover off, to which nobody in here comes back; behind
- * pivot_root(2) there is nothing to take off. But that looks at each thread of the host, and
- * umount(2) waits for all CPUs: 50 us for a host with nothing to do, 140 to 240 us for one with 800
- * processes. It is done where the namespaces are our own user's, who needs the second lock more.
- */
-static int change_root(const struct jail *jail)
-{
-	return jail->has_user_ns ? pivot_root() : cover_root();
+	if (errno != EINVAL)
+		return -errno;
+	return mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/") ? -errno : 0;
 }
 
 /* What we mount shows nowhere else; what the host unmounts is not held by us. */
@@ -236,7 +224,7 @@ static int build(struct jail *jail, const int *folders)
 	for (unsigned i = 0; i < jail->nr_kept && !err; i++)
 		err = put_folder(folders[i], jail->kept[i]);
 	if (!err)
-		err = change_root(jail);
+		err = pivot_root();
 	if (!err && chdir(current))
 		err = -errno;
 	if (!err && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | HARMLESS, NULL))
@@ -244,11 +232,11 @@ static int build(struct jail *jail, const int *folders)
 	return err;
 }
 
-static int build_empty(const struct jail *jail)
+static int build_empty(void)
 {
 	const int err = mount_empty(HARMLESS | MS_RDONLY);
 
-	return err ? err : change_root(jail);
+	return err ? err : pivot_root();
 }
 
 static int enter_empty(struct jail *jail)
@@ -267,7 +255,7 @@ static int enter_empty(struct jail *jail)
 			nr++;
 	}
 	if (!err)
-		err = nr ? build(jail, folders) : build_empty(jail);
+		err = nr ? build(jail, folders) : build_empty();
 	while (nr > 0)
 		close(folders[--nr]);
 	umask(mask);

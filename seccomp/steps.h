@@ -14,11 +14,12 @@ struct jail {
 	gid_t gid;
 	uint64_t capabilities; /* effective ones, a bit each */
 	bool has_user_ns, has_landlock, is_entered;
-	const char *lacking;	 /* why there are no namespaces */
-	const char *lacking_net; /* or, where there are, why there is none for the network */
-	int alive_fd;		 /* has something to say once who stands in for us is gone; or -1 */
-	int caller_fd;		 /* of --daemonize, which waits for a byte of ours; or -1 */
-	int cgroup_fd;		 /* its being closed tells the keeper that we are gone */
+	const char *lacking;	  /* why there are no namespaces */
+	const char *lacking_net;  /* or, where there are, why there is none for the network, */
+	const char *lacking_user; /* or for root */
+	int alive_fd;  /* has something to say once who stands in for us is gone; or -1 */
+	int caller_fd; /* of --daemonize, which waits for a byte of ours; or -1 */
+	int cgroup_fd; /* its being closed tells the keeper that we are gone */
 	/* Folders, absolute, as their users name them. Last: most of it is never touched. */
 	char kept[JAIL_KEEP_MAX][PATH_MAX];
 };

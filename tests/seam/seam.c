@@ -74,7 +74,7 @@ static const struct {
 	{ "prctl-securebits", SYS_prctl, { PR_SET_SECUREBITS, 0 } },
 	{ "prctl-ambient", SYS_prctl, { PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 0, 0, 0 } },
 	{ "setns", SYS_setns, { 0, 0 } },
-	{ "unshare", SYS_unshare, { CLONE_NEWUSER } },
+	{ "unshare", SYS_unshare, { CLONE_NEWUSER | CLONE_NEWNS } },
 	{ "chroot", SYS_chroot, { (long)path } },
 	{ "bpf", SYS_bpf, { 0, 0, 0 } },
 	{ "perf_event_open", SYS_perf_event_open, { 0, 0, -1, -1, 0 } },
