@@ -25,7 +25,8 @@ WARN    := -Wall -Wextra -Werror -Wshadow -Wvla -Wmissing-prototypes -Wstrict-pr
 CFLAGS  := -std=c11 -O2 -g -fPIE -D_GNU_SOURCE -DMAYFLY_VERSION='"$(VERSION)"' $(WARN) \
 	-fstack-protector-strong -fstack-clash-protection -fcf-protection -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables # nothing unwinds; the debugger has its own
-$(BUILD)/api/%.o: CFLAGS += -Os # what is called now and then
+# What is called now and then.
+$(BUILD)/api/%.o $(BUILD)/seccomp/%.o $(BUILD)/vmm/args%.o $(BUILD)/vmm/check.o: CFLAGS += -Os
 CPPFLAGS = -I$(BUILD)/include -I$(BUILD)/cjson
 LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack,--gc-sections \
 	-Wl,--fatal-warnings
