@@ -27,6 +27,8 @@
 #define STALL_MS    1000 /* a socket, pty or FIFO that takes nothing for so long has no reader */
 #define PAUSE_NS    100000000u /* at most, between two helpings of input */
 #define FETCH_MS    10	       /* between two looks whether the reader of a pty has all */
+#define EINTR_MS    100	 /* of a terminal whose background we are in, and which cannot stop us */
+#define RETRY_MS    1000 /* after a client that could not be taken */
 
 static void client_gone(struct console *c);
 
@@ -144,7 +146,7 @@ static void on_written(struct op *op, int res);
 
 /*
  * Bytes that a pipe takes now, by way of one of our own: unlike write(2), splice(2) can be told not
- * to wait, whoever else uses that pipe. What it does not take waits in ours. Or -errno.
+ * to wait, whoever else uses that pipe. What it does not take waits in ours. Or -1.
  */
 static ssize_t relay(struct console *c, const uint8_t *data, size_t n)
 {
@@ -153,25 +155,28 @@ static ssize_t relay(struct console *c, const uint8_t *data, size_t n)
 	if (c->in_relay == 0)
 		moved = write(c->relay[1], data, n < RELAY_BYTES ? n : RELAY_BYTES);
 	if (moved < 0)
-		return -errno;
+		return -1;
 	c->in_relay += (size_t)moved;
 	moved = splice(c->relay[0], NULL, STDOUT_FILENO, NULL, c->in_relay, SPLICE_F_NONBLOCK);
-	if (moved < 0)
-		return -errno;
-	c->in_relay -= (size_t)moved;
+	c->in_relay -= moved > 0 ? (size_t)moved : 0;
 	return moved;
 }
 
-/* What follows is the loop's next turn's. */
+/*
+ * What follows is the loop's next turn's. Of a file only write(2) keeps the position right for all
+ * who share it, such as the microVMs of one command line and its output.
+ */
 static void write_direct(struct console *c, const uint8_t *data, size_t n)
 {
-	ssize_t res = 0;
+	ssize_t res;
 
 	if (c->is_pipe)
 		res = relay(c, data, n);
-	else if ((res = send(STDOUT_FILENO, data, n, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0)
-		res = -errno;
-	c->direct_res = (int)res;
+	else if (c->is_socket)
+		res = send(STDOUT_FILENO, data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	else
+		res = write(STDOUT_FILENO, data, n);
+	c->direct_res = (int)(res < 0 ? -errno : res);
 	loop_yield(c->loop, &c->direct_op);
 }
 
@@ -217,6 +222,8 @@ static void pump_out(struct console *c)
 	}
 	sqe = limited_sqe(c);
 	io_uring_prep_write(sqe, c->out, data, (unsigned)within_cap(c, n), (uint64_t)-1);
+	if (c->is_out_tty) /* newer kernels (6.18) else wait inside of io_uring_enter() */
+		sqe->flags |= IOSQE_ASYNC;
 	submit_limited(c, sqe, &c->write_op);
 }
 
@@ -284,6 +291,10 @@ static void on_written(struct op *op, int res)
 		reader_stalled(c);
 		return;
 	}
+	if (res == -EINTR) {
+		loop_timeout(c->loop, &c->batch_op, &c->batch, EINTR_MS);
+		return;
+	}
 	c->writing = false;
 	if (res >= 0) {
 		c->written += (uint64_t)res;
@@ -292,7 +303,7 @@ static void on_written(struct op *op, int res)
 	/* Where the next one waits for this to end, that it ended well is no reason to go on. */
 	if (c->config->kind == SERIAL_UNIX && (res < 0 || c->next_fd >= 0)) {
 		client_gone(c);
-	} else if (res < 0 && res != -EINTR) {
+	} else if (res < 0) {
 		if (res != -EPIPE)
 			fail(res, "serial output; it is dropped from here on");
 		serial_tx_discard(c->serial, true);
@@ -410,8 +421,12 @@ static void on_read(struct op *op, int res)
 {
 	struct console *c = container_of(op, struct console, read_op);
 
-	c->reading = false;
 	c->fed_ns = res > 0 ? loop_now_ns(CLOCK_MONOTONIC) : 0;
+	if (res == -EINTR) {
+		loop_timeout(c->loop, &c->pace_op, &c->pace, EINTR_MS);
+		return;
+	}
+	c->reading = false;
 	if (res > 0 && c->is_tty)
 		put_typed(c, c->input, (size_t)res);
 	else if (res > 0)
@@ -422,7 +437,7 @@ static void on_read(struct op *op, int res)
 		half_closed(c);
 	else if (c->config->kind == SERIAL_UNIX)
 		client_gone(c);
-	else if (res != -EINTR)
+	else
 		end_input(c);
 	pump_in(c);
 }
@@ -517,17 +532,27 @@ static void on_accepted(struct op *op, int res)
 	struct console *c = container_of(op, struct console, accept_op);
 
 	c->accepting = false;
-	if (res == -EMFILE ||
-	    res == -ENFILE) { /* the next try would fail at once: this was the last */
-		fail(res, "%s: no more clients are taken", c->config->path);
-	} else if (res < 0) {
+	if (res == -EINTR || res == -EAGAIN || res == -ECONNABORTED) {
 		accept_next(c);
+	} else if (res < 0) { /* such as no descriptor left: the next try would fail at once, too */
+		fail(res, "%s: taking a client; again in a second", c->config->path);
+		c->accepting = true;
+		loop_timeout(c->loop, &c->retry_op, &c->retry, RETRY_MS);
 	} else if (c->client_fd >= 0) { /* half closed or gone: it makes room */
 		c->next_fd = res;
 		client_gone(c);
 	} else {
 		welcome(c, res);
 	}
+}
+
+static void on_retry(struct op *op, int res)
+{
+	struct console *c = container_of(op, struct console, retry_op);
+
+	(void)res; /* -ETIME */
+	c->accepting = false;
+	accept_next(c);
 }
 
 /* Opening. Each back end sets in and out, or leaves -1. */
@@ -548,7 +573,9 @@ static int open_stdout(struct console *c)
 	if (fstat(STDOUT_FILENO, &st))
 		return -errno;
 	c->is_pipe = S_ISFIFO(st.st_mode);
-	c->is_direct = c->is_pipe || S_ISSOCK(st.st_mode);
+	c->is_socket = S_ISSOCK(st.st_mode);
+	c->is_direct = c->is_pipe || c->is_socket || S_ISREG(st.st_mode);
+	c->is_out_tty = isatty(STDOUT_FILENO);
 	if (!c->is_direct)
 		c->out = loop_file(c->loop, STDOUT_FILENO);
 	if (c->is_pipe && pipe2(c->relay, O_CLOEXEC | O_NONBLOCK))
@@ -591,7 +618,7 @@ static int open_file(struct console *c)
 	return c->out < 0 ? fail(c->out, "%s", path) : 0;
 }
 
-static bool is_socket(const char *path)
+static bool is_socket_file(const char *path)
 {
 	struct stat st;
 
@@ -611,7 +638,8 @@ static int open_unix(struct console *c)
 		return fail(0, "%s: too long for a socket's path (%zu bytes at most)", path,
 			    sizeof(address->sun_path) - 1);
 	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)))
-		return fail(-errno, is_socket(path) ? "%s (remove it if it is left over)" : "%s",
+		return fail(-errno,
+			    is_socket_file(path) ? "%s (remove it if it is left over)" : "%s",
 			    path);
 	c->address = address;
 	if (listen(fd, 1))
@@ -690,6 +718,7 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->pace_op.done = on_paced;
 	c->fetch_op.done = on_fetch;
 	c->accept_op.done = on_accepted;
+	c->retry_op.done = on_retry;
 	c->hangup_op.done = on_hangup;
 	c->wake_file = loop_file(loop, serial->wake_fd);
 	if (c->wake_file < 0)

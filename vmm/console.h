@@ -18,8 +18,9 @@ struct console {
 	struct serial *serial;
 	const struct serial_config *config;
 	int in, out; /* loop files; -1: none, or no client */
-	/* Standard output that is a pipe or a socket is written to without the ring. */
-	bool is_direct, is_pipe;
+	/* Standard output that is a pipe, a socket or a file is written to without the ring. */
+	bool is_direct, is_pipe, is_socket;
+	bool is_out_tty;  /* standard output is a terminal */
 	bool is_own_fifo; /* SERIAL_FILE: a FIFO of which both ends are open here */
 	int fd;		  /* of the file, the listening socket or the pty; -1: none */
 	int relay[2];	  /* SERIAL_STDIO into a pipe: the way there, and what is on it */
@@ -47,8 +48,8 @@ struct console {
 	uint64_t written; /* bytes to the file */
 	uint64_t wakes;
 	struct op wake_op, read_op, readable_op, write_op, writable_op, batch_op, accept_op,
-		pace_op, direct_op, hangup_op, fetch_op;
-	struct __kernel_timespec stall, pace, batch, fetch;
+		retry_op, pace_op, direct_op, hangup_op, fetch_op;
+	struct __kernel_timespec stall, pace, batch, fetch, retry;
 	uint64_t written_ns; /* when the last write went out */
 	uint64_t fed_ns;     /* when input was last put; 0: the guest has had its pause since */
 	uint8_t input[1024];

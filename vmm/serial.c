@@ -59,6 +59,12 @@ static uint32_t tx_used(const struct serial *s)
 	return s->tx_head - s->tx_tail;
 }
 
+/* "Empty", as a driver takes it that has a FIFO: as many bytes may follow without another look. */
+static bool is_ready(const struct serial *s)
+{
+	return SERIAL_TX - tx_used(s) >= SERIAL_FIFO;
+}
+
 static uint32_t rx_used(const struct serial *s)
 {
 	return s->rx_head - s->rx_tail;
@@ -145,7 +151,7 @@ static void transmit(struct serial *s, uint8_t byte)
 	s->thre_pending = false;
 	update_irq(s);
 	if (s->mcr & MCR_LOOP) { /* what goes out comes in */
-		if (rx_used(s) < SERIAL_LOOP)
+		if (rx_used(s) < SERIAL_FIFO)
 			rx_push(s, byte);
 		else
 			s->overrun = true;
@@ -162,9 +168,10 @@ static void transmit(struct serial *s, uint8_t byte)
 		}
 	}
 	/*
-	 * "Sent" as soon as it is queued; when the queue is full, once serial_tx_done() makes room.
+	 * "Sent" as soon as it is queued; when that is nearly full, once serial_tx_done() makes
+	 * room.
 	 */
-	s->thre_pending = tx_used(s) < SERIAL_TX;
+	s->thre_pending = is_ready(s);
 }
 
 static uint8_t receive(struct serial *s)
@@ -192,7 +199,7 @@ static uint8_t read_iir(struct serial *s)
 
 static uint8_t read_lsr(struct serial *s)
 {
-	uint8_t lsr = tx_used(s) < SERIAL_TX || s->tx_discard ? LSR_THRE | LSR_TEMT : 0;
+	uint8_t lsr = is_ready(s) || s->tx_discard ? LSR_THRE | LSR_TEMT : 0;
 
 	if (has_input(s))
 		lsr |= LSR_DR;
@@ -234,7 +241,7 @@ static void write_fcr(struct serial *s, uint8_t value)
 static void write_ier(struct serial *s, uint8_t value)
 {
 	/* Turning THRI on while the transmitter is empty is an interrupt: drivers start so. */
-	if (value & ~s->ier & IER_THRI && tx_used(s) < SERIAL_TX)
+	if (value & ~s->ier & IER_THRI && is_ready(s))
 		s->thre_pending = true;
 	s->ier = value & IER_MASK;
 }
@@ -354,13 +361,16 @@ size_t serial_tx_peek(struct serial *s, const uint8_t **data)
 
 void serial_tx_done(struct serial *s, size_t n)
 {
+	bool was_ready;
+
 	pthread_mutex_lock(&s->lock);
 	must(n <= tx_used(s));
-	if (n > 0 && tx_used(s) == SERIAL_TX) {
-		s->thre_pending = true;
+	was_ready = is_ready(s);
+	if (n > 0 && tx_used(s) == SERIAL_TX)
 		pthread_cond_broadcast(&s->room);
-	}
 	s->tx_tail += (uint32_t)n;
+	if (!was_ready && is_ready(s))
+		s->thre_pending = true;
 	s->tx_stalled = false;
 	update_irq(s);
 	pthread_mutex_unlock(&s->lock);

@@ -6,8 +6,9 @@
  *   vCPU  THR -> [tx queue] -> loop -> stdout, file, socket, pty
  *   vCPU  RBR <- [rx queue] <- loop <- stdin, socket, pty
  *
- * A full tx queue shows as "transmitter busy", as a slow line would; nothing written by a driver
- * that looks at the line status is ever lost. Input waits while the guest holds RTS down.
+ * A tx queue without room for a FIFO's bytes shows as "transmitter busy", as a slow line would;
+ * nothing written by a driver that looks at the line status is ever lost. Input waits while the
+ * guest holds RTS down.
  */
 #ifndef VMM_SERIAL_H
 #define VMM_SERIAL_H
@@ -19,7 +20,7 @@
 
 #define SERIAL_TX   65536u /* bytes, a power of two */
 #define SERIAL_RX   1024u  /* what the loop puts at a time */
-#define SERIAL_LOOP 16u	   /* what the guest may loop back to itself meanwhile: a chip's FIFO */
+#define SERIAL_FIFO 16u	   /* a chip's: what drivers send at a time, or loop back to themselves */
 
 struct serial {
 	pthread_mutex_t lock; /* everything below */
@@ -50,7 +51,7 @@ struct serial {
 	bool rx_waiting;    /* the loop wants to know when there is room */
 
 	/* The queues come last: their pages stay untouched until used. */
-	uint8_t rx[2 * SERIAL_RX]; /* of which SERIAL_RX + SERIAL_LOOP are used */
+	uint8_t rx[2 * SERIAL_RX]; /* of which SERIAL_RX + SERIAL_FIFO are used */
 	uint8_t tx[SERIAL_TX];
 };
 

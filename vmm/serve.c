@@ -32,6 +32,7 @@
 
 static struct options {
 	const char *config_file, *metrics_path, *id;
+	int config_fd; /* of the config file, or -errno */
 	struct server_config server;
 	uint64_t start_us, start_cpu_us, parent_cpu_us;
 	enum hv_provider hv;
@@ -402,12 +403,21 @@ static void note_startup(void)
 			since(options.start_cpu_us, cpu) + options.parent_cpu_us;
 }
 
-static ssize_t read_whole(const char *path, char *to, size_t size)
+/* A FIFO may keep us waiting for its writer: before signals are taken, so that they end that. */
+static int open_config_file(const char *path)
 {
 	const int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t used = 0;
-	ssize_t n = fd < 0 ? -1 : 1;
 
+	return fd < 0 ? -errno : fd;
+}
+
+static ssize_t read_whole(int fd, const char *path, char *to, size_t size)
+{
+	size_t used = 0;
+	ssize_t n = 1;
+
+	if (fd < 0)
+		return fail(fd, "%s", path);
 	while (n > 0 && used < size) {
 		n = read(fd, to + used, size - used);
 		used += n > 0 ? (size_t)n : 0;
@@ -416,15 +426,14 @@ static ssize_t read_whole(const char *path, char *to, size_t size)
 		fail(-errno, "%s", path);
 	else if (used == size)
 		n = fail(0, "%s: larger than %u KiB", path, CONFIG_MAX >> 10);
-	if (fd >= 0)
-		close(fd);
+	close(fd);
 	return n < 0 ? n : (ssize_t)used;
 }
 
 static int take_config_file(const char *path)
 {
 	char *text = malloc(CONFIG_MAX);
-	ssize_t len = text ? read_whole(path, text, CONFIG_MAX) : -ENOMEM;
+	ssize_t len = text ? read_whole(options.config_fd, path, text, CONFIG_MAX) : -ENOMEM;
 	int err = len < 0 ? fail(0, "Configuration for VMM from one single json failed") : 0;
 
 	if (!err)
@@ -523,6 +532,8 @@ static int serve_as(int argc, char **argv, bool is_firecracker, const struct jai
 	keep(options.server.ready_fd);
 	if (jail_open(&options.jail))
 		return EXIT_MONITOR;
+	if (options.config_file)
+		options.config_fd = open_config_file(options.config_file);
 	config = (struct vm_config){ .hv = options.hv,
 				     .has_api = options.has_api,
 				     .is_fileless = !jail_has_files() };

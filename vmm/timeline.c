@@ -48,8 +48,10 @@ struct timeline_point timeline_at(enum phase phase)
 
 int timeline_open(const char *path)
 {
-	file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	return file < 0 ? fail(-errno, "%s", path) : 0;
+	file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
+	if (file < 0)
+		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
+	return 0;
 }
 
 int timeline_write(const char *path)

@@ -108,6 +108,9 @@ static void on_timeout(struct op *op, int res)
 
 	(void)res; /* -ETIME */
 	end_now(&v->end, END_TIMEOUT);
+	/* It has ended otherwise, and waits for its reader: no longer than this. */
+	if (v->end.reason != END_TIMEOUT && v->end.reason != END_SIGNAL)
+		loop_timeout(&v->loop, &v->grace_op, &v->grace, GRACE_MS);
 }
 
 /* The loop, and what it watches from the start: the end, signals, the time limit. */
@@ -580,6 +583,7 @@ bool vm_wait(struct vm *v)
 
 	vcpus_stop(&v->vcpus);
 	timeline_mark(PHASE_END);
+	serial_tx_discard(&v->serial, true); /* what is left was not read, and is told */
 	term_restore();
 	console_close(&v->console);
 	close_devices(v);

@@ -155,11 +155,11 @@ int echo(void)
 	}
 }
 
-/* Line n of the flood: n in decimal, 63 digits with leading zeros: seq -f %063.0f 0 LAST. */
-static void make_line(char line[LINE_SIZE], uint64_t n)
+/* Line n of the flood: n in decimal with leading zeros, 63 digits: seq -f %063.0f 0 LAST. */
+static void make_line(char *line, size_t size, uint64_t n)
 {
-	line[LINE_SIZE - 1] = '\n';
-	for (unsigned i = LINE_SIZE - 1; i-- > 0; n /= 10)
+	line[size - 1] = '\n';
+	for (size_t i = size - 1; i-- > 0; n /= 10)
 		line[i] = (char)('0' + n % 10);
 }
 
@@ -185,13 +185,14 @@ static void send_blindly(const char *p, size_t n)
 }
 
 /*
- * flood=N: N KiB of numbered lines; with the word irq by interrupt, with blind without a look at
- * whether the UART has room.
+ * flood=N: N * 16 numbered lines, of 64 bytes or line=BYTES, at most that; with the word irq by
+ * interrupt, with blind without a look at whether the UART has room.
  */
 int flood(void)
 {
 	bool by_interrupt = arg("irq"), is_blind = arg("blind");
 	uint64_t lines = arg_number("flood", 64) * 1024 / LINE_SIZE;
+	size_t size = arg_number("line", LINE_SIZE);
 	char line[LINE_SIZE];
 
 	if (by_interrupt) {
@@ -199,13 +200,13 @@ int flood(void)
 		interrupts_on(UART_IER_TX);
 	}
 	for (uint64_t n = 0; n < lines; n++) {
-		make_line(line, n);
+		make_line(line, size, n);
 		if (by_interrupt)
-			send_by_interrupt(line, sizeof(line));
+			send_by_interrupt(line, size);
 		else if (is_blind)
-			send_blindly(line, sizeof(line));
+			send_blindly(line, size);
 		else
-			serial_send(line, sizeof(line));
+			serial_send(line, size);
 	}
 	return 0;
 }

@@ -120,12 +120,12 @@ story "the APIC timer fires at its deadlines"
 guest tick n=10
 ends_with 0
 
-# What `flood` sends: numbered lines of 64 bytes, $1 KiB of them.
+# What `flood` sends: $1 * 16 numbered lines, of 64 bytes or $2.
 flood() {
-	awk -v n=$(($1 * 16)) 'BEGIN { for (i = 0; i < n; i++) printf "%063d\n", i }'
+	awk -v n=$(($1 * 16)) -v digits=$((${2:-64} - 1)) 'BEGIN { for (i = 0; i < n; i++) printf "%0*d\n", digits, i }'
 }
 arrives_whole() {
-	flood "$1" | cmp -s - "$T/out" || is_wrong "the output is not whole"
+	flood "$@" | cmp -s - "$T/out" || is_wrong "the output is not whole"
 }
 
 story "16 KiB of output by polling arrive whole"
@@ -151,18 +151,58 @@ story "a reader that goes away does not stop the guest"
 status=$(cat "$T/status")
 ends_with 0
 
-story "a slow reader gets every byte"
-{ "$MAYFLY" run --timeout 180s --kernel "$GUESTS/exits.elf" --cmdline flood=128 2> "$T/err"; echo $? > "$T/status"; } |
-	{ sleep 1; cat; } > "$T/out"
-status=$(cat "$T/status")
-ends_with 0
-arrives_whole 128
+for line in 64 61; do # of which one divides the queue, and the other does not
+	story "a slow reader gets every byte, in lines of $line"
+	{
+		"$MAYFLY" run --timeout 180s --kernel "$GUESTS/exits.elf" --cmdline "flood=128 line=$line" 2> "$T/err"
+		echo $? > "$T/status"
+	} | { sleep 8; cat; } > "$T/out"
+	status=$(cat "$T/status")
+	ends_with 0
+	says_nothing
+	arrives_whole 128 $line
+done
 
+# Reads nothing until mayfly has ended.
+stops_reading() {
+	for _ in $(seq 300); do
+		[ -s "$T/status" ] && break
+		sleep 0.1
+	done
+	cat > "$T/out"
+}
 story "a reader that has stopped reading does not outlive the timeout"
+rm "$T/status"
 { "$MAYFLY" run --timeout 4s --kernel "$GUESTS/exits.elf" --cmdline flood=1024 2> "$T/err"; echo $? > "$T/status"; } |
-	{ while [ ! -s "$T/status" ] && [ -e "$T/err" ]; do sleep 0.1; done; }
+	stops_reading
 status=$(cat "$T/status")
 ends_with 124
+
+story "nor where the guest has ended before that"
+rm "$T/status"
+{ "$MAYFLY" run --timeout 6s --kernel "$GUESTS/exits.elf" --cmdline flood=16 2> "$T/err"; echo $? > "$T/status"; } |
+	stops_reading
+status=$(cat "$T/status")
+ends_with 0
+says "bytes of serial output had no reader"
+
+if script=$(command -v script); then
+	story "nor does a terminal that takes nothing any more"
+	rm "$T/status"
+	"$script" -qefc "$MAYFLY run --timeout 4s --kernel $GUESTS/exits.elf --cmdline flood=1024 2> $T/err; echo \$? > $T/status" \
+		/dev/null < /dev/null | stops_reading
+	status=$(cat "$T/status")
+	ends_with 124
+else
+	skipped "a terminal that takes nothing any more" "no script of util-linux here"
+fi
+
+story "microVMs that share a file as their standard output lose nothing of it"
+for _ in 1 2 3 4; do
+	"$MAYFLY" run --timeout 180s --kernel "$GUESTS/exits.elf" --cmdline flood=16 2>> "$T/err" &
+done > "$T/out"
+wait
+holds [ "$(wc -c < "$T/out")" -eq $((4 * 16384)) ]
 
 story "a pseudo-terminal that nobody reads does not stop the guest"
 guest exits flood=128 --serial pty

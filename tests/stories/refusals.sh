@@ -308,6 +308,23 @@ else
 	skipped "what the jail's user has left in his folder" "needs root and mount namespaces"
 fi
 
+story "a FIFO for the timeline that nobody reads"
+mkfifo "$T/partner"
+mayfly run --kernel "$HELLO" --timeline "$T/partner"
+refused "$T/partner (a FIFO without a reader): No such device or address"
+
+story "a FIFO for the configuration that nobody writes may be given up"
+"$MAYFLY" serve --no-api --config-file "$T/partner" 2> "$T/err" &
+pid=$!
+for _ in $(seq 100); do
+	grep -q wait_for_partner "/proc/$pid/wchan" && break
+	sleep 0.1
+done
+kill "$pid"
+wait "$pid"
+status=$?
+ends_with 143
+
 story "an unknown hypervisor"
 mayfly run --kernel "$HELLO" --hv xen
 refused "--hv xen: give auto, mayfly or kvm"

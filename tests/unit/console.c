@@ -240,7 +240,10 @@ static void drained(void **state)
 	guest_writes(THR, "hello world", 11);
 	console_drain(&console, on_drained, NULL);
 	reader_takes("hello world", 5);
-	reader_takes(" world", -EINTR);
+	reader_takes(" world",
+		     -EINTR); /* from a terminal's background it would come again at once */
+	assert_null(find(&console.write_op));
+	complete(&console.batch_op, -ETIME);
 	assert_int_equal(nr_drained, 0);
 	reader_takes(" world", 6);
 	assert_int_equal(nr_drained, 1);
@@ -498,6 +501,46 @@ static void escapes(void **state)
 	close_console();
 }
 
+/* As in a terminal's background, where nobody stops the first process of a PID namespace. */
+static void interrupted_read(void **state)
+{
+	int pair[2];
+
+	(void)state;
+	open_console(SERIAL_UNIX);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	complete(&console.accept_op, pair[0]);
+	complete(&console.read_op, -EINTR);
+	assert_null(find(&console.read_op));
+	complete(&console.wake_op, 8);
+	assert_null(find(&console.read_op));
+	complete(&console.pace_op, -ETIME);
+	assert_non_null(find(&console.read_op));
+	close(pair[1]);
+	close_console();
+}
+
+/* What the host lacks for a moment costs a client a moment, and nobody a busy loop. */
+static void client_not_taken(void **state)
+{
+	static const int shortages[] = { -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS };
+	int pair[2];
+
+	(void)state;
+	open_console(SERIAL_UNIX);
+	for (size_t i = 0; i < sizeof(shortages) / sizeof(shortages[0]); i++) {
+		complete(&console.accept_op, shortages[i]);
+		assert_null(find(&console.accept_op));
+		complete(&console.retry_op, -ETIME);
+	}
+	complete(&console.accept_op, -ECONNABORTED); /* this one was another's */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	complete(&console.accept_op, pair[0]);
+	assert_int_equal(console.client_fd, pair[0]);
+	close(pair[1]);
+	close_console();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -511,6 +554,8 @@ int main(void)
 		{ "and does not wait for minutes after a pause", client_after_a_pause, NULL, NULL,
 		  NULL },
 		{ "Ctrl-A at a terminal", escapes, NULL, NULL, NULL },
+		{ "a read that is interrupted waits", interrupted_read, NULL, NULL, NULL },
+		{ "a client that cannot be taken yet", client_not_taken, NULL, NULL, NULL },
 		{ "what was opened is closed", closed_again, NULL, NULL, NULL },
 	};
 

@@ -262,7 +262,7 @@ static void loopback_overrun(void **state)
 	(void)state;
 	out(IER, ELSI);
 	out(MCR, LOOP);
-	for (unsigned i = 0; i < SERIAL_LOOP; i++)
+	for (unsigned i = 0; i < SERIAL_FIFO; i++)
 		out(THR_RBR, (uint8_t)i);
 	assert_int_equal(edges(), 0);
 	out(THR_RBR, 0xff);
@@ -271,7 +271,7 @@ static void loopback_overrun(void **state)
 	assert_int_equal(in(LSR), IDLE | DR | OE);
 	assert_int_equal(in(LSR), IDLE | DR);
 	assert_int_equal(in(IIR_FCR), NO_INT);
-	for (unsigned i = 0; i < SERIAL_LOOP; i++)
+	for (unsigned i = 0; i < SERIAL_FIFO; i++)
 		assert_int_equal(in(THR_RBR), i);
 	assert_int_equal(in(LSR), IDLE);
 }
@@ -290,7 +290,7 @@ static void loopback_beside_input(void **state)
 	for (unsigned i = 0; i < 2 * SERIAL_RX; i++)
 		out(THR_RBR, 'l');
 	serial_rx_put(s, input, sizeof(input));
-	for (unsigned i = 0; i < SERIAL_LOOP; i++)
+	for (unsigned i = 0; i < SERIAL_FIFO; i++)
 		assert_int_equal(in(THR_RBR), 'l');
 	for (unsigned i = 0; i < SERIAL_RX; i++)
 		assert_int_equal(in(THR_RBR), 'i');
@@ -509,17 +509,21 @@ static void full_queue(void **state)
 	assert_int_equal(serial_tx_peek(s, &data), SERIAL_TX);
 	serial_tx_done(s, 0);
 	assert_int_equal(in(LSR), 0);
+	serial_tx_done(s, SERIAL_FIFO - 1); /* a driver sends a whole FIFO where it sees "empty" */
+	assert_int_equal(edges(), 0);
+	assert_int_equal(in(LSR), 0);
 	serial_tx_done(s, 1);
 	assert_int_equal(edges(), 1);
 	assert_int_equal(in(LSR), IDLE);
 	assert_int_equal(in(IIR_FCR), THRE_INT);
-	out(THR_RBR, 'z'); /* goes round the end of the queue */
+	for (unsigned i = 0; i < SERIAL_FIFO; i++) /* goes round the end of the queue */
+		out(THR_RBR, (uint8_t)('a' + i));
 	assert_int_equal(in(LSR), 0);
-	assert_int_equal(serial_tx_peek(s, &data), SERIAL_TX - 1);
-	assert_int_equal(data[0], 1);
-	serial_tx_done(s, SERIAL_TX - 1);
-	assert_int_equal(serial_tx_peek(s, &data), 1);
-	assert_int_equal(data[0], 'z');
+	assert_int_equal(serial_tx_peek(s, &data), SERIAL_TX - SERIAL_FIFO);
+	assert_int_equal(data[0], SERIAL_FIFO);
+	serial_tx_done(s, SERIAL_TX - SERIAL_FIFO);
+	assert_int_equal(serial_tx_peek(s, &data), SERIAL_FIFO);
+	assert_int_equal(data[0], 'a');
 	assert_int_equal(s->tx_dropped, 0);
 }
 
