@@ -34,7 +34,7 @@ bool clock_set_system(struct vcpu *v, u64 value)
 	struct pvclock_vcpu_time_info t = {
 		.version = 2, /* even: whole */
 		.tsc_timestamp = v->tsc_offset - READ_ONCE(v->vm->tsc_offset),
-		.flags = PVCLOCK_TSC_STABLE_BIT,
+		.flags = check_tsc_unstable() ? 0 : PVCLOCK_TSC_STABLE_BIT,
 	};
 
 	pace(&t);

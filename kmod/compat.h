@@ -16,11 +16,6 @@
 #error "Linux 6.19 and newer keep what mayfly.ko needs for KVM's own modules: see kmod/README.md"
 #endif
 
-/* VERW before an entry got a feature bit of its own in 2025 (TSA); before, it was shared. */
-#if defined(__ASSEMBLY__) && !defined(VM_CLEAR_CPU_BUFFERS)
-#define VM_CLEAR_CPU_BUFFERS CLEAR_CPU_BUFFERS
-#endif
-
 #ifndef __ASSEMBLY__
 #include <linux/eventfd.h>
 #include <linux/kvm.h>

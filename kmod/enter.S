@@ -33,7 +33,7 @@ SYM_FUNC_START(vmx_enter)
 	.endr
 	mov	0*8(%rax), %rax
 	UNWIND_HINT_SAVE
-	VM_CLEAR_CPU_BUFFERS
+	CLEAR_CPU_BUFFERS
 	jc	3f
 2:	vmlaunch
 	jmp	4f

@@ -495,6 +495,21 @@ static bool is_region(const struct kvm_userspace_memory_region *r)
 	return access_ok((void __user *)r->userspace_addr, r->memory_size);
 }
 
+/*
+ * A slot that goes takes all tables with it, into `taken`, as a root: its own are empty, and those
+ * of others are made anew where the guest goes on using them. mmu_lock held.
+ */
+static void take_tables(struct vm *vm, u64 *taken)
+{
+	unsigned i;
+
+	for (i = 0; i < 512; i++) {
+		taken[i] = vm->root[i];
+		WRITE_ONCE(vm->root[i], 0);
+	}
+	vmcs_flush_guest(vm); /* as in zap() */
+}
+
 /* What may become of a slot: gone, elsewhere in the guest, logged or not. */
 static bool can_become(const struct slot *s, const struct kvm_userspace_memory_region *r)
 {
@@ -508,6 +523,7 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	const u64 start = r->guest_phys_addr, size = r->memory_size;
 	struct slot *s, *same = NULL, *room = NULL, old;
 	unsigned long *dirty = NULL;
+	u64 *tables = NULL;
 	bool overlaps = false;
 
 	if (!is_region(r))
@@ -527,10 +543,17 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	s = same ?: room;
 	if (!s)
 		return -EINVAL;
+	if (same && (!size || start != same->gpa)) {
+		tables = (u64 *)__get_free_page(GFP_KERNEL_ACCOUNT);
+		if (!tables)
+			return -ENOMEM;
+	}
 	if (size && r->flags & KVM_MEM_LOG_DIRTY_PAGES) {
 		dirty = s->dirty ?: kvzalloc(bitmap_bytes(size), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-		if (!dirty)
+		if (!dirty) {
+			free_page((unsigned long)tables);
 			return -ENOMEM;
+		}
 	}
 	/* Who finds the slot gone may give the memory away: no copy is on its way to it. */
 	down_write(&vm->copies);
@@ -542,6 +565,8 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 		zap(vm, old.gpa, old.gpa + old.size, true);
 		vm->nr_invalidating--;
 	}
+	if (tables)
+		take_tables(vm, tables);
 	*s = (struct slot){ start, size, r->userspace_addr, r->slot, r->flags, dirty };
 	vm->nr_slots = max_t(unsigned, vm->nr_slots, s - vm->slots + 1);
 	vm->seq++;
@@ -549,6 +574,8 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	up_write(&vm->copies);
 	if (old.dirty != dirty)
 		kvfree(old.dirty);
+	if (tables)
+		free_tables(tables, LEVELS);
 	return 0;
 }
 

@@ -48,7 +48,7 @@ static int raise_gp(struct vcpu *v)
 	return raise_error(v, GP_VECTOR, 0);
 }
 
-static int raise_ud(struct vcpu *v)
+int raise_ud(struct vcpu *v)
 {
 	return raise_info(v, INTR_TYPE_HARD_EXCEPTION | UD_VECTOR, 0);
 }
@@ -291,7 +291,7 @@ static int exit_ept(struct vcpu *v)
 		return skip(v);
 	/* No RAM. An instruction, a page table or a delivery there has no answer. */
 	if (q & 4)
-		return exit_internal_error(v, KVM_INTERNAL_ERROR_EMULATION);
+		return exit_undecoded(v);
 	if (v->again_info & VALID)
 		return exit_internal_error(v, KVM_INTERNAL_ERROR_DELIVERY_EV);
 	if (q & 1u << 7 && !(q & 1u << 8))

@@ -121,11 +121,19 @@ static u32 rights(bool write)
 	return (write ? X86_PF_WRITE : 0) | (state_cpl() == 3 ? X86_PF_USER : 0);
 }
 
+/* As KVM: a program in the guest, with access to a device, does not end the whole of it. */
+int exit_undecoded(struct vcpu *v)
+{
+	if (state_cpl() == 3)
+		return raise_ud(v);
+	return exit_internal_error(v, KVM_INTERNAL_ERROR_EMULATION);
+}
+
 /* What RESUME, EXIT and the errors of the above mean for the instruction. */
 static int cannot(struct vcpu *v, int r)
 {
 	if (r == -ENXIO || r == -EOPNOTSUPP)
-		return exit_internal_error(v, KVM_INTERNAL_ERROR_EMULATION);
+		return exit_undecoded(v);
 	return r == EXIT ? RESUME : r;
 }
 
@@ -420,12 +428,17 @@ int exit_io(struct vcpu *v)
 			      .length = vmcs_read(VM_EXIT_INSTRUCTION_LEN) };
 	a->value = low(v->regs[RAX], a->size);
 	if (a->is_string) {
+		const u32 info = vmcs_read(VMX_INSTRUCTION_INFO);
+		const bool is_stack = a->write && (info >> 15 & 7) == SEG_SS;
+
 		a->value = 0;
 		a->is_down = vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_DF;
-		a->address_size = 2 << min_t(u32, vmcs_read(VMX_INSTRUCTION_INFO) >> 7 & 7, 2);
+		a->address_size = 2 << min_t(u32, info >> 7 & 7, 2);
 		a->linear = vmcs_read(GUEST_LINEAR_ADDRESS);
 		if (a->is_rep && !low(v->regs[RCX], a->address_size))
 			return skip_bytes(v, a->length);
+		if (state_is_64(v) && !__is_canonical_address(a->linear, 48))
+			return raise_error(v, is_stack ? SS_VECTOR : GP_VECTOR, 0);
 		r = string_begin(v, a);
 		if (r != RESUME)
 			return cannot(v, r);

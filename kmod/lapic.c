@@ -348,7 +348,7 @@ static const struct {
 	[R(APIC_ISR)... R(APIC_IRR) + 7] = { RDMSR },
 	[R(APIC_ESR)] = { HELD, 0 },
 	[R(APIC_LVTCMCI)] = { HELD, 0x117ff },
-	[R(APIC_ICR)] = { HELD, 0xccfff },
+	[R(APIC_ICR)] = { HELD, 0xcdfff },
 	[R(APIC_ICR2)] = { VIA_PAGE, 0xff000000 },
 	[R(APIC_LVTT)] = { HELD, 0x710ff },
 	[R(APIC_LVTTHMR)... R(APIC_LVTPC)] = { HELD, 0x117ff },
@@ -400,6 +400,7 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 		l->errors = 0;
 		break;
 	case R(APIC_ICR):
+		value &= ~(u64)APIC_ICR_BUSY; /* it is sent at once */
 		if (is_x2apic(v))
 			l->reg[R(APIC_ICR2)] = value >> 32;
 		l->reg[reg] = value;

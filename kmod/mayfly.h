@@ -155,7 +155,7 @@ struct vcpu {
 	int home;	   /* the CPU that keeps the VMCS, loaded or not; -1: none */
 	u32 cpu_controls;
 	unsigned long host_cr3, host_cr4;
-	u64 host_perf, host_debugctl;
+	u64 host_perf, host_debugctl, host_pebs;
 	u64 host_msr[SW_MSRS], guest_msr[SW_MSRS];
 	u64 host_fs_base;
 	u16 host_ldt, host_ds, host_es, host_fs, host_gs;
@@ -251,6 +251,7 @@ int calls_state(struct vcpu *v, unsigned request, void __user *arg);
 int run_vcpu(struct vcpu *v);
 int exit_handle(struct vcpu *v);
 int raise_error(struct vcpu *v, u8 vector, u32 error); /* RESUME */
+int raise_ud(struct vcpu *v);
 int skip(struct vcpu *v); /* past the instruction that exited; RESUME */
 int skip_bytes(struct vcpu *v, unsigned n);
 int exit_internal_error(struct vcpu *v, u32 suberror);
@@ -259,6 +260,7 @@ u64 reg_read(struct vcpu *v, unsigned reg);
 void reg_write(struct vcpu *v, unsigned reg, u64 value);
 
 /* insn.c */
+int exit_undecoded(struct vcpu *v);
 int exit_mmio(struct vcpu *v);
 int exit_io(struct vcpu *v);
 

@@ -141,6 +141,7 @@ static void refresh_host(struct vcpu *v)
 		v->host_cr4 = cr4;
 	}
 	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
+	v->host_pebs = 0;
 	if (!vmx.has_perf)
 		return;
 	perf = __rdmsr(MSR_CORE_PERF_GLOBAL_CTRL);
@@ -148,6 +149,12 @@ static void refresh_host(struct vcpu *v)
 		vmcs_write(HOST_IA32_PERF_GLOBAL_CTRL, perf);
 		v->host_perf = perf;
 	}
+	/* A record on its way would be written to guest memory: now, not by the entry, which is
+	 * late. */
+	if (perf && boot_cpu_has(X86_FEATURE_PEBS))
+		v->host_pebs = __rdmsr(MSR_IA32_PEBS_ENABLE);
+	if (v->host_pebs)
+		wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
 }
 
 /* The entry loads DR7. DR6 is not the guest's: what reads, writes or sets it exits. */
@@ -165,6 +172,8 @@ static void load_debug(const struct vcpu *v)
 /* An exit leaves DR7 without any breakpoint, and DEBUGCTL 0. */
 static void restore_debug(const struct vcpu *v)
 {
+	if (v->host_pebs)
+		wrmsrl(MSR_IA32_PEBS_ENABLE, v->host_pebs);
 	if (v->host_debugctl)
 		wrmsrl(MSR_IA32_DEBUGCTLMSR, v->host_debugctl);
 	if (hw_breakpoint_active())

@@ -24,6 +24,7 @@ static DEFINE_PER_CPU(void *, vmxon_region);
 
 static DEFINE_MUTEX(users_lock);
 static unsigned users; /* VMs: VMX is on while there are any */
+static bool is_going_down;
 static enum cpuhp_state hotplug_state;
 static u64 tsc_at_sleep;
 u64 vmx_tsc_lost;
@@ -283,9 +284,11 @@ int vmx_get(void)
 	/* CPUs neither come nor go meanwhile; what the hotplug callbacks do fits to `users`. */
 	cpus_read_lock();
 	mutex_lock(&users_lock);
-	if (users++ == 0)
+	if (is_going_down)
+		err = -ESHUTDOWN;
+	else if (users++ == 0)
 		on_each_cpu(turn_on, &err, 1);
-	if (err) {
+	if (err && !is_going_down) {
 		off_everywhere();
 		users--;
 		pr_err_ratelimited("%s\n", why_not(err));
@@ -310,7 +313,7 @@ static int cpu_comes(unsigned cpu)
 {
 	int err = 0;
 
-	if (READ_ONCE(users))
+	if (READ_ONCE(users) && !READ_ONCE(is_going_down))
 		smp_call_function_single(cpu, turn_on, &err, true);
 	if (err)
 		pr_err("CPU %u stays offline while microVMs run: %s\n", cpu, why_not(err));
@@ -323,9 +326,13 @@ static int cpu_goes(unsigned cpu)
 	return smp_call_function_single(cpu, turn_off, NULL, true);
 }
 
+/* Processes may go on for a while; what they begin now would leave VMX on for the next kernel. */
 static int on_reboot(struct notifier_block *block, unsigned long action, void *data)
 {
+	mutex_lock(&users_lock);
+	WRITE_ONCE(is_going_down, true);
 	off_everywhere();
+	mutex_unlock(&users_lock);
 	return NOTIFY_DONE;
 }
 

@@ -494,6 +494,7 @@ int main(int argc, char **argv)
 	bugs();
 	memory_exits();
 	wrapped_code();
+	tables_of_slots();
 	memory_changes();
 	memory_shared();
 	memory_under_load();

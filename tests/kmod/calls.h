@@ -25,6 +25,7 @@ void on_alarm(int signo);
 /* memory.c */
 void memory_exits(void);
 void wrapped_code(void);
+void tables_of_slots(void);
 void memory_changes(void);
 void memory_shared(void);
 void memory_under_load(void);

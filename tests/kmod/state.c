@@ -575,6 +575,68 @@ static void smap(void)
 	IS(m.run->exit_reason, KVM_EXIT_SHUTDOWN);
 }
 
+/* KVM asks the device first, and writes what it says nowhere. */
+static void no_address(void)
+{
+	struct kvm_regs regs;
+	int err;
+
+	test("INS to what is no address is #GP");
+	long_mode();
+	CODE(&m, "\x6c\xe6\x10", 0); /* insb; out 10,al */
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	regs.rdi = 0x1000000000005000;
+	regs.rdx = 0x11;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+	do
+		err = machine_run(&m);
+	while (!err && m.run->exit_reason == KVM_EXIT_IO && m.run->io.port == 0x11);
+	IS(err, 0);
+	IS(m.run->exit_reason, KVM_EXIT_SHUTDOWN);
+}
+
+/* With an IDT that has no gates, a fault is a shutdown. */
+static void undecoded(void)
+{
+	struct kvm_sregs s;
+	struct kvm_regs regs;
+
+	for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
+		test(cpl ? "what cannot be decoded is #UD for a program in the guest"
+			 : "what cannot be decoded is an error of the whole guest for its kernel");
+		long_mode();
+		memcpy(m.low + 0x4008, &(uint64_t){ HOLE_GPA | 0x87 }, 8); /* from 2 MiB on */
+		IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+		s.cs.dpl = s.ss.dpl = (uint8_t)cpl;
+		s.cs.selector |= (uint16_t)cpl;
+		s.ss.selector |= (uint16_t)cpl;
+		IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
+		CODE(&m, "\xd9\x07\xe6\x10", 0); /* fld [rdi]; out 10,al */
+		IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+		regs.rdi = 0x200000;
+		IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+		HOLDS(machine_exits(&m, cpl ? KVM_EXIT_SHUTDOWN : KVM_EXIT_INTERNAL_ERROR));
+		machine_fini(&m);
+		machine_init(&m);
+	}
+}
+
+static void icr_busy(void)
+{
+	test("an x2APIC sends an IPI whose command says that it is being sent, and does not say so then");
+	memcpy(m.low + 0x1800, handler, sizeof(handler));
+	vector(m.low, 0x40, 0x1800);
+	/* APIC on; to itself, with bit 12; read back, shifted by 12, to a port; interrupts on */
+	CODE(&m,
+	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
+	     "\x66\xb9\x30\x08\x00\x00\x66\xb8\x40\x10\x04\x00\x0f\x30"
+	     "\x0f\x32\x66\xc1\xe8\x0c\xe6\x10"
+	     "\xfb\xf4",
+	     DATA_GPA);
+	IS(machine_out(&m, 0x10), 0x40);
+	IS(machine_out(&m, 0x20), 7);
+}
+
 /* The halted state stays with the vCPU, so these get a new machine. */
 void states(void)
 {
@@ -609,6 +671,13 @@ void states(void)
 	machine_fini(&m);
 	machine_init(&m);
 	smap();
+	machine_fini(&m);
+	machine_init(&m);
+	no_address();
+	machine_fini(&m);
+	machine_init(&m);
+	undecoded();
+	icr_busy();
 	machine_fini(&m);
 	machine_init(&m);
 

@@ -41,6 +41,14 @@ run make -s -C "$STOCK" M="$T/wrong" CONFIG_DEBUG_INFO_BTF_MODULES= C=2 CF=-Wspa
 holds [ $status -ne 0 ]
 says "dereference of noderef expression"
 
+# The fifth number of an alternative's 12 bytes is the feature with which it takes the place of a jump.
+story "an entry clears the CPU's buffers where Linux does, by the feature of Intel's CPUs"
+feature=$(sed -n 's/^#define X86_FEATURE_CLEAR_CPU_BUF[[:space:]]*(\([0-9* ]*32+ *[0-9]*\)).*/\1/p' \
+	"${STOCK%-*-*}-common/arch/x86/include/asm/cpufeatures.h")
+holds [ -n "$feature" ]
+objcopy -O binary -j .altinstructions "$KMOD/mayfly.ko" "$T/alternatives"
+holds eval 'od -An -v -t u2 -w12 "$T/alternatives" | awk "{ print \$5 }" | grep -qx $(($feature))'
+
 story "make install-kmod puts the module, the rule, the group and the sources below DESTDIR"
 run make -s install-kmod DESTDIR="$T/dest"
 ends_with 0
