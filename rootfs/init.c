@@ -85,7 +85,7 @@ static const char *const modules[] = {
 };
 
 /* Tried in turn where the kernel's command line says root= but not rootfstype=. */
-static const char *const root_types[] = { "ext4", "squashfs" };
+#define ROOT_TYPES "ext4,squashfs"
 
 /* Added to the job's environment where it says nothing else. */
 static char *const default_env[] = {
@@ -125,13 +125,19 @@ static struct iovec text(const char *s)
 	return (struct iovec){ .iov_base = (char *)s, .iov_len = strlen(s) };
 }
 
-/* Says "mayfly-init: WHAT: WHY" on the console in one write. */
-static void say(const char *what, const char *why)
+/* Says "mayfly-init: WHAT: WHY" in one write. */
+static void say_to(int fd, const char *what, const char *why)
 {
 	const struct iovec line[] = { text("mayfly-init: "), text(what), text(": "), text(why),
 				      text("\n") };
 
-	writev(STDERR_FILENO, line, ARRAY_SIZE(line));
+	writev(fd, line, ARRAY_SIZE(line));
+}
+
+/* On the console. */
+static void say(const char *what, const char *why)
+{
+	say_to(STDERR_FILENO, what, why);
 }
 
 /*
@@ -165,13 +171,16 @@ static _Noreturn void fail(const char *what, const char *why)
 
 /*
  * Mounts where that is possible: the kernel may lack the file system and the root may be read-only
- * without the directory. A directory of the user's that holds something is not hidden.
+ * without the directory. A directory of the user's that holds something is not hidden, unless it is
+ * of a read-only root, where a job could write nothing; nor is what a link leads to.
  */
 static void place(const struct place *p)
 {
 	bool replaceable = strcmp(p->type, "tmpfs") == 0;
+	char link;
 
-	if (replaceable && rmdir(p->target) != 0 && (errno == ENOTEMPTY || errno == EEXIST))
+	if (replaceable && (readlink(p->target, &link, 1) >= 0 ||
+			    (rmdir(p->target) != 0 && (errno == ENOTEMPTY || errno == EEXIST))))
 		return;
 	mkdir(p->target, p->mode);
 	mount(p->type, p->target, p->type, p->flags, p->options);
@@ -365,6 +374,9 @@ static void modules_load(void)
 	char path[sizeof(module_paths[0])] = "/lib/modules/";
 	struct utsname u;
 
+	/* Not the job's output: what it lacks by that, a root say, is told where it is missing. */
+	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
 	uname(&u);
 	strcat(path, u.release);
 	modules_find(path, strlen(path));
@@ -380,9 +392,10 @@ static void modules_load(void)
 		/* 4 is MODULE_INIT_COMPRESSED_FILE of linux/module.h; EEXIST: it is built in. */
 		if (fd < 0 ||
 		    (syscall(SYS_finit_module, fd, "", packed ? 4 : 0) != 0 && errno != EEXIST))
-			say(file, strerror(errno));
+			say_to(log, file, strerror(errno));
 		close(fd);
 	}
+	close(log);
 }
 
 /*
@@ -425,15 +438,36 @@ static bool root_is_writable(const char *cmdline)
 }
 
 /*
+ * Tries `types`, names with commas in between, which are cut. 0, or the errno of the one that knew
+ * the disk and could not mount it: of all others it is not.
+ */
+static int root_mount(const char *device, char *types, unsigned long flags, const char *options)
+{
+	int error = ENODEV;
+
+	for (char *type = types, *next; type != NULL; type = next) {
+		next = strchr(type, ',');
+		if (next != NULL)
+			*next++ = '\0';
+		if (mount(device, OWN_ROOT, type, flags, options) == 0)
+			return 0;
+		if (error == ENODEV || error == EINVAL)
+			error = errno;
+	}
+	return error;
+}
+
+/*
  * Where the kernel's command line names a root disk, the job runs in it: what the kernel itself
  * does with root= when no initramfs stands in between.
  */
 static void root_enter(void)
 {
 	static char cmdline[CMDLINE_SIZE + 1];
-	char device[128], type[32], options[256];
-	bool typed, with_options;
+	char device[128], types[64], options[256];
+	bool with_options;
 	unsigned long flags;
+	int error;
 	int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0 || read(fd, cmdline, sizeof(cmdline) - 1) < 0)
@@ -441,20 +475,15 @@ static void root_enter(void)
 	close(fd);
 	if (!cmdline_value(cmdline, "root=", device, sizeof(device)))
 		return;
-	typed = cmdline_value(cmdline, "rootfstype=", type, sizeof(type));
+	if (!cmdline_value(cmdline, "rootfstype=", types, sizeof(types)))
+		strcpy(types, ROOT_TYPES);
 	with_options = cmdline_value(cmdline, "rootflags=", options, sizeof(options));
 	flags = root_is_writable(cmdline) ? 0 : MS_RDONLY;
 
 	mkdir(OWN_ROOT, 0755);
-	for (size_t i = 0; i < ARRAY_SIZE(root_types); i++) {
-		if (mount(device, OWN_ROOT, typed ? type : root_types[i], flags,
-			  with_options ? options : NULL) == 0)
-			goto mounted;
-		if (typed || errno == ENOENT)
-			break;
-	}
-	fail(device, strerror(errno));
-mounted:
+	error = root_mount(device, types, flags, with_options ? options : NULL);
+	if (error != 0)
+		fail(device, strerror(error));
 	mount("/dev", OWN_ROOT "/dev", NULL, MS_MOVE, NULL);
 	mount("/proc", OWN_ROOT "/proc", NULL, MS_MOVE, NULL);
 	if (chdir(OWN_ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0)
@@ -472,10 +501,10 @@ static void loopback_up(void)
 }
 
 /*
- * Makes the console what the job expects; returns init's own descriptor of it. A job with a
- * terminal gets it from init's session and does not lead one: when a session's leader ends, the
- * kernel hangs its terminal up and throws away what is still to be sent. RTS and CTS are obeyed in
- * both modes, so that nothing sent to us is lost.
+ * Makes the console what the job expects; returns init's own descriptor of it. It is the terminal
+ * of init's session, which a job with a terminal is in, and no other can have it, not even by
+ * opening it: when a session's leader ends, the kernel hangs its terminal up and throws away what
+ * is still to be sent. RTS and CTS are obeyed in both modes, so that nothing sent to us is lost.
  */
 static int console_set(const struct job *job)
 {
@@ -499,11 +528,10 @@ static int console_set(const struct job *job)
 	}
 	if (tcsetattr(fd, TCSANOW, &t) != 0)
 		fail(CONSOLE, strerror(errno));
-	if (job->tty) {
-		setsid();
-		ioctl(fd, TIOCSCTTY, 1);
+	setsid();
+	ioctl(fd, TIOCSCTTY, 1);
+	if (job->tty)
 		ioctl(fd, TIOCSWINSZ, &job->size);
-	}
 	/* The UART's OUT1 says that input may come: earlier bytes would have met other settings. */
 	ioctl(fd, TIOCMBIS, &ready);
 	return fd;
@@ -694,6 +722,10 @@ static int job_run(const struct job *job, int tty)
 	} while (status < 0);
 	relay_flush(&out);
 	tcdrain(tty);
+	/* What it has left behind would keep its disk from being left clean. */
+	kill(-1, SIGKILL);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
 	return status;
 }
 
@@ -716,6 +748,8 @@ int main(void)
 	place(&proc_place);
 	modules_load();
 	root_enter();
+	if (!on_disk)
+		rmdir(OWN_DIR);
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
 		place(&places[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++)

@@ -137,6 +137,11 @@ static int take_env(struct vm_config *c, const char *value)
 
 	if (!equals || equals == value)
 		return fail(0, "--env %s: give NAME=VALUE", value);
+	for (unsigned i = 0; i < c->job.nr_env; i++)
+		if (strncmp(env[i], value, (size_t)(equals - value) + 1) == 0) {
+			env[i] = value;
+			return 0;
+		}
 	if (c->job.nr_env == ENV_MAX - 1) /* the last one is TERM's */
 		return fail(0, "--env: at most %u variables", ENV_MAX - 1);
 	env[c->job.nr_env++] = value;

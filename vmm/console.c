@@ -382,11 +382,15 @@ static void pump_in(struct console *c)
 		client_gone(c);
 		return;
 	}
-	if (c->input_over || c->in < 0)
+	if (c->input_over || (c->in < 0 && !c->eof_breaks))
 		return;
 	room = serial_rx_room(c->serial);
 	if (room == 0)
 		return;
+	if (c->in < 0) { /* a job's, which waits for the end of what it has none of */
+		end_input(c);
+		return;
+	}
 	room /= 2; /* an escape may put two bytes for one */
 	if (room > sizeof(c->input))
 		room = sizeof(c->input);
@@ -584,7 +588,7 @@ static int open_stdout(struct console *c)
 }
 
 /* stdin and stdout are whatever the caller gave us; what is closed or in the background is left. */
-static int open_stdio(struct console *c, bool is_job)
+static int open_stdio(struct console *c)
 {
 	int err = 0;
 
@@ -594,7 +598,6 @@ static int open_stdio(struct console *c, bool is_job)
 	if (err)
 		return fail(err, "standard output");
 	c->is_tty = console_is_tty(c->config);
-	c->eof_breaks = is_job && !c->is_tty;
 	if (c->is_tty)
 		err = term_raw();
 	if (err == -EINTR)
@@ -677,11 +680,11 @@ static int open_pty(struct console *c)
 	return 0;
 }
 
-static int open_back_end(struct console *c, bool is_job)
+static int open_back_end(struct console *c)
 {
 	switch (c->config->kind) {
 	case SERIAL_STDIO:
-		return open_stdio(c, is_job);
+		return open_stdio(c);
 	case SERIAL_FILE:
 		return open_file(c);
 	case SERIAL_UNIX:
@@ -723,7 +726,9 @@ int console_open(struct console *c, struct loop *loop, struct serial *serial,
 	c->wake_file = loop_file(loop, serial->wake_fd);
 	if (c->wake_file < 0)
 		return fail(c->wake_file, "registering an eventfd");
-	return open_back_end(c, is_job);
+	c->eof_breaks = is_job && !console_is_tty(config) && config->kind != SERIAL_UNIX &&
+			config->kind != SERIAL_PTY;
+	return open_back_end(c);
 }
 
 void console_listen(struct console *c, void (*asked_to_end)(void *arg), void *arg)

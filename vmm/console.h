@@ -56,8 +56,9 @@ struct console {
 };
 
 /*
- * Opens the back end. `is_job`: on standard input that is no terminal, the end of the input is
- * passed on as a BREAK. The config must outlive the console. 0 or -errno, logged.
+ * Opens the back end. `is_job`: on standard input that is no terminal, and where there is no
+ * input, the end of it is passed on as a BREAK. The config must outlive the console. 0 or -errno,
+ * logged.
  */
 int console_open(struct console *c, struct loop *loop, struct serial *serial,
 		 const struct serial_config *config, bool is_job);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,13 +81,10 @@ static void begin_reading(void)
 /* Of the machine, in bytes. */
 static uint64_t free_memory(void)
 {
-	FILE *f = fopen("/proc/meminfo", "r");
-	unsigned long kib = 0;
+	struct sysinfo info;
 
-	HOLDS(f && fscanf(f, "MemTotal: %*u kB MemFree: %lu", &kib) == 1);
-	if (f)
-		fclose(f);
-	return kib * 1024ull;
+	IS(sysinfo(&info), 0);
+	return (uint64_t)info.freeram * info.mem_unit;
 }
 
 /* Each place is in a table of its own. */

@@ -32,6 +32,45 @@ mayfly run --timeout 300s --kernel "$MAYFLY_TUNED/vmlinux" --root "$EXT4,overlay
 ends_with 0
 prints removed
 
+# ext4 SCRIPT OPTION...: the same in a copy of the ext4 image
+cp "$EXT4" "$T/ext4"
+ext4() {
+	script=$1
+	shift
+	mayfly run --timeout 300s --kernel "$MAYFLY_TUNED/vmlinux" --root "$T/ext4$ro" "$@" -- sh -c "$script"
+}
+
+story "Debian: what a job leaves running does not keep its root from being left clean"
+ro=
+ext4 '(while :; do echo x; sleep 0.1; done > /log) & sleep 1; echo done'
+ends_with 0
+ro=,ro
+ext4 'head -n 1 /log'
+ends_with 0
+prints x
+
+story "Debian: files in /tmp are not hidden, nor what a link there leads to; a read-only root has a /tmp to write"
+ro=
+ext4 'echo kept > /tmp/file'
+ext4 'cat /tmp/file && rm -r /tmp && ln -s var/tmp /tmp && echo linked > /var/tmp/file'
+ends_with 0
+prints kept
+ext4 'cat /var/tmp/file'
+prints linked
+debian 'echo new > /tmp/file && echo new > /run/file && cat /tmp/file; stat -c %a /'
+prints "new
+755"
+
+story "Debian: the types of a root may be a list, and the reason is that of the one that knew it"
+ext4 'echo mounted' --cmdline rootfstype=squashfs,ext4
+ends_with 0
+prints mounted
+ro=,ro
+ext4 : --cmdline "rootfstype=ext4,squashfs rootflags=no-such-option"
+ends_with 125
+shows "mayfly-init: /dev/vda: Invalid argument"
+rm "$T/ext4"
+
 if [ "$(id -u)" -eq 0 ] && unshare -n true 2> /dev/null; then
 	story "Debian: a job downloads from the host's web server, over a tap"
 	mkdir -p "$T/www"

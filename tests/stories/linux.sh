@@ -105,8 +105,10 @@ job 'kill -SEGV $$'
 ends_with 139
 
 story "$KERNEL_NAME: arguments and variables arrive as they are"
-boot --env 'GREETING=good  morning' -- sh -c 'printf "%s|" "$GREETING" "$@"; echo' sh 'a b' '' '"c"' "it's"
-prints "good  morning|a b||\"c\"|it's|"
+boot --env GREETING=none --env 'GREETING=good  morning' --env GREETING_=2 -- \
+	sh -c 'printf "%s|" "$GREETING" "$@"; echo; env | grep -c ^GREETING' sh 'a b' '' '"c"' "it's"
+prints "good  morning|a b||\"c\"|it's|
+2"
 
 story "$KERNEL_NAME: standard input goes to the job, up to its end"
 printf 'one\ntwo\n' > "$T/in"
@@ -124,6 +126,23 @@ job 'seq 1 16000'
 ends_with 0
 seq 1 16000 > "$T/expected"
 holds cmp -s "$T/expected" "$T/out"
+
+story "$KERNEL_NAME: nor is any lost of a job that opens the serial port by itself"
+job 'exec 3<> /dev/ttyS0; seq 1 3000; echo last'
+ends_with 0
+{ seq 1 3000 && echo last; } > "$T/expected"
+holds cmp -s "$T/expected" "$T/out"
+
+story "$KERNEL_NAME: a job's input ends where it has none: its serial port is a file, or none"
+boot --serial "file=$T/port" -- sh -c 'cat; echo over'
+ends_with 0
+holds [ "$(cat "$T/port")" = over ]
+boot --serial none -- sh -c 'cat; exit 6'
+ends_with 6
+
+story "$KERNEL_NAME: nothing of ours is left in the root of an initrd"
+job 'ls -a / | grep mayfly; echo "$?"'
+prints 1
 
 story "$KERNEL_NAME: the timeout ends a job with 124"
 mayfly run --timeout 8s --kernel "$KERNEL" --initrd "$INITRD" -- sleep 1000

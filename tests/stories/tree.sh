@@ -52,6 +52,20 @@ holds [ "$(cat "$T/first")" = 0 ]
 holds [ "$(wc -l < "$T/made")" -eq 1 ]
 holds [ -z "$(ls "$T/a cache/thing-1")" ]
 
+story "what is made for guests can be read by all of them, whatever the umask of who makes it"
+rm -r "$T/a cache/thing-1"
+(umask 077 && making 'echo whole > "$tmp/out"')
+holds [ "$(stat -c %a "$T/a cache/thing-1")" = 644 ]
+
+story "where apt knows no packages it is said what to do"
+mkdir -p "$T/lists"
+echo "Dir::State::lists \"$T/lists\"; Dir::Cache \"$T\"; Dir::State::status \"/dev/null\";" > "$T/apt.conf"
+for script in rootfs/kernel rootfs/initrd rootfs/stock tests/kmod/sources tests/kmod/newer; do
+	run env APT_CONFIG="$T/apt.conf" MAYFLY_CACHE="$T/a cache" $script
+	holds [ $status -ne 0 ]
+	says "is unknown here: run apt-get update"
+done
+
 story "tests/run takes the name of no set for a failure, and says which there are"
 run tests/run no-such-set
 ends_with 1
