@@ -80,6 +80,7 @@ const struct policy_row policy[] = {
 	{ LOOP, SYS_ioctl, "the same: its interrupt flag", { IS(1, KVM_GET_REGS) } },
 	{ LOOP, SYS_ioctl, "the same: an NMI on its way", { IS(1, KVM_GET_VCPU_EVENTS) } },
 	{ ALL, SYS_ioctl, "the operator's terminal as it was, also after a fatal signal", { IS(1, TCSETS) } },
+	{ LOOP, SYS_ioctl, "whether that is ours again, after a stop", { IS(1, TIOCGPGRP) } },
 	{ LOOP, SYS_ioctl, "the offloads that a driver takes from its tap", { IS(1, TUNSETOFFLOAD) } },
 	{ LOOP, SYS_ioctl, "the queues that a driver uses of its tap", { IS(1, TUNSETQUEUE) } },
 	{ LOOP, SYS_close, "clients, peers and images that are gone; the end", ANY },

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const struct {
@@ -99,12 +100,26 @@ void signals_ask(struct signals *s, int signo)
 		loop_timeout(s->loop, &s->grace_op, &s->grace, GRACE_MS);
 }
 
+/* The loop's thread is the process's first. It goes on from here when it is continued. */
+static void stop(const struct signals *s)
+{
+	term_lend();
+	syscall(SYS_tgkill, s->pid, s->pid, SIGSTOP);
+	term_take_back();
+}
+
 static void on_signal(struct op *op, int res)
 {
 	struct signals *s = container_of(op, struct signals, op);
 
-	if (res == (int)sizeof(s->info))
-		signals_ask(s, (int)s->info.ssi_signo);
+	if (res == (int)sizeof(s->info)) {
+		if (s->info.ssi_signo == SIGTSTP)
+			stop(s);
+		else if (s->info.ssi_signo == SIGCONT)
+			term_take_back();
+		else
+			signals_ask(s, (int)s->info.ssi_signo);
+	}
 	read_next(s);
 }
 
@@ -135,9 +150,12 @@ int signals_init(struct signals *s, struct loop *loop, struct end *end)
 	take(&set, SIGTERM);
 	take(&set, SIGHUP);
 	take(&set, SIGQUIT);
+	take(&set, SIGTSTP);
+	take(&set, SIGCONT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	s->loop = loop;
 	s->end = end;
+	s->pid = getpid();
 	s->is_asked = false;
 	s->op.done = on_signal;
 	s->grace_op.done = on_grace_over;

@@ -2,8 +2,9 @@
 /*
  * The process's signals. SIGINT, SIGTERM, SIGHUP and SIGQUIT end the microVM through the loop, a
  * second one does not wait for the output's reader, and one to a microVM that has ended waits
- * GRACE_MS for it; the ones that mean a bug or a lost file restore the terminal, say so in one line
- * and end the process with the exit codes of the wire contract (148 to 157).
+ * GRACE_MS for it; around SIGTSTP and SIGCONT the terminal is the caller's; the ones that mean a
+ * bug or a lost file restore the terminal, say so in one line and end the process with the exit
+ * codes of the wire contract (148 to 157).
  */
 #ifndef VMM_SIGNALS_H
 #define VMM_SIGNALS_H
@@ -19,6 +20,7 @@
 struct signals {
 	struct loop *loop;
 	struct end *end;
+	pid_t pid;
 	int fd, file;
 	struct signalfd_siginfo info;
 	bool is_asked; /* once, to end */

@@ -9,21 +9,28 @@
 #include <termios.h>
 #include <unistd.h>
 
-static struct termios saved;
+static struct termios saved, raw;
 static atomic_bool is_raw;
 static bool was_in_foreground;
+static pid_t own_group;
 
 void term_look(void)
 {
-	was_in_foreground = tcgetpgrp(STDIN_FILENO) == getpgrp();
+	own_group = getpgrp();
+	was_in_foreground = tcgetpgrp(STDIN_FILENO) == own_group;
 }
 
 /* In a PID namespace of ours a group outside of it is 0, as our own is. */
-bool term_is_usable(void)
+static bool is_in_foreground(void)
 {
 	const pid_t group = tcgetpgrp(STDIN_FILENO);
 
-	return isatty(STDIN_FILENO) && (group > 0 ? group == getpgrp() : was_in_foreground);
+	return group > 0 ? group == own_group : was_in_foreground;
+}
+
+bool term_is_usable(void)
+{
+	return isatty(STDIN_FILENO) && is_in_foreground();
 }
 
 void term_size(unsigned *rows, unsigned *cols)
@@ -58,7 +65,6 @@ static int set_or_fail(const struct termios *t)
 
 int term_raw(void)
 {
-	struct termios raw;
 	int err;
 
 	if (tcgetattr(STDIN_FILENO, &saved))
@@ -71,16 +77,32 @@ int term_raw(void)
 	return err;
 }
 
-void term_restore(void)
+/* Put into the background meanwhile, the process would be stopped for this. */
+static void set_anyway(const struct termios *t)
 {
 	sigset_t ttou, old;
 
-	if (!atomic_exchange(&is_raw, false))
-		return;
-	/* Put into the background meanwhile, the process would be stopped for this. */
 	sigemptyset(&ttou);
 	sigaddset(&ttou, SIGTTOU);
 	pthread_sigmask(SIG_BLOCK, &ttou, &old);
-	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+	tcsetattr(STDIN_FILENO, TCSANOW, t);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void term_lend(void)
+{
+	if (is_raw)
+		set_anyway(&saved);
+}
+
+void term_take_back(void)
+{
+	if (is_raw && is_in_foreground())
+		set_anyway(&raw);
+}
+
+void term_restore(void)
+{
+	if (atomic_exchange(&is_raw, false))
+		set_anyway(&saved);
 }

@@ -20,6 +20,14 @@ void term_size(unsigned *rows, unsigned *cols);
 /* Every key goes to the guest from here on. 0, -EINTR in the background, or another -errno. */
 int term_raw(void);
 
+/*
+ * Around a stop by SIGTSTP or SIGSTOP, from which whoever continues us may have changed it: as it
+ * was before term_raw(), and raw again where we are in the foreground. Harmless where it is not
+ * raw.
+ */
+void term_lend(void);
+void term_take_back(void);
+
 /* As it was before term_raw(); async-signal-safe; harmless where it is not raw. */
 void term_restore(void);
 

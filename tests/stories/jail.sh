@@ -487,6 +487,17 @@ if [ -n "$script" ]; then
 	holds [ "$(sed -n 1p "$T/settings")" != "$(sed -n 2p "$T/settings")" ]
 	is_restored
 
+	story "and while it is stopped, after which it is raw again"
+	for how in TSTP STOP; do
+		at_terminal "$guest hold" "(exec < /dev/tty; pid=\$(sleep 1; cat $T/typed.pid); stty -g; kill -$how \$pid
+			sleep 0.5; [ $how = TSTP ] || stty sane; stty -g; kill -CONT \$pid; sleep 0.5; stty -g; kill \$pid) &" < /dev/null
+		shows "code 143"
+		holds [ "$(wc -l < "$T/settings")" -eq 5 ]
+		holds [ "$(sed -n 2p "$T/settings")" = "$(sed -n 4p "$T/settings")" ]
+		holds [ "$(sed -n 2p "$T/settings")" != "$(sed -n 3p "$T/settings")" ]
+		is_restored
+	done
+
 	story "Ctrl-A x at a terminal ends the microVM with 143, and leaves it as it was"
 	until grep -q code "$T/out"; do
 		printf '\001x'

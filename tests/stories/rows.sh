@@ -208,6 +208,14 @@ scene a_terminal 0
 row a_terminal loop 'ALL ioctl { IS(1, TCSETS) }'
 row a_terminal loop 'ALL rt_sigprocmask ANY'
 
+a_terminal_and_a_stop() {
+	echo "sh -c 'echo \$\$ > $T/pid; exec $MAYFLY run $filters --timeout 3s --kernel $GUESTS/hello.elf --cmdline hold' 2> $T/err &
+		sleep 1; kill -CONT \$(cat $T/pid); wait \$!; echo \$? > $T/status" > "$T/job"
+	in_a "$script" -qec "sh $T/job" /dev/null
+}
+scene a_terminal_and_a_stop 124
+row a_terminal_and_a_stop loop 'LOOP ioctl { IS(1, TIOCGPGRP) }'
+
 # The violation is that of the thread that is taken over; it takes the terminal back.
 a_terminal_of_who_is_taken_over() {
 	echo "MAYFLY_SEAM='vcpu kill' $SEAM run $filters --kernel $GUESTS/hello.elf 2> $T/err; echo \$? > $T/status" > "$T/job"

@@ -155,6 +155,7 @@ static const struct attempt {
 	{ SYS_ioctl, LOOP, { -1, KVM_GET_MP_STATE } },
 	{ SYS_ioctl, LOOP, { -1, KVM_GET_VCPU_EVENTS } },
 	{ SYS_ioctl, ALL, { -1, TCSETS_ } },
+	{ SYS_ioctl, LOOP, { -1, TIOCGPGRP } },
 	{ SYS_ioctl, LOOP, { -1, TUNSETOFFLOAD } },
 	{ SYS_ioctl, LOOP, { -1, TUNSETQUEUE } },
 	{ SYS_ioctl, SERVE, { -1, BLKGETSIZE64 } },

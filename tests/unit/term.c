@@ -57,6 +57,14 @@ static _Noreturn void job(void)
 	give_terminal(getpgrp());		     /* fg */
 	holds(term_is_usable(), 4);
 	holds(term_raw() == 0 && is_raw(), 5);
+	term_lend(); /* a stop */
+	holds(!is_raw(), 8);
+	give_terminal(shell); /* bg */
+	term_take_back();
+	holds(!is_raw(), 9);
+	give_terminal(getpgrp()); /* fg */
+	term_take_back();
+	holds(is_raw(), 10);
 	give_terminal(shell);
 	term_restore();
 	holds(!is_raw(), 6);
