@@ -606,12 +606,11 @@ static void undecoded(void)
 			 : "what cannot be decoded is an error of the whole guest for its kernel");
 		long_mode();
 		memcpy(m.low + 0x4008, &(uint64_t){ HOLE_GPA | 0x87 }, 8); /* from 2 MiB on */
+		CODE(&m, "\xd9\x07\xe6\x10", 0); /* fld [rdi]; out 10,al */
 		IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
 		s.cs.dpl = s.ss.dpl = (uint8_t)cpl;
-		s.cs.selector |= (uint16_t)cpl;
-		s.ss.selector |= (uint16_t)cpl;
+		s.cs.selector = s.ss.selector = (uint16_t)(8 | cpl);
 		IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
-		CODE(&m, "\xd9\x07\xe6\x10", 0); /* fld [rdi]; out 10,al */
 		IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
 		regs.rdi = 0x200000;
 		IS(call(m.cpu, KVM_SET_REGS, &regs), 0);

@@ -51,7 +51,7 @@ prints x
 
 story "Debian: files in /tmp are not hidden, nor what a link there leads to; a read-only root has a /tmp to write"
 ro=
-ext4 'echo kept > /tmp/file'
+ext4 'mount -o bind / /mnt && echo kept > /mnt/tmp/file'
 ext4 'cat /tmp/file && rm -r /tmp && ln -s var/tmp /tmp && echo linked > /var/tmp/file'
 ends_with 0
 prints kept

@@ -332,19 +332,24 @@ static void environment(void **state)
 static void many_variables(void **state)
 {
 	char *words[4 + 2 * 64 + 1] = { "run", K };
+	char variables[64][8];
 	unsigned n = 3;
 
 	(void)state;
 	for (unsigned i = 0; i < 63; i++) {
+		snprintf(variables[i], sizeof(variables[i]), "A%u=1", i);
 		words[n++] = "--env";
-		words[n++] = "A=1";
+		words[n++] = variables[i];
 	}
 	setenv("TERM", "vt100", 1);
 	assert_int_equal(parse(words), 0);
 	assert_int_equal(got->config.job.nr_env, 64);
 	assert_string_equal(got->env[63], "TERM=vt100");
 	words[n++] = "--env";
-	words[n++] = "A=1";
+	words[n] = "A62=2"; /* the same one: the last one counts */
+	assert_int_equal(parse(words), 0);
+	assert_string_equal(got->env[62], "A62=2");
+	words[n] = "A=1";
 	parse(words);
 	refused("mayfly: --env: at most 63 variables\n");
 	unsetenv("TERM");
