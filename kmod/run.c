@@ -126,6 +126,22 @@ static void note_interrupted(struct vcpu *v)
 	}
 }
 
+/* A record on its way would be written to guest memory: now, not by the entry, which is late. */
+static noinline void stop_pebs(struct vcpu *v)
+{
+	if (!boot_cpu_has(X86_FEATURE_PEBS))
+		return;
+	v->host_pebs = __rdmsr(MSR_IA32_PEBS_ENABLE);
+	if (v->host_pebs)
+		wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
+}
+
+static noinline void restart_pebs(struct vcpu *v)
+{
+	wrmsrl(MSR_IA32_PEBS_ENABLE, v->host_pebs);
+	v->host_pebs = 0;
+}
+
 /* Host registers that change under a loaded vCPU. Interrupts off. */
 static void refresh_host(struct vcpu *v)
 {
@@ -141,7 +157,6 @@ static void refresh_host(struct vcpu *v)
 		v->host_cr4 = cr4;
 	}
 	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
-	v->host_pebs = 0;
 	if (!vmx.has_perf)
 		return;
 	perf = __rdmsr(MSR_CORE_PERF_GLOBAL_CTRL);
@@ -149,12 +164,8 @@ static void refresh_host(struct vcpu *v)
 		vmcs_write(HOST_IA32_PERF_GLOBAL_CTRL, perf);
 		v->host_perf = perf;
 	}
-	/* A record on its way would be written to guest memory: now, not by the entry, which is
-	 * late. */
-	if (perf && boot_cpu_has(X86_FEATURE_PEBS))
-		v->host_pebs = __rdmsr(MSR_IA32_PEBS_ENABLE);
-	if (v->host_pebs)
-		wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
+	if (unlikely(perf))
+		stop_pebs(v);
 }
 
 /* The entry loads DR7. DR6 is not the guest's: what reads, writes or sets it exits. */
@@ -170,10 +181,10 @@ static void load_debug(const struct vcpu *v)
 }
 
 /* An exit leaves DR7 without any breakpoint, and DEBUGCTL 0. */
-static void restore_debug(const struct vcpu *v)
+static void restore_debug(struct vcpu *v)
 {
-	if (v->host_pebs)
-		wrmsrl(MSR_IA32_PEBS_ENABLE, v->host_pebs);
+	if (unlikely(v->host_pebs))
+		restart_pebs(v);
 	if (v->host_debugctl)
 		wrmsrl(MSR_IA32_DEBUGCTLMSR, v->host_debugctl);
 	if (hw_breakpoint_active())
