@@ -152,12 +152,13 @@ $(BUILD)/include/.made:
 	@ln -sfn /usr/include/liburing.h $(BUILD)/include/liburing.h
 	@touch $@
 
-$(BUILD)/cjson: api/cjson
+# A link into the cache, whose folder may be older than this tree: a file says that it is there.
+$(BUILD)/cjson.made: api/cjson
 	@mkdir -p $(BUILD)
-	@dir=$$(api/cjson) && ln -sfn "$$dir" $@
-	@touch -h $@
+	@dir=$$(api/cjson) && ln -sfn "$$dir" $(BUILD)/cjson
+	@touch $@
 
-$(BUILD)/%.o: %.c $(BUILD)/include/.made $(BUILD)/cjson Makefile
+$(BUILD)/%.o: %.c $(BUILD)/include/.made $(BUILD)/cjson.made Makefile
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@

@@ -17,7 +17,7 @@ bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bo
 
 bench-tools: $(BENCH_TOOLS)
 
-$(BUILD)/bench/%.o: bench/%.c $(BUILD)/include/.made $(BUILD)/cjson
+$(BUILD)/bench/%.o: bench/%.c $(BUILD)/include/.made $(BUILD)/cjson.made
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
 	@$(BENCH_CC) -I$(BUILD)/include -I$(BUILD)/cjson $(BENCH_CFLAGS) -MMD -MP -c $< -o $@

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,32 @@ const char *cgroup_mount(void)
 		if (statfs(places[i], &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
 			return places[i];
 	return NULL;
+}
+
+static bool has_word(const char *text, const char *word)
+{
+	const size_t len = strlen(word);
+
+	for (; *text; text += strcspn(text, " \n"), text += strspn(text, " \n"))
+		if (strcspn(text, " \n") == len && !memcmp(text, word, len))
+			return true;
+	return false;
+}
+
+/* Where it is on already, who may not switch it on need not. */
+static bool is_enabled(const char *folder, const char *controller)
+{
+	char path[2 * PATH_MAX], text[512];
+	int fd;
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", folder);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	text[len > 0 ? len : 0] = '\0';
+	return has_word(text, controller);
 }
 
 static int put(const char *folder, const char *file, const char *text)
@@ -55,6 +82,8 @@ static int enable(const char *folder, const char *file)
 	if (!strncmp(file, "cgroup.", 7))
 		return 0;
 	snprintf(word, sizeof(word), "+%.*s", (int)strcspn(file, "."), file);
+	if (is_enabled(folder, word + 1))
+		return 0;
 	return put(folder, "cgroup.subtree_control", word);
 }
 
@@ -81,12 +110,18 @@ static int set(const char *mount, const char *parent, const char *own, const cha
 	return err ? err : put(own, file, assignment + len + 1);
 }
 
-/* Whose end is told by end-of-file; the cgroup can be removed some moments after that. */
+/*
+ * Whose end is told by end-of-file; the cgroup can be removed some moments after that. No signal
+ * ends it sooner, such as those of a service's end, which all of its processes get.
+ */
 static _Noreturn void keep(int gone, const char *own, const char *parent)
 {
 	struct timespec pause = { .tv_nsec = 1000000 };
+	sigset_t all;
 	char byte;
 
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
 	setsid();
 	prctl(PR_SET_NAME, "mayfly cgroup");
 	if (chdir("/") || dup2(gone, STDIN_FILENO) < 0)

@@ -108,6 +108,13 @@ static bool has_capability(const struct jail *j, unsigned capability)
 	return j->capabilities >> capability & 1;
 }
 
+/* Limits, capabilities, security modules, filters, and kernels that are built without. */
+bool jail_is_refused(int err)
+{
+	return err == -EPERM || err == -EACCES || err == -ENOSPC || err == -EINVAL ||
+	       err == -ENOSYS;
+}
+
 static int write_proc(const char *path, const char *text)
 {
 	const int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -117,7 +124,33 @@ static int write_proc(const char *path, const char *text)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);
-	return err ? fail(err, "jail: %s", path) : 0;
+	return err;
+}
+
+#define RESTRICTED "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+
+/*
+ * AppArmor may give a user namespace in which nothing can be done, not even files made, and from
+ * which there is no way back: then a child tries.
+ */
+static bool is_usable(void)
+{
+	const int fd = open(RESTRICTED, O_RDONLY | O_CLOEXEC);
+	char restricted = '0';
+	int status = 1;
+	pid_t child;
+
+	if (fd < 0)
+		return true;
+	if (read(fd, &restricted, 1) < 1)
+		restricted = '0';
+	close(fd);
+	if (restricted == '0')
+		return true;
+	child = fork();
+	if (child == 0)
+		_exit(unshare(CLONE_NEWUSER) || write_proc("/proc/self/setgroups", "deny"));
+	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
 /* A user namespace in which we are whom we were, and nobody else exists. */
@@ -127,6 +160,11 @@ static int enter_user_ns(struct jail *j)
 	const gid_t gid = getegid();
 	char map[64];
 	int err;
+
+	if (!is_usable()) {
+		j->lacking = RESTRICTED;
+		return 0;
+	}
 
 	/* Root may be mapped into it only by who has CAP_SETFCAP, and is nobody there otherwise. */
 	if (uid == 0 && !has_capability(j, CAP_SETFCAP)) {
@@ -144,7 +182,10 @@ static int enter_user_ns(struct jail *j)
 	if (!err)
 		err = write_proc("/proc/self/uid_map", map);
 	snprintf(map, sizeof(map), "%u %u 1", gid, gid);
-	return err ? err : write_proc("/proc/self/gid_map", map);
+	if (!err)
+		err = write_proc("/proc/self/gid_map", map);
+	return err ? fail(err, "jail: a user namespace: /proc/self/{setgroups,uid_map,gid_map}")
+		   : 0;
 }
 
 /* Who may make namespaces, and roots in them, needs none to be allowed to. */
@@ -154,9 +195,12 @@ static int enter_user(struct jail *j)
 
 	if (has_capability(j, CAP_SYS_ADMIN) && has_capability(j, CAP_SYS_CHROOT))
 		return 0;
-	if ((c->has_uid && c->uid != geteuid()) || (c->has_gid && c->gid != getegid()))
+	if ((!c->has_uid || c->uid == geteuid()) && (!c->has_gid || c->gid == getegid()))
+		return enter_user_ns(j);
+	if (!has_capability(j, CAP_SETUID) || !has_capability(j, CAP_SETGID))
 		return fail(-EPERM, "--uid, --gid: only root may become somebody else");
-	return enter_user_ns(j);
+	j->lacking = strerror(EPERM); /* as in a container: in a namespace nobody else exists */
+	return 0;
 }
 
 static int join_netns(struct jail *j)
@@ -174,11 +218,9 @@ static int join_netns(struct jail *j)
 	return err ? fail(err, "--netns %s", path) : 0;
 }
 
-/* A profile may give a user namespace and then nothing in it, a limit be used up, a kernel be built
- * without one kind of them. */
 static int check_given(const char **lacking, int err)
 {
-	if (err != -EPERM && err != -ENOSPC && err != -EINVAL)
+	if (!jail_is_refused(err))
 		return err ? fail(err, "jail: namespaces") : 0;
 	*lacking = strerror(-err);
 	return 0;

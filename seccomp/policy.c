@@ -109,6 +109,7 @@ const struct policy_row policy[] = {
 	{ SERVE, SYS_fcntl, "the same: close-on-exec once more, by musl", { IS(1, F_SETFD) } },
 	{ SERVE, SYS_fcntl, "the same: may wait from now on", { IS(1, F_GETFL) } },
 	{ SERVE, SYS_fcntl, "the same", { IS(1, F_SETFL) } },
+	{ SERVE, SYS_fcntl, "the same: whether its client's lock comes along", { IS(1, F_GETLK) } },
 	{ SERVE, SYS_fstat, "the same: its kind and size", ANY },
 	{ SERVE, SYS_ioctl, "the same: the size of a block device", { IS(1, BLKGETSIZE64) } },
 	{ FILES, SYS_open, "the same, by its path: nothing new is made, and all lies in the jail", { WITHIN(1, OPEN_FLAGS) } },

@@ -210,6 +210,20 @@ static int mount_empty(unsigned long flags)
 	return -errno;
 }
 
+/* A folder before those that are in it, which would else be covered by it. */
+static void sort_kept(struct jail *jail)
+{
+	char path[PATH_MAX];
+
+	for (unsigned i = 1; i < jail->nr_kept; i++)
+		for (unsigned at = i; at > 0 && strlen(jail->kept[at]) < strlen(jail->kept[at - 1]);
+		     at--) {
+			strcpy(path, jail->kept[at]);
+			strcpy(jail->kept[at], jail->kept[at - 1]);
+			strcpy(jail->kept[at - 1], path);
+		}
+}
+
 /* With the folders in it, and the one in which relative paths begin. */
 static int build(struct jail *jail, const int *folders)
 {
@@ -244,7 +258,9 @@ static int enter_empty(struct jail *jail)
 	const mode_t mask = umask(022); /* folders that the jail's user has to get through */
 	int folders[JAIL_KEEP_MAX] = { 0 };
 	unsigned nr = 0;
-	int err = follow_host();
+	int err = 0;
+
+	sort_kept(jail);
 
 	while (nr < jail->nr_kept && !err) {
 		folders[nr] = clone_folder(jail->kept[nr]);
@@ -262,6 +278,18 @@ static int enter_empty(struct jail *jail)
 	return err ? fail(err, "jail: making its root") : 0;
 }
 
+/* Where namespaces are given, and no mounts in them, Landlock stands in as where none are. */
+static int leave_files(struct jail *jail)
+{
+	const int err = follow_host();
+
+	if (jail_is_refused(err)) {
+		jail->lacking = strerror(-err);
+		return 0;
+	}
+	return err ? fail(err, "jail: its mounts") : enter_empty(jail);
+}
+
 /* All that a root of its own loses is its devices, which are open. */
 static int strip_devices(void)
 {
@@ -275,5 +303,5 @@ int root_enter(struct jail *jail)
 {
 	if (jail->config->chroot_base)
 		return strip_devices();
-	return jail->lacking ? 0 : enter_empty(jail);
+	return jail->lacking ? 0 : leave_files(jail);
 }

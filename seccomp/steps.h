@@ -24,6 +24,10 @@ struct jail {
 	char kept[JAIL_KEEP_MAX][PATH_MAX];
 };
 
+/* jail.c: whether a host that says so does not give what was asked for, by whichever of its means.
+ */
+bool jail_is_refused(int err);
+
 /* root.c: which files there are. */
 int root_open(struct jail *jail);  /* --chroot-base-dir */
 int root_enter(struct jail *jail); /* the last root */

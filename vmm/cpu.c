@@ -20,6 +20,7 @@
 #define CPUID_1_EDX_HTT		 (1u << 28)
 #define CPUID_6_EAX_ARAT	 (1u << 2) /* the APIC timer never stops */
 #define CPUID_AMD_ECX_CMP_LEGACY (1u << 1)
+#define CPUID_AMD_ECX_PERF	 (1u << 23 | 1u << 24 | 1u << 28) /* counters */
 #define CACHES_MAX		 16u
 #define APIC_BUS_KHZ		 1000000u    /* KVM's local APIC counts nanoseconds */
 #define HYPERVISOR_TIMING	 0x40000010u /* EAX = TSC in kHz: VMware's leaf, read by BSDs */
@@ -94,7 +95,11 @@ static void features(struct hv_cpuid *cpuid, unsigned id, unsigned cpus)
 	e->edx = cpus > 1 ? e->edx | CPUID_1_EDX_HTT : e->edx & ~CPUID_1_EDX_HTT;
 	e = leaf(cpuid, 6);
 	*e = (struct kvm_cpuid_entry2){ .function = 6, .eax = CPUID_6_EAX_ARAT };
-	drop(cpuid, 0xa); /* no performance counters */
+	drop(cpuid, 0xa); /* no performance counters, nor AMD's */
+	drop(cpuid, 0x80000022);
+	e = find(cpuid, 0x80000001, 0);
+	if (e)
+		e->ecx &= ~CPUID_AMD_ECX_PERF;
 }
 
 /* One package of `cpus` cores of one thread; first level caches private, the last one shared. */

@@ -135,11 +135,16 @@ void hv_destroy_vcpu(const struct hv *hv, struct hv_vcpu *vcpu)
 int hv_create_vm(struct hv *hv, unsigned pins)
 {
 	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { pins } };
+	/* On AMD there are counters whatever CPUID says; an old kernel cannot take them. */
+	struct kvm_enable_cap no_pmu = { .cap = KVM_CAP_PMU_CAPABILITY,
+					 .args = { KVM_PMU_CAP_DISABLE } };
 	int n = call_with(hv->sys_fd, KVM_CREATE_VM, 0);
 
 	if (n < 0)
 		return n;
 	hv->vm_fd = n;
+	if (call_with(hv->sys_fd, KVM_CHECK_EXTENSION, KVM_CAP_PMU_CAPABILITY) > 0)
+		call(hv->vm_fd, KVM_ENABLE_CAP, &no_pmu);
 	n = call_with(hv->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA);
 	return n < 0 ? n : call(hv->vm_fd, KVM_ENABLE_CAP, &split);
 }

@@ -232,15 +232,21 @@ else
 	skipped "root with few capabilities" "no setpriv of util-linux here"
 fi
 
-story "on a kernel without a kind of namespaces there are none, and it says so"
-"$WITHOUT" 272 22 "$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline hold > "$T/out" 2> "$T/err" & # unshare(2): EINVAL
-pid=$!
-pids="$pids $pid"
-until_jailed $pid
-says "jail: this host gives no namespaces (Invalid argument): "
-is_field CapEff 0000000000000000
-is_field NoNewPrivs 1
-stop
+# unshare(2) by a kernel that lacks one kind, a security module, a filter; mount(2) by the last two.
+for refusal in "272 22 Invalid argument" "272 13 Permission denied" "272 38 Function not implemented" \
+	"165 1 Operation not permitted" "165 13 Permission denied"; do
+	number=${refusal%% *} errno=${refusal#* }
+	story "where a host refuses system call $number (${errno#* }) there are no namespaces, and it says so"
+	"$WITHOUT" "$number" "${errno%% *}" "$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline hold > "$T/out" 2> "$T/err" &
+	pid=$!
+	pids="$pids $pid"
+	until_jailed $pid
+	says "jail: this host gives no namespaces (${errno#* }): "
+	is_field CapEff 0000000000000000
+	is_field NoNewPrivs 1
+	stop
+done
+story "but what was asked for is not left out"
 "$WITHOUT" 272 22 "$MAYFLY" run --new-pid-ns --kernel "$GUESTS/hello.elf" > "$T/out" 2> "$T/err"
 status=$?
 ends_with 125
@@ -317,6 +323,20 @@ has_nothing
 stop
 holds [ ! -e "$T/port" ]
 holds [ ! -e "$T/lan/0" ]
+
+if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
+	story "a folder that is a mount below another one's is seen, too"
+	mkdir -p "$T/run/lan"
+	unshare -m sh -c 'mount -t tmpfs none "$0/run/lan" && exec "$1" run --kernel "$2" --cmdline hold --net "peer=$0/run/lan" --serial "unix=$0/run/port"' \
+		"$T" "$MAYFLY" "$GUESTS/hello.elf" > "$T/out" 2> "$T/err" &
+	pid=$!
+	pids="$pids $pid"
+	until_jailed $pid
+	holds [ -S "/proc/$pid/root$T/run/lan/0" ]
+	holds [ -S "/proc/$pid/root$T/run/port" ]
+	stop
+	holds [ ! -e "$T/run/port" ]
+fi
 
 story "with a socket that systemd has opened no folder is needed"
 cat > "$T/config" << END
@@ -676,6 +696,18 @@ if [ -n "$cgroups" ]; then
 		done
 		losetup -d /dev/loop7
 	fi
+	# As when a service ends: all its processes get the signal, the cgroup's keeper among them.
+	stays --id limited --cgroup memory.max=64M --parent-cgroup vms
+	for keeper in $(pgrep -x "mayfly cgroup"); do
+		kill -TERM "$keeper"
+	done
+	holds [ -n "$keeper" ]
+	stop
+	for _ in $(seq 100); do
+		[ -e "$cgroups/vms/limited" ] || break
+		sleep 0.1
+	done
+	holds [ ! -e "$cgroups/vms/limited" ]
 	stays --id limited --cgroup memory.max=64M --parent-cgroup vms/of/one
 	holds [ "$(cat "$cgroups/vms/of/one/limited/memory.max")" -eq $((64 << 20)) ]
 	stop
@@ -730,12 +762,40 @@ status=$?
 ends_with 3
 holds [ ! -e "$T/user/deep/er/port" ]
 
+story "root of a container, who may not make namespaces, becomes somebody else all the same"
+(with_node "$setpriv" --bounding-set=-sys_admin --inh-caps=-all "$MAYFLY" run --uid 4321 --gid 1234 --kernel "$T/user/hello.elf" \
+	--cmdline hold > "$T/out" 2> "$T/err") &
+pid=$!
+pids="$pids $pid"
+until_jailed $pid
+says "jail: this host gives no namespaces (Operation not permitted): "
+is_field Uid "4321	4321	4321	4321"
+is_field CapEff 0000000000000000
+stop
+
 as_nobody() { # OPTION...: as stays
 	nobody ./mayfly run --kernel hello.elf --cmdline hold "$@" > "$T/out" 2> "$T/err" &
 	pid=$!
 	pids="$pids $pid"
 	until_jailed $pid
 }
+
+if [ -n "${cgroups:-}" ] && grep -qs memory "$cgroups/cgroup.subtree_control"; then
+	story "a user's limit in a cgroup that was given to him, where the controllers are on"
+	mkdir "$cgroups/his"
+	echo +memory > "$cgroups/his/cgroup.subtree_control"
+	chown -R 65534 "$cgroups/his"
+	(nobody sh -c 'echo $$ > "$1/his/cgroup.procs" 2> /dev/null; exec ./mayfly run --id u --kernel hello.elf --cmdline exit=4 \
+		--parent-cgroup his --cgroup memory.max=64M' sh "$cgroups" > "$T/out" 2> "$T/err")
+	status=$?
+	says_nothing
+	ends_with 4
+	for _ in $(seq 100); do
+		[ -e "$cgroups/his/u" ] || break
+		sleep 0.1
+	done
+	rmdir "$cgroups/his"
+fi
 
 if (nobody "$unshare" -U true 2> /dev/null); then
 	story "a user without privileges has the same jail, in a user namespace"

@@ -23,7 +23,7 @@ API_TESTS := api apimachine apidevices apifiles metrics server tick
 API_OBJECTS := $(foreach o,tests/obj tests/obj-san fuzz/obj,$(API_SOURCES:%.c=$(BUILD)/$(o)/%.o) \
 	$(addprefix $(BUILD)/$(o)/,$(API_TESTS:%=tests/unit/%.o) tests/fuzz/api.o api/server.o))
 $(API_OBJECTS): UNIT_CFLAGS += -isystem $(BUILD)/cjson
-$(API_OBJECTS): | $(BUILD)/cjson
+$(API_OBJECTS): | $(BUILD)/cjson.made
 
 # unit,NAME,SOURCES,LIBRARIES: tests/unit/NAME.c with the sources under test
 define unit
@@ -129,7 +129,7 @@ $(UNIT_TESTS:%=$(BUILD)/tests/unit-san/%):
 # All of mayfly with sanitizers, for hostile guests: where it touches what it must not, it dies.
 SAN_OBJECTS = $(SOURCES:%.c=$(BUILD)/tests/obj-san/%.o)
 $(BUILD)/tests/obj-san/vmm/%.o: UNIT_CFLAGS += -DMAYFLY_VERSION='"$(VERSION)"' -I$(BUILD)/cjson
-$(SAN_OBJECTS): $(BUILD)/cjson
+$(SAN_OBJECTS): $(BUILD)/cjson.made
 $(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/tests/obj-san/tests/seam/unfiltered.o $(BUILD)/programs.o $(BUILD)/init.o
 	@echo "  LD      $@"
 	@$(UNIT_CC) $(UNIT_SAN) -Wl,--wrap=filter_enter -o $@ $^ $(BUILD)/cjson/libcjson.a $(LIBURING) -lpthread
