@@ -310,11 +310,19 @@ static int parse(struct blk *b, struct blk_request *r, struct queue_chain *c)
 	}
 }
 
+/* Bytes for the limit: zeros are some where it is known that they have to be written as such. */
+static uint64_t cost(const struct blk *b, const struct blk_request *r)
+{
+	const bool is_zeros = r->io.what == DISK_ZERO || r->io.what == DISK_UNMAP;
+
+	return is_zeros && b->disk.writes_zeros ? r->io.left : r->charge;
+}
+
 /* Whether a request may go now; else it is held, and the timer set. */
 static bool is_allowed(struct blk *b, struct blk_request *r)
 {
 	const uint64_t wait = limit_is_off(&b->limit) ? 0
-						      : limit_take(&b->limit, r->charge,
+						      : limit_take(&b->limit, cost(b, r),
 								   loop_now_ns(CLOCK_MONOTONIC));
 
 	if (wait == 0)

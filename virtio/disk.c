@@ -145,20 +145,45 @@ static int sync_folder(const char *path)
 	return err;
 }
 
+static bool is_at(int fd, const char *path)
+{
+	struct stat own, there;
+
+	return fstat(fd, &own) == 0 && stat(path, &there) == 0 && own.st_dev == there.st_dev &&
+	       own.st_ino == there.st_ino;
+}
+
+/*
+ * Under its lock, made where it is missing. Whose start failed may have removed it while we waited
+ * for that: what were written to that file would be gone.
+ */
+static int open_locked(struct disk *d, const char *path)
+{
+	int err;
+
+	do {
+		if (d->layer.fd >= 0)
+			close(d->layer.fd);
+		d->layer.fd = -1;
+		d->is_layer_new = access(path, F_OK) != 0;
+		err = disk_open_file(path, 0, O_RDWR | O_CREAT, &d->layer.fd);
+		if (!err)
+			err = disk_lock(d->layer.fd, path, true, true);
+	} while (!err && !is_at(d->layer.fd, path));
+	return err;
+}
+
 static int open_layer(struct disk *d, const struct overlay_base *base)
 {
 	const char *path = d->config->overlay;
-	const bool is_there = access(path, F_OK) == 0;
 	struct overlay_base layer = { 0 };
-	int err = disk_open_file(path, 0, O_RDWR | O_CREAT, &d->layer.fd);
+	int err = open_locked(d, path);
 
 	if (!err)
-		err = disk_lock(d->layer.fd, path, true, true);
-	if (!err)
 		err = disk_measure(d->layer.fd, path, &layer);
+	d->is_layer_new &= !err && layer.size == 0; /* the lock says that nobody else made it */
 	if (err)
 		return err;
-	d->is_layer_new = !is_there && layer.size == 0; /* the lock says that nobody else made it */
 	/*
 	 * The time of change that it will know the base by is on the disk before. Where the base
 	 * was just copied, it is written out first, for as long as that takes.
@@ -207,11 +232,19 @@ static void name_serial(struct disk *d)
  * A descriptor that came with a request may bring its client's lock along, which nothing else would
  * let us take once more. Asked as a process, one sees the locks of open files, one's own too.
  */
-static bool brings_lock(const struct disk_config *config, int fd)
+static bool brings_lock(int fd)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	return config->is_sent && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+	return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* Whose zeros are written by the kernel where the device cannot make them. */
+static bool is_device(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
 int disk_open(struct disk *d, const struct disk_config *config)
@@ -231,7 +264,7 @@ int disk_open(struct disk *d, const struct disk_config *config)
 	disk_io_init(d);
 	err = disk_open_file(config->path, config->fd, flags, &d->base.fd);
 	if (!err)
-		d->base.has_its_lock = brings_lock(config, d->base.fd);
+		d->base.has_its_lock = config->is_sent && brings_lock(d->base.fd);
 	if (!err)
 		err = disk_lock(d->base.fd, config->path, is_writer, true);
 	if (!err)
@@ -245,6 +278,7 @@ int disk_open(struct disk *d, const struct disk_config *config)
 		note("%s: the last %llu bytes are no whole sector, and hidden from the guest",
 		     config->path, (unsigned long long)(base.size - d->size));
 	name_serial(d);
+	d->writes_zeros = !has_layer && is_device(d->base.fd);
 	base.size = d->size;
 	if (config->is_direct)
 		err = open_direct(&d->base, config->path, flags);
@@ -306,11 +340,7 @@ static bool is_same_file(int a, int b)
 
 void disk_forget(struct disk *d)
 {
-	struct stat own, there;
-
-	if (d->is_layer_new && fstat(d->layer.fd, &own) == 0 &&
-	    stat(d->config->overlay, &there) == 0 && own.st_dev == there.st_dev &&
-	    own.st_ino == there.st_ino)
+	if (d->is_layer_new && is_at(d->layer.fd, d->config->overlay))
 		unlink(d->config->overlay);
 }
 
@@ -338,6 +368,14 @@ static const struct disk *find_other(const struct disk *d, int fd)
 	while (other != d && !has_file(other, fd))
 		other = other->next;
 	return other != d ? other : NULL;
+}
+
+/* Whether the lock that lies on it is not ours to give up. */
+static bool is_clients_lock(const struct disk *d, int fd)
+{
+	const struct disk *other = find_other(d, fd);
+
+	return other ? other->base.has_its_lock : brings_lock(fd);
 }
 
 /*
@@ -477,6 +515,7 @@ int disk_replace(struct disk *d, const char *path, int open_fd)
 		close_file(&file);
 		return measure_again(d);
 	}
+	file.has_its_lock = !err && open_fd > 0 && is_clients_lock(d, file.fd);
 	if (!err)
 		err = put_another(d, &file, path);
 	if (err) /* not unlocked: a descriptor's lock may be older than this */

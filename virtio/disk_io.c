@@ -144,6 +144,10 @@ static void on_copy(struct op *op, int res)
 	struct disk *d = container_of(op, struct disk, copy_op);
 	const uint64_t size = overlay_cluster_size(&d->overlay, d->copy_cluster);
 
+	if (res == -EINTR && !d->is_stopping) {
+		copy_step(d);
+		return;
+	}
 	if (res <= 0 || d->is_stopping) {
 		end_copy(d, d->is_stopping ? -ECANCELED : res ? res : -EIO);
 		return;
@@ -299,7 +303,7 @@ static bool is_refused(int res)
 static void on_range(struct disk_io *io, int res)
 {
 	if (is_refused(res) && io->what != DISK_DISCARD) {
-		io->writes_zeros = true;
+		io->writes_zeros = io->disk->writes_zeros = true;
 		step(io);
 	} else {
 		finish(io, is_refused(res) ? -EOPNOTSUPP : res < 0 ? res : 0);
@@ -363,6 +367,15 @@ static void write_bitmap(struct disk *d)
 	}
 }
 
+/* What the present stage asks for: once more where it was interrupted. */
+static void submit_flush(struct disk *d)
+{
+	if (d->flush_stage == FLUSH_BITMAP)
+		write_block(d);
+	else
+		loop_sync(d->loop, &d->flush_op, d->has_layer ? d->layer.index : d->base.index);
+}
+
 static void start_flush(struct disk *d)
 {
 	d->flushing = d->flush_waiting;
@@ -377,7 +390,7 @@ static void start_flush(struct disk *d)
 	}
 	if (!d->has_layer)
 		disk_op_begun(d);
-	loop_sync(d->loop, &d->flush_op, d->has_layer ? d->layer.index : d->base.index);
+	submit_flush(d);
 }
 
 static void end_flush(struct disk *d, int err)
@@ -400,6 +413,10 @@ static void on_flush(struct op *op, int res)
 {
 	struct disk *d = container_of(op, struct disk, flush_op);
 
+	if (res == -EINTR && d->flush_image == d->nr_replaced) {
+		submit_flush(d);
+		return;
+	}
 	if (!d->has_layer)
 		disk_op_ended(d, d->flush_image);
 	if (d->flush_stage == FLUSH_BITMAP && res == 0)

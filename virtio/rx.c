@@ -466,9 +466,11 @@ void rx_cancel(struct net_pair *p)
 void rx_run_all(struct net *n)
 {
 	for (unsigned i = 0; i < n->nr_active && n->dev.is_running; i++) {
-		n->pairs[i].is_failing = false;
-		deliver(&n->pairs[i]);
-		rx_run(&n->pairs[i]);
+		struct net_pair *p = &n->pairs[(n->rx_first + i) % n->nr_active];
+
+		p->is_failing = false;
+		deliver(p);
+		rx_run(p);
 	}
 }
 
@@ -479,6 +481,7 @@ static void on_rx_timer(struct op *op, int res)
 	(void)res; /* -ETIME */
 	n->rx_timer.is_set = false;
 	n->counters.rx_event_rate_limiter_count++;
+	n->rx_first++;
 	rx_run_all(n);
 }
 

@@ -89,8 +89,8 @@ static void lose_out(struct net_pair *p, struct net_out *out)
 	give_out_back(p, out);
 }
 
-/* Whether the frame may go now; else it is held, and the timer set. */
-static bool is_allowed(struct net_pair *p, struct net_out *out)
+/* How long the frame has to wait, in nanoseconds; where at all, it is held. */
+static uint64_t hold(struct net_pair *p, struct net_out *out)
 {
 	struct net *n = p->net;
 	const uint64_t wait = limit_is_off(&n->tx_limit) ? 0
@@ -98,11 +98,10 @@ static bool is_allowed(struct net_pair *p, struct net_out *out)
 								      loop_now_ns(CLOCK_MONOTONIC));
 
 	if (wait == 0)
-		return true;
+		return 0;
 	n->counters.tx_rate_limiter_throttled++;
 	p->held = out;
-	net_set_timer(n, &n->tx_timer, wait);
-	return false;
+	return wait;
 }
 
 static void send_out(struct net_pair *p, struct net_out *out)
@@ -123,22 +122,27 @@ static void send_batch(struct net_pair *p)
 {
 	struct net *n = p->net;
 	unsigned budget = LINK_BURST - 1;
+	uint64_t wait = 0;
 
 	if (!p->held)
 		p->next_out = 0;	    /* few frames make use of few pages */
 	loop_room(n->dev.loop, LINK_BURST); /* a stream's frames must be one chain */
 	n->link->last = NULL;
-	for (;;) {
+	while (wait == 0) {
 		struct net_out *out = p->held ? p->held : next_out(p, &budget);
 
 		p->held = NULL;
-		if (!out || !is_allowed(p, out))
+		if (!out)
 			break;
-		send_out(p, out);
+		wait = hold(p, out);
+		if (wait == 0)
+			send_out(p, out);
 	}
 	if (n->link->ops->flush)
 		n->link->ops->flush(n->link);
 	n->link->last = NULL;
+	if (wait > 0) /* not before the chain is whole, which it would be a part of */
+		net_set_timer(n, &n->tx_timer, wait);
 	n->batches++;
 	if (p->nr_sending > 0 && n->link->stall_ns) {
 		if (!n->stall_timer.is_set)
@@ -225,8 +229,9 @@ static void on_tx_timer(struct op *op, int res)
 	(void)res; /* -ETIME */
 	n->tx_timer.is_set = false;
 	n->counters.tx_rate_limiter_event_count++;
+	n->tx_first++;
 	for (unsigned i = 0; i < n->link->nr_queues && n->dev.is_running; i++)
-		tx_run(&n->pairs[i]);
+		tx_run(&n->pairs[(n->tx_first + i) % n->link->nr_queues]);
 }
 
 void tx_start(struct net_pair *p)

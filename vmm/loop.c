@@ -311,13 +311,18 @@ void loop_cancel(struct loop *loop, struct op *op)
 	loop_prepared(sqe, NULL); /* the outcome shows in op's own completion */
 }
 
-/* Released one by one: a callback may submit, and that may wait for room here. */
+/*
+ * Released one by one: a callback may submit, and that may wait for room here. What such a
+ * submission completes at once is the next turn's: else this one might never end, and with it
+ * nothing else that only a turn's end gives room to (timers, signals, interrupts).
+ */
 static void complete(struct loop *loop)
 {
+	unsigned nr = io_uring_cq_ready(&loop->ring);
 	struct io_uring_cqe *cqe;
 
 	loop->turn_ns = 0;
-	while (!loop->stopped && io_uring_peek_cqe(&loop->ring, &cqe) == 0) {
+	while (nr-- > 0 && !loop->stopped && io_uring_peek_cqe(&loop->ring, &cqe) == 0) {
 		struct op *op = io_uring_cqe_get_data(cqe);
 		const int res = cqe->res;
 

@@ -164,6 +164,7 @@ row another_image loop 'SERVE fcntl { IS(1, F_DUPFD_CLOEXEC) }'
 row another_image loop 'SERVE fcntl { IS(1, F_SETFD) }'
 row another_image loop 'SERVE fcntl { IS(1, F_GETFL) }'
 row another_image loop 'SERVE fcntl { IS(1, F_SETFL) }'
+row another_image loop 'SERVE fcntl { IS(1, F_GETLK) }'
 row another_image loop 'SERVE fstat ANY'
 row another_image loop 'SERVE ioctl { IS(1, BLKGETSIZE64) }'
 

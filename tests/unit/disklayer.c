@@ -336,6 +336,30 @@ static void measured_when_locked(void **state)
 	close(ready[1]);
 }
 
+/* A start that fails takes its new layer away again: not under the hands of whoever waits for it.
+ */
+static void forgotten_meanwhile(void **state)
+{
+	struct disk second;
+	int status;
+	pid_t child;
+
+	(void)state;
+	make(layer_path, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	unlink(layer_path);
+	assert_int_equal(disk_open(&disk, &config), 0);
+	child = fork();
+	if (child == 0)
+		_exit(disk_open(&second, &config) || access(layer_path, F_OK));
+	usleep(100000);
+	disk_forget(&disk);
+	disk_close(&disk, true);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	unlink(layer_path);
+}
+
 /* What cannot be written needs no fsync(2), and on squashfs there is none: a layer goes over it. */
 static void unsyncable_base(void **state)
 {
@@ -497,6 +521,8 @@ int main(void)
 		{ "unsafe, what is written while the bitmap is follows it", unsafe_bitmap, NULL,
 		  NULL, NULL },
 		{ "a base is measured when it is locked", measured_when_locked, NULL, NULL, NULL },
+		{ "a layer that is taken away while another waits for it", forgotten_meanwhile,
+		  NULL, NULL, NULL },
 		{ "a base on a file system without fsync()", unsyncable_base, NULL, NULL, NULL },
 		{ "a layer by a descriptor", layer_by_descriptor, NULL, NULL, NULL },
 		{ "a damaged header is refused", hostile_headers, NULL, NULL, NULL },

@@ -294,6 +294,33 @@ static void another_disks(void **state)
 	unlink(third);
 }
 
+/* What a client has locked before it was sent to a running microVM is locked after it, too. */
+static void replaced_keeps_clients_lock(void **state)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char other[160], third[160];
+	struct disk_config c;
+	int fd;
+
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	c = open_other_disk(other, false);
+	disk_close(&other_disk, true);
+	assert_int_equal(fcntl(c.fd, F_OFD_SETLK, &lock), 0);
+	assert_int_equal(disk_replace(&disk, "fd:0", c.fd), 0);
+	snprintf(third, sizeof(third), "%s.third", base_path);
+	fd = open(third, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(disk_replace(&disk, third, 0), 0);
+	assert_int_not_equal(open_disk_again(other), 0);
+	close(c.fd); /* the client's */
+	assert_int_equal(open_disk_again(other), 0);
+	close_disk();
+	close(fd);
+	unlink(other);
+	unlink(third);
+}
+
 /* Two may read one open file: whichever is given another first, the lock stays for the other. */
 static void shared_lock_stays(void **state)
 {
@@ -339,6 +366,8 @@ int main(void)
 		{ "one that is refused unlocks nothing", refused_keeps_locks, NULL, NULL, NULL },
 		{ "the lock that a descriptor brings along stays its client's", sent_keeps_its_lock,
 		  NULL, NULL, NULL },
+		{ "and that of one sent to a running microVM", replaced_keeps_clients_lock, NULL,
+		  NULL, NULL },
 		{ "another disk's is refused where one may write", another_disks, NULL, NULL,
 		  NULL },
 		{ "a lock that two read by stays for the other", shared_lock_stays, NULL, NULL,

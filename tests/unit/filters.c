@@ -180,6 +180,7 @@ static const struct attempt {
 	{ SYS_fcntl, SERVE, { -1, F_GETFL } },
 	{ SYS_fcntl, SERVE, { -1, F_SETFD } },
 	{ SYS_fcntl, SERVE, { -1, F_DUPFD_CLOEXEC } },
+	{ SYS_fcntl, SERVE, { -1, F_GETLK } },
 	{ SYS_fcntl, NONE, { -1, F_SETOWN } },
 	{ SYS_fcntl, NONE, { -1, F_SETPIPE_SZ } },
 	{ SYS_fcntl, NONE, { -1, F_NOTIFY } },

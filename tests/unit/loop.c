@@ -235,6 +235,46 @@ static void submit_in_completions(void **state)
 	close(null);
 }
 
+/*
+ * More than the ring has room for, each of which is over as soon as it is submitted: a turn ends
+ * all the same, and a timer gets its own.
+ */
+static struct op busy[2 * 256];
+static unsigned busy_left;
+
+static void busy_again(struct op *op, int res)
+{
+	assert_int_equal(res, 0);
+	if (--busy_left > 0)
+		loop_yield(&loop, op);
+	else
+		loop_stop(&loop);
+}
+
+static void busy_timer(struct op *op, int res)
+{
+	(void)op;
+	(void)res; /* -ETIME */
+	loop_stop(&loop);
+}
+
+static void busy_turns(void **state)
+{
+	struct op timer = { .done = busy_timer };
+	struct __kernel_timespec ts;
+
+	(void)state;
+	need_io_uring();
+	busy_left = 20000000; /* some seconds of them */
+	for (unsigned i = 0; i < COUNT(busy); i++) {
+		busy[i].done = busy_again;
+		loop_yield(&loop, &busy[i]);
+	}
+	loop_timeout(&loop, &timer, &ts, 10);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_true(busy_left > 0);
+}
+
 /* Linked operations go out together, however much was there before them. */
 static void linked(void **state)
 {
@@ -711,6 +751,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("more submissions than the ring has entries", many_submissions),
 	TEST("a chain of operations has room at once", room_for_a_chain),
 	TEST("completions submit again and again", submit_in_completions),
+	TEST("a timer beside more operations than the ring has room for", busy_turns),
 	TEST("linked operations go out together", linked),
 	TEST("an eventfd is read when it is written", eventfds),
 	TEST("a pipe carries bytes and its end", pipes),

@@ -588,6 +588,17 @@ static int set_queues(struct link *link, unsigned nr)
 	return nr == refused_nr ? -EINVAL : 0;
 }
 
+static struct link_out *leaving[2];
+static unsigned nr_sent[2];
+
+static int send_one(struct link *link, unsigned queue, struct link_out *out)
+{
+	(void)link;
+	leaving[queue] = out;
+	nr_sent[queue]++;
+	return 0;
+}
+
 static void close_nothing(struct link *link)
 {
 	(void)link;
@@ -596,6 +607,7 @@ static void close_nothing(struct link *link)
 static void open_pairs(uint64_t features)
 {
 	static const struct link_ops none = { .receive = receive_nothing,
+					      .send = send_one,
 					      .set_queues = set_queues,
 					      .close = close_nothing };
 
@@ -651,6 +663,37 @@ static void number_of_pairs(void **state)
 	assert_int_equal(command((const uint8_t[]){ 4, 0, 2, 0, 0 }, 5), 1);
 	assert_int_equal(nr_set, 1);
 	assert_int_equal(status(), 15);
+}
+
+/* Both have more to send than the limit lets by: each in its turn. */
+static void pairs_share_a_limit(void **state)
+{
+	(void)state;
+	config.tx.ops = (struct token_bucket){ .size = 1, .refill_ms = 3600000 };
+	open_pairs(NET_F_CTRL_VQ | NET_F_MQ);
+	assert_int_equal(command(PAIRS(4, 0, 2, 0)), 0);
+	memset(nr_sent, 0, sizeof(nr_sent));
+	make_frame(100);
+	for (unsigned queue = TX; queue <= TX + 2; queue += 2) {
+		for (uint16_t i = 0; i < 8; i++) {
+			descs(queue)[i] = (struct desc){ OUT_GPA, 112, 0, 0 };
+			offer(queue, i);
+		}
+		kick(queue);
+	}
+	for (unsigned round = 0; round < 6; round++) {
+		for (unsigned i = 0; i < 2; i++) {
+			struct link_out *out = leaving[i];
+
+			leaving[i] = NULL;
+			if (out)
+				out->done(out, 0);
+		}
+		net.tx_limit.ops.tokens = 1;
+		complete(find_slot(IORING_OP_TIMEOUT), -ETIME);
+	}
+	assert_in_range(nr_sent[0], 3, 4);
+	assert_in_range(nr_sent[1], 3, 4);
 }
 
 static void one_command_a_turn(void **state)
@@ -789,6 +832,7 @@ static const struct CMUnitTest tests[] = {
 	PEERS("the same of a link with parcels", closed_before_it_ran),
 	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
 	TAP("of many commands each turn of the loop obeys one", one_command_a_turn),
+	TAP("pairs that share a rate limit", pairs_share_a_limit),
 	TAP("a number of pairs that the link refuses", number_refused),
 	TAP("a pair that failed reads again when it is in use again", pair_in_use_again),
 	TAP("a command of the most segments without room for its answer", command_without_room),

@@ -145,10 +145,58 @@ static void turns_have_an_end(void **state)
 	assert_int_equal(loop_run(&loop), 0);
 }
 
+static void write_zeros(unsigned slot, uint32_t bytes)
+{
+	const uint64_t page = PAGES_GPA + slot * 0x1000;
+	const uint16_t head = (uint16_t)(slot * 3);
+	volatile struct desc *d = descs(0) + head;
+	uint32_t *header = mem_at(&mem, page, 16), *range = mem_at(&mem, page + 0x200, 16);
+
+	header[0] = 13; /* VIRTIO_BLK_T_WRITE_ZEROES */
+	range[2] = bytes / 512;
+	d[0] = (struct desc){ page, 16, D_NEXT, (uint16_t)(head + 1) };
+	d[1] = (struct desc){ page + 0x200, 16, D_NEXT, (uint16_t)(head + 2) };
+	d[2] = (struct desc){ page + 0x800, 1, D_WRITE, 0 };
+	offer(0, head);
+}
+
+static void stop(struct op *op, int res)
+{
+	(void)op;
+	(void)res; /* -ETIME */
+	loop_stop(&loop);
+}
+
+/* Where zeros have to be written as such they are as many bytes for the limit; else they are free.
+ */
+static void zeros_have_their_price(void **state)
+{
+	static struct disk_config config = { .limit.bytes = { .size = LARGE / 2,
+							      .refill_ms = 3600000 } };
+	static struct op timer = { .done = stop };
+	struct __kernel_timespec ts;
+
+	(void)state;
+	for (unsigned is_written = 0; is_written < 2; is_written++) {
+		config.id = is_written ? "disk3" : "disk2";
+		make_disk(&config);
+		blk.disk.writes_zeros = is_written;
+		for (unsigned i = 0; i < 3; i++)
+			write_zeros(i, LARGE / 2);
+		loop_signal(blk.dev.wake_fd);
+		loop_timeout(&loop, &timer, &ts, 100);
+		assert_int_equal(loop_run(&loop), 0);
+		assert_int_equal(blk.counters.counts[BLOCK_RATE_LIMITER_THROTTLED_EVENTS],
+				 is_written);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		{ "a turn reads no more than some megabytes", turns_have_an_end, NULL, NULL, NULL },
+		{ "zeros count where they have to be written", zeros_have_their_price, NULL, NULL,
+		  NULL },
 		{ "under a rate limit the queues take turns", both_get_answers, NULL, NULL, NULL },
 	};
 
