@@ -147,6 +147,7 @@ static bool is_usable(void)
 	close(fd);
 	if (restricted == '0')
 		return true;
+	signal(SIGCHLD, SIG_DFL); /* where the caller ignores it, no status can be waited for */
 	child = fork();
 	if (child == 0)
 		_exit(unshare(CLONE_NEWUSER) || write_proc("/proc/self/setgroups", "deny"));

@@ -818,6 +818,24 @@ if (nobody "$unshare" -U true 2> /dev/null); then
 		stop
 	fi
 
+	if [ -e "$T/kvm" ]; then
+		story "where AppArmor restricts them, whether his is of use is tried before he is in it"
+		restricted() { # COMMAND...: as nobody, on such a host
+			exec "$unshare" -m sh -c 'mount --bind "$0" /dev/kvm && mount -t tmpfs none /proc/sys/kernel &&
+				echo 1 > /proc/sys/kernel/apparmor_restrict_unprivileged_userns && cd "$1" && shift && exec "$@"' \
+				"$T/kvm" "$T/user" "$setpriv" --reuid 65534 --regid 65534 --clear-groups "$@"
+		}
+		cp "$WITHOUT" "$T/user/without"
+		(restricted ./mayfly run --kernel hello.elf --cmdline exit=3 > "$T/out" 2> "$T/err")
+		status=$?
+		ends_with 3
+		says_nothing
+		(restricted ./without 272 13 ./mayfly run --kernel hello.elf --cmdline exit=3 > "$T/out" 2> "$T/err")
+		status=$?
+		ends_with 3
+		says "jail: this host gives no namespaces (/proc/sys/kernel/apparmor_restrict_unprivileged_userns): Landlock stands in"
+	fi
+
 	story "and may have a root and a PID namespace, but become nobody else"
 	mkdir -p "$T/user/base/mayfly/u/root"
 	cp "$GUESTS/hello.elf" "$T/user/base/mayfly/u/root"
