@@ -213,14 +213,19 @@ static int mount_empty(unsigned long flags)
 /* A folder before those that are in it, which would else be covered by it. */
 static void sort_kept(struct jail *jail)
 {
-	char path[PATH_MAX];
-
 	for (unsigned i = 1; i < jail->nr_kept; i++)
-		for (unsigned at = i; at > 0 && strlen(jail->kept[at]) < strlen(jail->kept[at - 1]);
-		     at--) {
-			strcpy(path, jail->kept[at]);
-			strcpy(jail->kept[at], jail->kept[at - 1]);
-			strcpy(jail->kept[at - 1], path);
+		for (unsigned at = i; at > 0; at--) {
+			char *path = jail->kept[at], *before = jail->kept[at - 1];
+			const size_t size = strlen(before) + 1;
+
+			if (strlen(path) >= size - 1)
+				break;
+			for (size_t n = 0; n < size; n++) {
+				const char c = path[n];
+
+				path[n] = before[n];
+				before[n] = c;
+			}
 		}
 }
 

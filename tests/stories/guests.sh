@@ -122,7 +122,7 @@ ends_with 0
 
 # What `flood` sends: $1 * 16 numbered lines, of 64 bytes or $2.
 flood() {
-	awk -v n=$(($1 * 16)) -v digits=$((${2:-64} - 1)) 'BEGIN { for (i = 0; i < n; i++) printf "%0*d\n", digits, i }'
+	awk -v n=$(($1 * 16)) -v line="%0$((${2:-64} - 1))d" 'BEGIN { for (i = 0; i < n; i++) printf line "\n", i }'
 }
 arrives_whole() {
 	flood "$@" | cmp -s - "$T/out" || is_wrong "the output is not whole"

@@ -698,10 +698,13 @@ if [ -n "$cgroups" ]; then
 	fi
 	# As when a service ends: all its processes get the signal, the cgroup's keeper among them.
 	stays --id limited --cgroup memory.max=64M --parent-cgroup vms
-	for keeper in $(pgrep -x "mayfly cgroup"); do
-		kill -TERM "$keeper"
+	killed=''
+	for p in /proc/[0-9]*; do
+		if [ "$(cat "$p/comm" 2> /dev/null)" = "mayfly cgroup" ]; then
+			kill -TERM "${p#/proc/}" && killed=yes
+		fi
 	done
-	holds [ -n "$keeper" ]
+	holds [ -n "$killed" ]
 	stop
 	for _ in $(seq 100); do
 		[ -e "$cgroups/vms/limited" ] || break
@@ -782,11 +785,12 @@ as_nobody() { # OPTION...: as stays
 
 if [ -n "${cgroups:-}" ] && grep -qs memory "$cgroups/cgroup.subtree_control"; then
 	story "a user's limit in a cgroup that was given to him, where the controllers are on"
-	mkdir "$cgroups/his"
+	mkdir -p "$cgroups/his/shell"
 	echo +memory > "$cgroups/his/cgroup.subtree_control"
 	chown -R 65534 "$cgroups/his"
-	(nobody sh -c 'echo $$ > "$1/his/cgroup.procs" 2> /dev/null; exec ./mayfly run --id u --kernel hello.elf --cmdline exit=4 \
-		--parent-cgroup his --cgroup memory.max=64M' sh "$cgroups" > "$T/out" 2> "$T/err")
+	# shellcheck disable=SC2016 # of the inner shell, whose parent is the subshell
+	(sh -c 'echo $PPID > "$0/his/shell/cgroup.procs"' "$cgroups" && nobody ./mayfly run --id u --kernel hello.elf --cmdline exit=4 \
+		--parent-cgroup his --cgroup memory.max=64M > "$T/out" 2> "$T/err")
 	status=$?
 	says_nothing
 	ends_with 4
@@ -794,7 +798,7 @@ if [ -n "${cgroups:-}" ] && grep -qs memory "$cgroups/cgroup.subtree_control"; t
 		[ -e "$cgroups/his/u" ] || break
 		sleep 0.1
 	done
-	rmdir "$cgroups/his"
+	rmdir "$cgroups/his/shell" "$cgroups/his"
 fi
 
 if (nobody "$unshare" -U true 2> /dev/null); then

@@ -210,8 +210,10 @@ row a_terminal loop 'ALL ioctl { IS(1, TCSETS) }'
 row a_terminal loop 'ALL rt_sigprocmask ANY'
 
 a_terminal_and_a_stop() {
-	echo "sh -c 'echo \$\$ > $T/pid; exec $MAYFLY run $filters --timeout 3s --kernel $GUESTS/hello.elf --cmdline hold' 2> $T/err &
-		sleep 1; kill -CONT \$(cat $T/pid); wait \$!; echo \$? > $T/status" > "$T/job"
+	: > "$T/err"
+	echo "until [ -s $T/err ]; do sleep 0.5; kill -CONT \$(cat $T/pid); done 2> /dev/null &
+		sh -c 'echo \$\$ > $T/pid; exec $MAYFLY run $filters --timeout 8s --kernel $GUESTS/hello.elf --cmdline hold' 2> $T/err
+		echo \$? > $T/status" > "$T/job"
 	in_a "$script" -qec "sh $T/job" /dev/null
 }
 scene a_terminal_and_a_stop 124
