@@ -24,8 +24,7 @@ struct jail {
 	char kept[JAIL_KEEP_MAX][PATH_MAX];
 };
 
-/* jail.c: whether a host that says so does not give what was asked for, by whichever of its means.
- */
+/* jail.c: whether a host that says so does not give what was asked for, by whichever means. */
 bool jail_is_refused(int err);
 
 /* root.c: which files there are. */

@@ -155,7 +155,7 @@ static bool is_at(int fd, const char *path)
 
 /*
  * Under its lock, made where it is missing. Whose start failed may have removed it while we waited
- * for that: what were written to that file would be gone.
+ * for that: what was written to that file would be gone.
  */
 static int open_locked(struct disk *d, const char *path)
 {

@@ -38,8 +38,7 @@ struct disk {
 	unsigned nr_ops, nr_old_ops;
 	bool has_layer;
 	bool is_layer_new; /* made by disk_open() */
-	bool writes_zeros; /* zeros cost as much as bytes: a device's, or no file system makes them
-			    */
+	bool writes_zeros; /* zeros may have to be written as such, and count for a limit */
 	bool is_volatile;  /* the layer goes with the process: nothing in it is ever flushed */
 	bool is_stopping;  /* requests end as soon as they can */
 	char serial[21];   /* what the guest is told (5.2.6: GET_ID) */

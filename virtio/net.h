@@ -102,8 +102,7 @@ struct net {
 	struct net_counters counters;
 	struct limit rx_limit, tx_limit;
 	struct net_timer rx_timer, tx_timer, retry_timer, stall_timer;
-	unsigned rx_first,
-		tx_first; /* the pair that a limit's timer begins with: each in its turn */
+	unsigned rx_first, tx_first;   /* the pair that a limit's timer begins with, in turn */
 	uint64_t batches, stall_batch; /* sent; the one that the stall timer watches */
 	struct net_pair *pairs;	       /* [link->nr_queues] */
 	unsigned nr_active;	       /* of those */
