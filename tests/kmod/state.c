@@ -549,25 +549,17 @@ static void compatibility_mode(void)
 	machine_out(&m, 0x10);
 }
 
-static void smap(void)
+/* In long mode, without gates, INS there ends the guest; KVM asks the device first. */
+static void ins_faults_at(uint64_t address)
 {
-	struct kvm_sregs s;
 	struct kvm_regs regs;
 	int err;
 
-	test("SMAP keeps a kernel's INS from a user's page, also from a read-only one without CR0.WP");
-	long_mode();
-	memcpy(m.low + 0x4008, &(uint64_t){ 0x85 }, 8); /* from 2 MiB on: for users, to read */
-	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
-	s.cr4 |= 1 << 21;
-	if (call(m.cpu, KVM_SET_SREGS, &s))
-		return;		     /* the CPU has none */
 	CODE(&m, "\x6c\xe6\x10", 0); /* insb; out 10,al */
 	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
-	regs.rdi = 0x205000;
+	regs.rdi = address;
 	regs.rdx = 0x11;
 	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
-	/* KVM asks the device first. */
 	do
 		err = machine_run(&m);
 	while (!err && m.run->exit_reason == KVM_EXIT_IO && m.run->io.port == 0x11);
@@ -575,24 +567,25 @@ static void smap(void)
 	IS(m.run->exit_reason, KVM_EXIT_SHUTDOWN);
 }
 
-/* KVM asks the device first, and writes what it says nowhere. */
+static void smap(void)
+{
+	struct kvm_sregs s;
+
+	test("SMAP keeps a kernel's INS from a user's page, also from a read-only one without CR0.WP");
+	long_mode();
+	memcpy(m.low + 0x4008, &(uint64_t){ 0x85 }, 8); /* from 2 MiB on: for users, to read */
+	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+	s.cr4 |= 1 << 21;
+	if (call(m.cpu, KVM_SET_SREGS, &s))
+		return; /* the CPU has none */
+	ins_faults_at(0x205000);
+}
+
 static void no_address(void)
 {
-	struct kvm_regs regs;
-	int err;
-
 	test("INS to what is no address is #GP");
 	long_mode();
-	CODE(&m, "\x6c\xe6\x10", 0); /* insb; out 10,al */
-	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
-	regs.rdi = 0x1000000000005000;
-	regs.rdx = 0x11;
-	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
-	do
-		err = machine_run(&m);
-	while (!err && m.run->exit_reason == KVM_EXIT_IO && m.run->io.port == 0x11);
-	IS(err, 0);
-	IS(m.run->exit_reason, KVM_EXIT_SHUTDOWN);
+	ins_faults_at(0x1000000000005000);
 }
 
 /* With an IDT that has no gates, a fault is a shutdown. */

@@ -171,18 +171,17 @@ stops_reading() {
 	done
 	cat > "$T/out"
 }
+unread() { # TIMEOUT CMDLINE
+	rm -f "$T/status"
+	{ "$MAYFLY" run --timeout "$1" --kernel "$GUESTS/exits.elf" --cmdline "$2" 2> "$T/err"; echo $? > "$T/status"; } | stops_reading
+	status=$(cat "$T/status")
+}
 story "a reader that has stopped reading does not outlive the timeout"
-rm "$T/status"
-{ "$MAYFLY" run --timeout 4s --kernel "$GUESTS/exits.elf" --cmdline flood=1024 2> "$T/err"; echo $? > "$T/status"; } |
-	stops_reading
-status=$(cat "$T/status")
+unread 4s flood=1024
 ends_with 124
 
 story "nor where the guest has ended before that"
-rm "$T/status"
-{ "$MAYFLY" run --timeout 6s --kernel "$GUESTS/exits.elf" --cmdline flood=16 2> "$T/err"; echo $? > "$T/status"; } |
-	stops_reading
-status=$(cat "$T/status")
+unread 6s flood=16
 ends_with 0
 says "bytes of serial output had no reader"
 
