@@ -179,7 +179,7 @@ static void place(const struct place *p)
 	bool replaceable = strcmp(p->type, "tmpfs") == 0;
 	char link;
 
-	if (replaceable && (readlink(p->target, &link, 1) >= 0 ||
+	if (replaceable && ((readlink(p->target, &link, 1) >= 0 && access(p->target, W_OK) == 0) ||
 			    (rmdir(p->target) != 0 && (errno == ENOTEMPTY || errno == EEXIST))))
 		return;
 	mkdir(p->target, p->mode);
@@ -721,11 +721,11 @@ static int job_run(const struct job *job, int tty)
 		status = reap(pid);
 	} while (status < 0);
 	relay_flush(&out);
-	tcdrain(tty);
-	/* What it has left behind would keep its disk from being left clean. */
+	/* What it has left behind would keep its disk from being left clean, or write for ever. */
 	kill(-1, SIGKILL);
 	while (waitpid(-1, NULL, 0) > 0)
 		;
+	tcdrain(tty);
 	return status;
 }
 

@@ -590,6 +590,7 @@ static const struct {
 	{ AT_END, leave_network },     /* the taps are open */
 	{ AT_END, check_asked },       /* once more, for the network's */
 	{ AT_END, root_enter },	       /* no files, no /proc, no devices */
+	{ AT_END, check_asked },       /* once more, for the mounts */
 	{ AT_END, set_limits },	       /* while they may be set */
 	{ AT_END, set_core_cookie },   /* the threads to come inherit it */
 	{ AT_END, lock_capabilities }, /* takes CAP_SETPCAP */

@@ -31,13 +31,14 @@ int umount2(const char *target, int flags);
 
 /*
  * The mount that is the current folder takes the root's place. The kernel's first root, an
- * initramfs, cannot be pivoted away: it is covered, and what lies below has no name any more.
+ * initramfs, cannot be pivoted away, and a container's filter may forbid it where it allows mounts:
+ * it is covered, and what lies below has no name any more.
  */
 static int pivot_root(void)
 {
 	if (syscall(SYS_pivot_root, ".", ".") == 0)
 		return umount2(".", MNT_DETACH) || chdir("/") ? -errno : 0;
-	if (errno != EINVAL)
+	if (!jail_is_refused(-errno))
 		return -errno;
 	return mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/") ? -errno : 0;
 }

@@ -463,6 +463,7 @@ static void swap_image(struct disk *d, const struct disk_file *file, uint64_t si
 	d->size = size;
 	d->nr_ops = 0;
 	d->nr_replaced++;
+	d->writes_zeros = is_device(d->base.fd);
 	name_serial(d);
 	if (d->nr_old_ops == 0)
 		release_old(d);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The one event loop. Reading order: loop_run(), then whoever is called back. It never blocks
- * anywhere but in the one io_uring_enter of loop_run().
+ * The one event loop. Reading order: loop_run(), then whoever is called back. It blocks
+ * nowhere but in the one io_uring_enter of loop_run(), or where the port's output is a file that
+ * others write to as well (console.c).
  */
 #include "loop.h"
 #include "../seccomp/ring.h"

@@ -32,7 +32,8 @@
 
 static struct options {
 	const char *config_file, *metrics_path, *id;
-	int config_fd; /* of the config file, or -errno */
+	char *config;	    /* what the config file holds */
+	ssize_t config_len; /* or -errno */
 	struct server_config server;
 	uint64_t start_us, start_cpu_us, parent_cpu_us;
 	enum hv_provider hv;
@@ -403,42 +404,42 @@ static void note_startup(void)
 			since(options.start_cpu_us, cpu) + options.parent_cpu_us;
 }
 
-/* A FIFO may keep us waiting for its writer: before signals are taken, so that they end that. */
-static int open_config_file(const char *path)
+/*
+ * A FIFO may keep us waiting for its writer: before signals are taken, so that they end that. The
+ * length, or -errno: -EFBIG from CONFIG_MAX on.
+ */
+static ssize_t read_whole(const char *path, char *to)
 {
 	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t used = 0, n = fd < 0 ? -errno : 1;
 
-	return fd < 0 ? -errno : fd;
-}
-
-static ssize_t read_whole(int fd, const char *path, char *to, size_t size)
-{
-	size_t used = 0;
-	ssize_t n = 1;
-
-	if (fd < 0)
-		return fail(fd, "%s", path);
-	while (n > 0 && used < size) {
-		n = read(fd, to + used, size - used);
-		used += n > 0 ? (size_t)n : 0;
+	while (n > 0) {
+		n = read(fd, to + used, CONFIG_MAX - (size_t)used);
+		used += n > 0 ? n : 0;
+		if (n < 0)
+			n = -errno;
+		else if (used == CONFIG_MAX)
+			n = -EFBIG;
 	}
-	if (n < 0)
-		fail(-errno, "%s", path);
-	else if (used == size)
-		n = fail(0, "%s: larger than %u KiB", path, CONFIG_MAX >> 10);
-	close(fd);
-	return n < 0 ? n : (ssize_t)used;
+	if (fd >= 0)
+		close(fd);
+	return n < 0 ? n : used;
 }
 
 static int take_config_file(const char *path)
 {
-	char *text = malloc(CONFIG_MAX);
-	ssize_t len = text ? read_whole(options.config_fd, path, text, CONFIG_MAX) : -ENOMEM;
-	int err = len < 0 ? fail(0, "Configuration for VMM from one single json failed") : 0;
+	const ssize_t len = options.config_len;
+	int err = (int)len;
 
-	if (!err)
-		err = api_config_file(&api, text, (size_t)len);
-	free(text);
+	if (len == -EFBIG)
+		fail(0, "%s: larger than %u KiB", path, CONFIG_MAX >> 10);
+	else if (len < 0)
+		fail(err, "%s", path);
+	if (len < 0)
+		fail(0, "Configuration for VMM from one single json failed");
+	else
+		err = api_config_file(&api, options.config, (size_t)len);
+	free(options.config);
 	return err;
 }
 
@@ -532,8 +533,11 @@ static int serve_as(int argc, char **argv, bool is_firecracker, const struct jai
 	keep(options.server.ready_fd);
 	if (jail_open(&options.jail))
 		return EXIT_MONITOR;
-	if (options.config_file)
-		options.config_fd = open_config_file(options.config_file);
+	if (options.config_file) {
+		options.config = malloc(CONFIG_MAX);
+		options.config_len =
+			options.config ? read_whole(options.config_file, options.config) : -ENOMEM;
+	}
 	config = (struct vm_config){ .hv = options.hv,
 				     .has_api = options.has_api,
 				     .is_fileless = !jail_has_files() };

@@ -100,11 +100,20 @@ void signals_ask(struct signals *s, int signo)
 		loop_timeout(s->loop, &s->grace_op, &s->grace, GRACE_MS);
 }
 
-/* The loop's thread is the process's first. It goes on from here when it is continued. */
+/*
+ * The loop's thread is the process's first. It goes on from here when it is continued, and at once
+ * in an orphaned process group, which nobody would continue: there the kernel does not stop it.
+ */
 static void stop(const struct signals *s)
 {
+	sigset_t stop, old;
+
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTSTP);
 	term_lend();
-	syscall(SYS_tgkill, s->pid, s->pid, SIGSTOP);
+	syscall(SYS_tgkill, s->pid, s->pid, SIGTSTP);
+	sigprocmask(SIG_UNBLOCK, &stop, &old);
+	sigprocmask(SIG_SETMASK, &old, NULL);
 	term_take_back();
 }
 

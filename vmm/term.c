@@ -97,7 +97,8 @@ void term_lend(void)
 
 void term_take_back(void)
 {
-	if (is_raw && is_in_foreground())
+	/* In a PID namespace of ours nobody knows whose it is now: it stays as it was lent. */
+	if (is_raw && tcgetpgrp(STDIN_FILENO) == own_group)
 		set_anyway(&raw);
 }
 

@@ -247,10 +247,25 @@ for refusal in "272 22 Invalid argument" "272 13 Permission denied" "272 38 Func
 	stop
 done
 story "but what was asked for is not left out"
-"$WITHOUT" 272 22 "$MAYFLY" run --new-pid-ns --kernel "$GUESTS/hello.elf" > "$T/out" 2> "$T/err"
-status=$?
-ends_with 125
-says "--new-pid-ns: this host gives no namespaces: Invalid argument"
+for refusal in "272 22 Invalid argument" "165 1 Operation not permitted"; do
+	number=${refusal%% *} errno=${refusal#* }
+	"$WITHOUT" "$number" "${errno%% *}" "$MAYFLY" run --new-pid-ns --kernel "$GUESTS/hello.elf" > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 125
+	says "--new-pid-ns: this host gives no namespaces: ${errno#* }"
+done
+
+story "where only pivot_root(2) is refused, as by a container's filter, the root is covered"
+for errno in 1 13; do
+	"$WITHOUT" 155 $errno "$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline hold > "$T/out" 2> "$T/err" &
+	pid=$!
+	pids="$pids $pid"
+	until_jailed $pid
+	says_nothing
+	holds [ -z "$(ls -A "/proc/$pid/root/")" ]
+	has_nothing
+	stop
+done
 
 story "a folder that cannot be kept without devices and programs is not kept"
 "$WITHOUT" 442 38 "$MAYFLY" run --kernel "$GUESTS/hello.elf" --serial "unix=$T/port" > "$T/out" 2> "$T/err" # mount_setattr(2): ENOSYS
@@ -486,7 +501,7 @@ says "--id, --exec-file, --uid and --gid are required"
 if [ -n "$script" ]; then
 	guest="$MAYFLY run --kernel $GUESTS/hello.elf --cmdline"
 	at_terminal() { # COMMAND [MEANWHILE]: in one of its own, with the terminal's settings before and after
-		printf "%s\n" "stty -g" "${2:-}" "sh -c 'echo \$\$ > $T/typed.pid; exec $1'" "echo code \$?" "stty -g" > "$T/typed"
+		printf "%s\n" "initial=\$(stty -g)" "echo \$initial" "${2:-}" "sh -c 'echo \$\$ > $T/typed.pid; exec $1'" "echo code \$?" "stty -g" > "$T/typed"
 		timeout -s KILL 100 "$script" -qfec "sh $T/typed" /dev/null > "$T/out" 2> "$T/err"
 		grep -oE '[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" > "$T/settings"
 	}
@@ -507,16 +522,51 @@ if [ -n "$script" ]; then
 	holds [ "$(sed -n 1p "$T/settings")" != "$(sed -n 2p "$T/settings")" ]
 	is_restored
 
+	# Waits until the terminal is raw, shows its settings, and sends all of the microVM's group SIGNAL.
+	cat > "$T/when_raw" <<-END
+		exec < /dev/tty
+		until [ "\$(stty -g)" != "\$1" ]; do sleep 0.1; done
+		stty -g
+		kill -"\$2" "\${3:-}\$(cat "$T/typed.pid")"
+	END
+	at_shell() { # LINE...: typed at one that controls jobs, after a microVM $how has been stopped by Ctrl-Z
+		printf "%s\n" "set -m" "initial=\$(stty -g)" "echo \$initial" "sh $T/when_raw \$initial TSTP - &" \
+			"sh -c 'echo \$\$ > $T/typed.pid; exec $guest hold $how'" "stty -g" "$@" > "$T/typed"
+		timeout -s KILL 100 "$script" -qfec "sh $T/typed" /dev/null < /dev/null > "$T/out" 2> "$T/err"
+		grep -oE '[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" > "$T/settings"
+	}
+	is_setting() { # N M: the Nth that was shown is the Mth
+		[ "$(sed -n "$1p" "$T/settings")" = "$(sed -n "$2p" "$T/settings")" ] || is_wrong "settings $1 are not settings $2"
+	}
+
 	story "and while it is stopped, after which it is raw again"
-	for how in TSTP STOP; do
-		at_terminal "$guest hold" "(exec < /dev/tty; pid=\$(sleep 1; cat $T/typed.pid); stty -g; kill -$how \$pid
-			sleep 0.5; [ $how = TSTP ] || stty sane; stty -g; kill -CONT \$pid; sleep 0.5; stty -g; kill \$pid) &" < /dev/null
+	how=
+	at_shell "sh $T/when_raw \$initial TERM - &" fg "echo code \$?" "stty -g"
+	shows "code 143"
+	holds [ "$(wc -l < "$T/settings")" -eq 5 ]
+	is_setting 3 1
+	is_setting 4 2
+	is_setting 5 1
+	at_terminal "$guest hold" "(sh $T/when_raw \$initial STOP; exec < /dev/tty; sleep 0.5; stty sane
+		kill -CONT \$(cat $T/typed.pid); sh $T/when_raw \$initial TERM) &" < /dev/null
+	shows "code 143"
+	holds [ "$(wc -l < "$T/settings")" -eq 4 ]
+	is_setting 3 2
+	is_restored
+
+	story "in the background it leaves the terminal alone"
+	for how in "" --new-pid-ns; do
+		at_shell bg "sleep 0.5" "stty -g" "kill \$(cat $T/typed.pid)" "wait \$(cat $T/typed.pid)" "echo code \$?"
 		shows "code 143"
-		holds [ "$(wc -l < "$T/settings")" -eq 5 ]
-		holds [ "$(sed -n 2p "$T/settings")" = "$(sed -n 4p "$T/settings")" ]
-		holds [ "$(sed -n 2p "$T/settings")" != "$(sed -n 3p "$T/settings")" ]
-		is_restored
+		holds [ "$(wc -l < "$T/settings")" -eq 4 ]
+		is_setting 3 1
+		is_setting 4 1
 	done
+
+	story "Ctrl-Z where nobody could continue it does not stop it"
+	at_terminal "$guest hold" "(sh $T/when_raw \$initial TSTP; sleep 0.5; sh $T/when_raw x INT) &" < /dev/null
+	shows "code 130"
+	is_restored
 
 	story "Ctrl-A x at a terminal ends the microVM with 143, and leaves it as it was"
 	until grep -q code "$T/out"; do

@@ -313,17 +313,23 @@ mkfifo "$T/partner"
 mayfly run --kernel "$HELLO" --timeline "$T/partner"
 refused "$T/partner (a FIFO without a reader): No such device or address"
 
+waits_for_a_writer() { # WHERE: in the kernel
+	"$MAYFLY" serve --no-api --config-file "$T/partner" 2> "$T/err" &
+	pid=$!
+	for _ in $(seq 100); do
+		grep -q "$1" "/proc/$pid/wchan" && break
+		sleep 0.1
+	done
+	kill "$pid"
+	wait "$pid"
+	status=$?
+	ends_with 143
+}
 story "a FIFO for the configuration that nobody writes may be given up"
-"$MAYFLY" serve --no-api --config-file "$T/partner" 2> "$T/err" &
-pid=$!
-for _ in $(seq 100); do
-	grep -q wait_for_partner "/proc/$pid/wchan" && break
-	sleep 0.1
-done
-kill "$pid"
-wait "$pid"
-status=$?
-ends_with 143
+waits_for_a_writer wait_for_partner
+exec 3<> "$T/partner"
+waits_for_a_writer pipe_read
+exec 3>&-
 
 story "an unknown hypervisor"
 mayfly run --kernel "$HELLO" --hv xen

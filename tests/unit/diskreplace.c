@@ -53,7 +53,9 @@ static void replaced(void **state)
 	assert_int_not_equal(disk_replace(&disk, other, 0), 0); /* in use */
 	read_all();
 	close(fd);
+	disk.writes_zeros = true; /* a device's */
 	assert_int_equal(disk_replace(&disk, other, 0), 0);
+	assert_false(disk.writes_zeros); /* a file's may be holes */
 	assert_int_equal(disk.size, 50 * DISK_SECTOR);
 	for (unsigned i = 0; i < 50; i++) /* zeros */
 		sectors[i].zero = sectors[i].completed = sectors[i].submitted = 1;
