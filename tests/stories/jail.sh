@@ -645,7 +645,7 @@ story "--daemonize: the caller goes on once the guest runs, and the microVM in a
 status=$?
 ends_with 0
 is_daemon "$T/daemo[n]"
-holds has_vcpu "$pid"
+until_jailed "$pid"
 has_nothing
 holds [ "$(readlink "/proc/$pid/fd/1")" = "$(readlink "/proc/$pid/fd/2")" ]
 kill -TERM "$pid"
