@@ -99,6 +99,12 @@ static void show_event(struct kvm_vcpu_events *e, u32 info, u32 error)
 	}
 }
 
+/* KVM's bits are the VMCS's the other way round; both at once is no state of a CPU: MOV SS. */
+static u32 shadow_bits(u32 bits)
+{
+	return bits & 1 ? 2 : bits >> 1 & 1;
+}
+
 static int get_events(struct vcpu *v, void *arg)
 {
 	const u32 shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
@@ -108,7 +114,7 @@ static int get_events(struct vcpu *v, void *arg)
 	show_event(e, v->fault_info, v->fault_error);
 	e->nmi.pending = test_bit(EVENT_NMI, &v->events);
 	e->nmi.masked = !!(shadow & GUEST_INTR_STATE_NMI);
-	e->interrupt.shadow = shadow & SHADOWS; /* the bits are the same */
+	e->interrupt.shadow = shadow_bits(shadow);
 	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
 	return 0;
 }
@@ -151,7 +157,7 @@ static int set_events(struct vcpu *v, void *arg)
 	if (e->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
 		WRITE_ONCE(v->sipi_vector, e->sipi_vector);
 	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
-		blocked = (blocked & ~SHADOWS) | e->interrupt.shadow;
+		blocked = (blocked & ~SHADOWS) | shadow_bits(e->interrupt.shadow);
 	blocked &= ~GUEST_INTR_STATE_NMI;
 	vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
 		   blocked | (e->nmi.masked ? GUEST_INTR_STATE_NMI : 0));

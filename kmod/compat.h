@@ -7,7 +7,6 @@
 #define KMOD_COMPAT_H
 
 #include <linux/version.h>
-#include <asm/nospec-branch.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "mayfly.ko needs Linux 6.1 or newer"

@@ -9,7 +9,6 @@
 #include <asm/asm.h>
 #include <asm/nospec-branch.h>
 #include <asm/unwind_hints.h>
-#include "compat.h"
 
 #define HOST_RSP 0x6c14 /* the VMCS field */
 

@@ -492,7 +492,9 @@ static bool is_region(const struct kvm_userspace_memory_region *r)
 	if (r->guest_phys_addr > gpa_end || r->memory_size > gpa_end - r->guest_phys_addr ||
 	    r->memory_size > SLOT_BYTES_MAX)
 		return false;
-	return access_ok((void __user *)r->userspace_addr, r->memory_size);
+	/* The notifier's addresses have no tags (LAM), and access_ok() lets those pass. */
+	return r->userspace_addr <= TASK_SIZE_MAX &&
+	       r->memory_size <= TASK_SIZE_MAX - r->userspace_addr;
 }
 
 /*

@@ -53,10 +53,14 @@ int raise_ud(struct vcpu *v)
 	return raise_info(v, INTR_TYPE_HARD_EXCEPTION | UD_VECTOR, 0);
 }
 
-/* The shadows of STI and MOV SS end with the instruction; a single step traps after it. */
+/*
+ * The shadows of STI and MOV SS end with the instruction, as does RF, which an EPT violation has
+ * left on; a single step traps after it.
+ */
 int skip_bytes(struct vcpu *v, unsigned n)
 {
 	const u32 shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+	const u64 flags = vmcs_read(GUEST_RFLAGS);
 	u64 rip = vmcs_read(GUEST_RIP) + n;
 
 	if (!(vmcs_read(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK))
@@ -64,7 +68,9 @@ int skip_bytes(struct vcpu *v, unsigned n)
 	vmcs_write(GUEST_RIP, rip);
 	if (shadow & SHADOWS)
 		vmcs_write(GUEST_INTERRUPTIBILITY_INFO, shadow & ~SHADOWS);
-	if (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_TF)
+	if (flags & X86_EFLAGS_RF)
+		vmcs_write(GUEST_RFLAGS, flags & ~X86_EFLAGS_RF);
+	if (flags & X86_EFLAGS_TF)
 		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS,
 			   vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) | DR_STEP);
 	return RESUME;

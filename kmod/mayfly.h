@@ -249,6 +249,7 @@ int calls_state(struct vcpu *v, unsigned request, void __user *arg);
 
 /* run.c, exits.c */
 int run_vcpu(struct vcpu *v);
+void take_events(struct vcpu *v); /* INIT and SIPI, whose effect a state shows */
 int exit_handle(struct vcpu *v);
 int raise_error(struct vcpu *v, u8 vector, u32 error); /* RESUME */
 int raise_ud(struct vcpu *v);

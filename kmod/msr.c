@@ -84,7 +84,10 @@ static const struct row *find(u32 index)
 	return NULL;
 }
 
-/* Bugs that Linux has looked for and not found here: a guest need not guard against them. */
+/*
+ * Bugs that Linux has looked for and not found here: a guest need not guard against them. And what
+ * VERW clears where they are, which is then of use to it.
+ */
 static u64 arch_capabilities(void)
 {
 	static const struct {
@@ -101,6 +104,9 @@ static u64 arch_capabilities(void)
 	u64 value = 0;
 	unsigned i;
 
+	if (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES))
+		rdmsrl(MSR_IA32_ARCH_CAPABILITIES, value);
+	value &= ARCH_CAP_FB_CLEAR | ARCH_CAP_RFDS_CLEAR;
 	for (i = 0; i < ARRAY_SIZE(bugs); i++)
 		if (!boot_cpu_has_bug(bugs[i].bug))
 			value |= bugs[i].absent;

@@ -340,7 +340,7 @@ static int turn(struct vcpu *v)
 }
 
 /* INIT and SIPI (SDM, MP Initialization). */
-static void take_events(struct vcpu *v)
+void take_events(struct vcpu *v)
 {
 	if (!(READ_ONCE(v->events) & EVENTS_STOP))
 		return;

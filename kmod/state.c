@@ -147,18 +147,23 @@ unsigned state_cpl(void)
 }
 
 /* PAE paging outside of long mode: the CPU has the four top entries in registers. */
-static void load_pdptrs(struct vcpu *v)
+static bool load_pdptrs(struct vcpu *v)
 {
 	const u64 cr0 = get_cr0(), cr4 = state_cr4(v);
+	const u64 reserved = 0x1e6 | ~0ull << boot_cpu_data.x86_phys_bits;
 	u64 entries[4] = {};
 	unsigned i;
 
 	if (!(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) || state_is_long(v))
-		return;
+		return true;
 	if (guest_copy(v->vm, vmcs_read(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries), false))
-		return; /* none present: the guest faults */
+		return true; /* none present: the guest faults */
+	for (i = 0; i < 4; i++)
+		if (entries[i] & 1 && entries[i] & reserved)
+			return false;
 	for (i = 0; i < 4; i++)
 		vmcs_write(GUEST_PDPTR0 + 2 * i, entries[i] & 1 ? entries[i] : 0);
+	return true;
 }
 
 static bool is_cr0(u64 cr0)
@@ -171,7 +176,8 @@ bool state_set_cr0(struct vcpu *v, u64 value)
 {
 	const u64 old = get_cr0(), cr4 = state_cr4(v);
 	const bool is_64 = vmcs_read(GUEST_CS_AR_BYTES) & VMX_AR_L_MASK;
-	u64 efer = vmcs_read(GUEST_IA32_EFER);
+	const u64 old_efer = vmcs_read(GUEST_IA32_EFER);
+	u64 efer = old_efer;
 
 	if (!is_cr0(value))
 		return false;
@@ -190,7 +196,11 @@ bool state_set_cr0(struct vcpu *v, u64 value)
 	put_efer(efer);
 	put_cr0(value);
 	if ((old ^ value) & (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW | X86_CR0_WP)) {
-		load_pdptrs(v);
+		if (!load_pdptrs(v)) {
+			put_efer(old_efer);
+			put_cr0(old);
+			return false;
+		}
 		vmcs_flush_linear(v);
 	}
 	return true;
@@ -207,7 +217,10 @@ bool state_set_cr4(struct vcpu *v, u64 value)
 		return false;
 	put_cr4(v, value);
 	if ((old ^ value) & ~(u64)X86_CR4_OSXSAVE) {
-		load_pdptrs(v);
+		if (!load_pdptrs(v)) {
+			put_cr4(v, old);
+			return false;
+		}
 		vmcs_flush_linear(v);
 	}
 	return true;

@@ -40,6 +40,7 @@ static int call(struct vcpu *v, unsigned request, unsigned long arg)
 	case KVM_SET_CPUID2:
 		return cpuid_set(v, (void __user *)arg);
 	default:
+		take_events(v);
 		return calls_state(v, request, (void __user *)arg);
 	}
 }

@@ -515,6 +515,7 @@ int main(int argc, char **argv)
 	machine_fini(&m);
 	machine_init(&m);
 	states();
+	modes();
 	machine_fini(&m);
 	machine_init(&m);
 	signals();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tests of `calls`, one program: calls.c, memory.c, state.c. All are about one machine, which
+ * The tests of `calls`, one program: calls.c, memory.c, modes.c, state.c. All are about one machine, which
  * main() makes anew where a test leaves it unfit for the next, and are told in the order that
  * main() has.
  */
@@ -34,6 +34,8 @@ void slots(void);
 void read_only(void);
 void dirty_pages(void);
 void huge_page(void);
+
+void modes(void); /* modes.c */
 
 /* state.c */
 void bugs(void);

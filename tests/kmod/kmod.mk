@@ -9,7 +9,7 @@ $(BUILD)/tests/kmod/%: tests/kmod/%.c tests/kmod/machine.c tests/kmod/machine.h 
 	@echo "  CC      $@"
 	@$(CC) -std=c11 -O1 -g -D_GNU_SOURCE $(WARN) -static -I$(BUILD)/include -o $@ $(filter %.c,$^)
 
-$(BUILD)/tests/kmod/calls: tests/kmod/memory.c tests/kmod/state.c tests/kmod/calls.h
+$(BUILD)/tests/kmod/calls: tests/kmod/memory.c tests/kmod/modes.c tests/kmod/state.c tests/kmod/calls.h
 
 # The module as the emulated host takes it: without debug information and the list of places to
 # trace, which cost it seconds to load.

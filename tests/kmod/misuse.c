@@ -141,6 +141,7 @@ static void regions(void)
 	IS(region(5, 0, 1 << 20, 4096, host + 1), -EINVAL);
 	IS(region(5, 0, 1 << 20, 4096, 0), -EINVAL);
 	IS(region(5, 0, 1 << 20, 4096, (uintptr_t)KERNEL), -EINVAL);
+	IS(region(5, 0, 1 << 20, 4096, host | 1ull << 57), -EINVAL); /* a tag of LAM's */
 	IS(region(5, 0, 1 << 20, ~4095ull, host), -EINVAL);
 	IS(region(5, 0, ~4095ull, 8192, host), -EINVAL);
 	IS(region(5, 0, top, 4096, host), -EINVAL);

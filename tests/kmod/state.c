@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Part of `calls`, whose main() calls these: a vCPU's state. What user space gets, sets and moves
- * to another vCPU; modes, faults and breakpoints as the guest meets them; and the thread's own
- * segments and breakpoints, which a guest must leave as they are.
+ * to another vCPU; breakpoints as the guest meets them; and the thread's own segments and
+ * breakpoints, which a guest must leave as they are.
  */
 #include "calls.h"
 
@@ -509,131 +509,9 @@ void segments(void)
 	HOLDS(is_segment(7));
 }
 
-/* 64-bit code, the first 2 MiB one to one, and no gate for any exception. */
-static void long_mode(void)
-{
-	struct kvm_sregs s;
-
-	memcpy(m.low + 0x2000, &(uint64_t){ 0x3007 }, 8);
-	memcpy(m.low + 0x3000, &(uint64_t){ 0x4007 }, 8);
-	memcpy(m.low + 0x4000, &(uint64_t){ 0x87 }, 8);
-	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
-	s.cr0 = 0x80000021;
-	s.cr3 = 0x2000;
-	s.cr4 = 0x20;
-	s.efer = 0x500;
-	s.cs.l = 1;
-	s.cs.type = 11;
-	s.idt.limit = 0;
-	IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
-}
-
-/* Registers have upper halves there, which 32-bit instructions do not use. */
-static void compatibility_mode(void)
-{
-	struct kvm_sregs s;
-	struct kvm_regs regs;
-
-	test("32-bit code in long mode sets CR4 and DR7 from the lower halves");
-	long_mode();
-	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
-	s.cs.l = 0;
-	s.cs.db = 1;
-	IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
-	/* mov cr4,ebx; mov dr7,ecx; out 10,al */
-	CODE(&m, "\x0f\x22\xe3\x0f\x23\xf9\xe6\x10", 0);
-	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
-	regs.rbx = 0xffffffff00000060;
-	regs.rcx = 0xffffffff00000400;
-	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
-	machine_out(&m, 0x10);
-}
-
-/* In long mode, without gates, INS there ends the guest; KVM asks the device first. */
-static void ins_faults_at(uint64_t address)
-{
-	struct kvm_regs regs;
-	int err;
-
-	CODE(&m, "\x6c\xe6\x10", 0); /* insb; out 10,al */
-	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
-	regs.rdi = address;
-	regs.rdx = 0x11;
-	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
-	do
-		err = machine_run(&m);
-	while (!err && m.run->exit_reason == KVM_EXIT_IO && m.run->io.port == 0x11);
-	IS(err, 0);
-	IS(m.run->exit_reason, KVM_EXIT_SHUTDOWN);
-}
-
-static void smap(void)
-{
-	struct kvm_sregs s;
-
-	test("SMAP keeps a kernel's INS from a user's page, also from a read-only one without CR0.WP");
-	long_mode();
-	memcpy(m.low + 0x4008, &(uint64_t){ 0x85 }, 8); /* from 2 MiB on: for users, to read */
-	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
-	s.cr4 |= 1 << 21;
-	if (call(m.cpu, KVM_SET_SREGS, &s))
-		return; /* the CPU has none */
-	ins_faults_at(0x205000);
-}
-
-static void no_address(void)
-{
-	test("INS to what is no address is #GP");
-	long_mode();
-	ins_faults_at(0x1000000000005000);
-}
-
-/* With an IDT that has no gates, a fault is a shutdown. */
-static void undecoded(void)
-{
-	struct kvm_sregs s;
-	struct kvm_regs regs;
-
-	for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
-		test(cpl ? "what cannot be decoded is #UD for a program in the guest"
-			 : "what cannot be decoded is an error of the whole guest for its kernel");
-		long_mode();
-		memcpy(m.low + 0x4008, &(uint64_t){ HOLE_GPA | 0x87 }, 8); /* from 2 MiB on */
-		CODE(&m, "\xd9\x07\xe6\x10", 0); /* fld [rdi]; out 10,al */
-		IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
-		s.cs.dpl = s.ss.dpl = (uint8_t)cpl;
-		s.cs.selector = s.ss.selector = (uint16_t)(8 | cpl);
-		IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
-		IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
-		regs.rdi = 0x200000;
-		IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
-		HOLDS(machine_exits(&m, cpl ? KVM_EXIT_SHUTDOWN : KVM_EXIT_INTERNAL_ERROR));
-		machine_fini(&m);
-		machine_init(&m);
-	}
-}
-
-static void icr_busy(void)
-{
-	test("an x2APIC sends an IPI whose command says that it is being sent, and does not say so then");
-	memcpy(m.low + 0x1800, handler, sizeof(handler));
-	vector(m.low, 0x40, 0x1800);
-	/* APIC on; to itself, with bit 12; read back, shifted by 12, to a port; interrupts on */
-	CODE(&m,
-	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
-	     "\x66\xb9\x30\x08\x00\x00\x66\xb8\x40\x10\x04\x00\x0f\x30"
-	     "\x0f\x32\x66\xc1\xe8\x0c\xe6\x10"
-	     "\xfb\xf4",
-	     DATA_GPA);
-	IS(machine_out(&m, 0x10), 0x40);
-	IS(machine_out(&m, 0x20), 7);
-}
-
-/* The halted state stays with the vCPU, so these get a new machine. */
 void states(void)
 {
 	struct kvm_regs regs, again;
-	struct kvm_sregs sregs;
 
 	test("immediate_exit comes back before the guest runs");
 	CODE(&m, "\xe6\x10", DATA_GPA);
@@ -650,33 +528,4 @@ void states(void)
 	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
 	IS(call(m.cpu, KVM_GET_REGS, &again), 0);
 	HOLDS(!memcmp(&regs, &again, sizeof(regs)));
-
-	test("64-bit code cannot switch paging off: #GP, which without a gate for it is a shutdown");
-	long_mode();
-	/* mov rax,cr0; and eax,7fffffff; or eax,40000000; mov cr0,rax; out 10,al */
-	CODE(&m, "\x0f\x20\xc0\x25\xff\xff\xff\x7f\x0d\x00\x00\x00\x40\x0f\x22\xc0\xe6\x10", 0);
-	HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
-	machine_fini(&m);
-	machine_init(&m);
-
-	compatibility_mode();
-	machine_fini(&m);
-	machine_init(&m);
-	smap();
-	machine_fini(&m);
-	machine_init(&m);
-	no_address();
-	machine_fini(&m);
-	machine_init(&m);
-	undecoded();
-	icr_busy();
-	machine_fini(&m);
-	machine_init(&m);
-
-	test("a triple fault is KVM_EXIT_SHUTDOWN");
-	CODE(&m, "\x0f\x0b", DATA_GPA);
-	IS(call(m.cpu, KVM_GET_SREGS, &sregs), 0);
-	sregs.idt.limit = 0;
-	IS(call(m.cpu, KVM_SET_SREGS, &sregs), 0);
-	HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
 }
