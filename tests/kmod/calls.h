@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tests of `calls`, one program: calls.c, memory.c, modes.c, state.c. All are about one machine, which
- * main() makes anew where a test leaves it unfit for the next, and are told in the order that
- * main() has.
+ * The tests of `calls`, one program: calls.c, memory.c, modes.c, state.c. All are about one
+ * machine, which main() makes anew where a test leaves it unfit for the next, and are told in the
+ * order that main() has.
  */
 #ifndef TESTS_KMOD_CALLS_H
 #define TESTS_KMOD_CALLS_H
