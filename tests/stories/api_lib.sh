@@ -85,7 +85,7 @@ starts() {
 
 # The same, and pauses it at once.
 starts_paused() {
-	{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } |
-		socat -t 10 - "UNIX-CONNECT:$SOCKET" > "$T/out"
+	{ request PUT /actions '{"action_type":"InstanceStart"}'; request PATCH /vm '{"state":"Paused"}'; } > "$T/in"
+	socat -t 10 - "UNIX-CONNECT:$SOCKET" < "$T/in" > "$T/out" # in one piece: nothing runs between the two
 	[ "$(grep -c '^HTTP/1.1 204 ' "$T/out")" -eq 2 ] || is_wrong "the start or the pause was refused: $(tail -n 1 "$T/out")"
 }

@@ -69,9 +69,10 @@ holds [ "$try" -lt 10 ]
 holds [ -z "$(find "$T" -name 'mayfly-bench*')" ]
 
 story "a benchmark that is held up while a load begins and ends measures it anew"
-bench/net --stand-in --runs 1 --window-ms 300 --no-qemu --json > "$T/out" 2> "$T/err" &
-until pgrep -f 'standin-netload .*do=ask ' > /dev/null || has_ended; do sleep 0.01; done
-measuring=$(pgrep -o -f '^build/bench/net ')
+window=$((300 + $$ % 100)) # which tells it from another's
+bench/net --stand-in --runs 1 --window-ms $window --no-qemu --json > "$T/out" 2> "$T/err" &
+until measuring=$(pgrep -o -f "^build/bench/net .*window-ms $window") &&
+	pgrep -P "$measuring" -f 'standin-netload .*do=ask ' > /dev/null || has_ended; do sleep 0.01; done
 kill -STOP "$measuring"
 sleep 1
 kill -CONT "$measuring"

@@ -30,6 +30,15 @@ row "no /dev/mayfly No such file or directory" \
 	"make kmod && insmod build/kmod/mayfly.ko (Intel only); as a user: join its group"
 holds [ "$(grep -c '^yes' "$T/out")" -eq 8 ]
 
+for words in check "check --json"; do
+	story "$words into a disk that is full"
+	# shellcheck disable=SC2086
+	"$MAYFLY" $words > /dev/full 2> "$T/err"
+	status=$?
+	ends_with 125
+	says "standard output could not be written"
+done
+
 story "without /dev/kvm no stock kernel boots, and the status is 1"
 mv /dev/kvm /dev/away
 mayfly check

@@ -194,6 +194,7 @@ is_apart net
 holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
 stop
 kill $holder
+wait $holder
 
 if unshare -n "$ip" tuntap add dev t0 mode tap 2> /dev/null; then
 	story "nor into one that has a network"
@@ -203,6 +204,7 @@ if unshare -n "$ip" tuntap add dev t0 mode tap 2> /dev/null; then
 	holds [ "$(grep -c : "/proc/$pid/net/dev")" -eq 1 ]
 	stop
 	kill $holder
+	wait $holder
 else
 	skipped "nor into one that has a network" "no ip of iproute2, or no tun, here"
 fi
@@ -500,8 +502,14 @@ says "--id, --exec-file, --uid and --gid are required"
 
 if [ -n "$script" ]; then
 	guest="$MAYFLY run --kernel $GUESTS/hello.elf --cmdline"
-	at_terminal() { # COMMAND [MEANWHILE]: in one of its own, with the terminal's settings before and after
-		printf "%s\n" "initial=\$(stty -g)" "echo \$initial" "${2:-}" "sh -c 'echo \$\$ > $T/typed.pid; exec $1'" "echo code \$?" "stty -g" > "$T/typed"
+	until_is='until_is() { until [ "$(stty -g)" "$@" ]; do sleep 0.1; done; }'
+	initial='initial=$(stty -g); echo $initial'
+	# COMMAND [MEANWHILE]: in one of its own, with the terminal's settings before and after. MEANWHILE is done
+	# beside it from when it is raw, with its process's number.
+	at_terminal() {
+		printf "%s\n" "$initial" "$until_is" \
+			"${2:+(until_is != \$initial; raw=\$(stty -g); echo \$raw; pid=\$(cat $T/typed.pid); $2) < /dev/tty &}" \
+			"sh -c 'echo \$\$ > $T/typed.pid; exec $1'" "echo code \$?" "stty -g" > "$T/typed"
 		timeout -s KILL 100 "$script" -qfec "sh $T/typed" /dev/null > "$T/out" 2> "$T/err"
 		grep -oE '[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" > "$T/settings"
 	}
@@ -516,22 +524,19 @@ if [ -n "$script" ]; then
 	at_terminal "$guest hold --timeout 500ms" < /dev/null
 	shows "code 124"
 	is_restored
-	at_terminal "$guest hold" "(sleep 1; stty -g; kill \$(cat $T/typed.pid)) < /dev/tty &" < /dev/null
+	at_terminal "$guest hold" "kill \$pid" < /dev/null
 	shows "code 143"
 	holds [ "$(wc -l < "$T/settings")" -eq 3 ]
 	holds [ "$(sed -n 1p "$T/settings")" != "$(sed -n 2p "$T/settings")" ]
 	is_restored
 
 	# Waits until the terminal is raw, shows its settings, and sends all of the microVM's group SIGNAL.
-	cat > "$T/when_raw" <<-END
-		exec < /dev/tty
-		until [ "\$(stty -g)" != "\$1" ]; do sleep 0.1; done
-		stty -g
-		kill -"\$2" "\${3:-}\$(cat "$T/typed.pid")"
-	END
+	when_raw() { # SIGNAL
+		echo "(until_is != \$initial; stty -g; kill -$1 -\$(cat $T/typed.pid)) < /dev/tty &"
+	}
 	at_shell() { # LINE...: typed at one that controls jobs, after a microVM $how has been stopped by Ctrl-Z
-		printf "%s\n" "set -m" "initial=\$(stty -g)" "echo \$initial" "sh $T/when_raw \$initial TSTP - &" \
-			"sh -c 'echo \$\$ > $T/typed.pid; exec $guest hold $how'" "stty -g" "$@" > "$T/typed"
+		printf "%s\n" "set -m" "$initial" "$until_is" "$(when_raw TSTP)" \
+			"sh -c 'echo \$\$ > $T/typed.pid; exec $guest hold $how'" "until_is = \$initial; stty -g" "$@" > "$T/typed"
 		timeout -s KILL 100 "$script" -qfec "sh $T/typed" /dev/null < /dev/null > "$T/out" 2> "$T/err"
 		grep -oE '[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" > "$T/settings"
 	}
@@ -541,17 +546,16 @@ if [ -n "$script" ]; then
 
 	story "and while it is stopped, after which it is raw again"
 	how=
-	at_shell "sh $T/when_raw \$initial TERM - &" fg "echo code \$?" "stty -g"
+	at_shell "$(when_raw TERM)" fg "echo code \$?" "stty -g"
 	shows "code 143"
 	holds [ "$(wc -l < "$T/settings")" -eq 5 ]
-	is_setting 3 1
 	is_setting 4 2
-	is_setting 5 1
-	at_terminal "$guest hold" "(sh $T/when_raw \$initial STOP; exec < /dev/tty; sleep 0.5; stty sane
-		kill -CONT \$(cat $T/typed.pid); sh $T/when_raw \$initial TERM) &" < /dev/null
+	is_restored
+	at_terminal "$guest hold" "kill -STOP \$pid; stty \$initial; stty -g
+		kill -CONT \$pid; until_is = \$raw; stty -g; kill \$pid" < /dev/null
 	shows "code 143"
-	holds [ "$(wc -l < "$T/settings")" -eq 4 ]
-	is_setting 3 2
+	holds [ "$(wc -l < "$T/settings")" -eq 5 ]
+	is_setting 4 2
 	is_restored
 
 	story "in the background it leaves the terminal alone"
@@ -559,12 +563,11 @@ if [ -n "$script" ]; then
 		at_shell bg "sleep 0.5" "stty -g" "kill \$(cat $T/typed.pid)" "wait \$(cat $T/typed.pid)" "echo code \$?"
 		shows "code 143"
 		holds [ "$(wc -l < "$T/settings")" -eq 4 ]
-		is_setting 3 1
-		is_setting 4 1
+		is_restored
 	done
 
 	story "Ctrl-Z where nobody could continue it does not stop it"
-	at_terminal "$guest hold" "(sh $T/when_raw \$initial TSTP; sleep 0.5; sh $T/when_raw x INT) &" < /dev/null
+	at_terminal "$guest hold" "kill -TSTP \$pid; sleep 0.5; kill -INT \$pid" < /dev/null
 	shows "code 130"
 	is_restored
 
@@ -647,6 +650,10 @@ ends_with 0
 is_daemon "$T/daemo[n]"
 until_jailed "$pid"
 has_nothing
+for _ in $(seq 100); do # it lets go of standard error when it has told the caller, not before
+	[ "$(readlink "/proc/$pid/fd/1")" != "$(readlink "/proc/$pid/fd/2")" ] || break
+	sleep 0.1
+done
 holds [ "$(readlink "/proc/$pid/fd/1")" = "$(readlink "/proc/$pid/fd/2")" ]
 kill -TERM "$pid"
 holds gone "$pid"

@@ -177,7 +177,7 @@ mayfly run --timeout 200s --kernel "$KERNEL" -- /nothing-here
 ends_with 127
 
 story "$KERNEL_NAME: the serial port on a pseudo-terminal, both ways"
-"$MAYFLY" run --timeout 60s --kernel "$KERNEL" --initrd "$INITRD" --serial pty -- \
+"$MAYFLY" run --timeout 200s --kernel "$KERNEL" --initrd "$INITRD" --serial pty -- \
 	sh -c 'read -r line; echo "got $line"' 2> "$T/err" < /dev/null &
 while ! grep -q 'serial port on' "$T/err"; do sleep 0.1; done
 pty=$(sed -n 's/.*serial port on //p' "$T/err")
@@ -186,7 +186,7 @@ cat=$!
 echo "typed" > "$pty"
 wait %1
 status=$?
-kill $cat
+wait $cat # which the end of the other side ends
 ends_with 0
 shows "got typed"
 

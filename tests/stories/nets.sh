@@ -171,7 +171,9 @@ is_quiet() {
 	for _ in $(seq 20); do
 		before=$(turns)
 		sleep 1
-		[ $(($(turns) - before)) -ge 15 ] || return 0
+		now=$(turns)
+		[ -n "$now" ] || return 1 # it has ended
+		[ $((now - before)) -ge 15 ] || return 0
 	done
 	return 1
 }

@@ -405,14 +405,11 @@ else
 	skipped "/dev/kvm or /dev/mayfly may not be used" "needs root and a mount namespace"
 fi
 
-for words in --help --version check "check --json"; do
-	story "$words into a disk that is full"
-	# shellcheck disable=SC2086
-	"$MAYFLY" $words > /dev/full 2> "$T/err"
+for word in --help --version; do
+	story "$word into a disk that is full"
+	"$MAYFLY" $word > /dev/full 2> "$T/err"
 	status=$?
-	if [ "$words" = --help ] || [ "$words" = --version ] || "$MAYFLY" check --quiet; then
-		refused "standard output could not be written"
-	fi
+	refused "standard output could not be written"
 done
 
 story "check explains what is missing, and its status is its verdict"

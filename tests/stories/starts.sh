@@ -19,13 +19,15 @@ stays() {
 	"$MAYFLY" run --kernel "$GUESTS/hello.elf" --cmdline hold "$@" > /dev/null 2>> "$T/err" &
 	all="$all $!"
 }
-# What a start could leave: mounts, namespaces, processes, cgroups, files.
+program=$(stat -L -c %d:%i "$MAYFLY")
+# What a start could leave: mounts, processes and their namespaces, cgroups, files. Other programs come and go.
 left() {
 	wc -l < /proc/self/mountinfo
 	for p in /proc/[0-9]*; do
-		readlink "$p/ns/net" "$p/ns/mnt" "$p/ns/user" "$p/ns/ipc" "$p/ns/uts"
+		[ "$(stat -L -c %d:%i "$p/exe")" != "$program" ] ||
+			readlink "$p/ns/net" "$p/ns/mnt" "$p/ns/user" "$p/ns/ipc" "$p/ns/uts"
 	done 2> /dev/null | sort -u | wc -l
-	find /sys/fs/cgroup -type d | wc -l
+	find /sys/fs/cgroup -type d -name '*mayfly*' | wc -l
 	ls -A "$T" "$T/many" | wc -l
 	ls /dev/shm | wc -l
 	grep -c "$T" /proc/net/unix
