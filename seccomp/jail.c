@@ -91,6 +91,13 @@ static int close_named(struct jail *j)
 	return 0;
 }
 
+static int open_terminal(struct jail *j)
+{
+	(void)j;
+	log_open_terminal();
+	return 0;
+}
+
 /* Users, and namespaces. */
 
 /* Asked once: what changes it on the way is ours, and undone before the next question. */
@@ -575,6 +582,7 @@ static const struct {
 } steps[] = {
 	{ AT_START, forget_environment },
 	{ AT_START, close_inherited }, /* before anything of ours is open */
+	{ AT_START, open_terminal },   /* for the log: by /proc, with the caller's rights */
 	{ AT_START, join_netns },      /* taps are looked for in it; needs the caller's privilege */
 	{ AT_START, cgroup_enter },    /* likewise; what is forked from here on is in it */
 	{ AT_START, enter_user },      /* needs a single thread; gives the privilege for the rest */
@@ -624,7 +632,7 @@ int jail_open(const struct jail_config *config)
 	if (!config->is_off)
 		return take(AT_START);
 	note("jail: none (--no-jail)");
-	return 0;
+	return open_terminal(&jail);
 }
 
 static void cut_last(char *path)
@@ -695,6 +703,7 @@ int jail_detach(void)
 		err = fail(-errno, "--daemonize: the caller is gone");
 	close(jail.caller_fd);
 	jail.caller_fd = -1;
+	log_close_terminal();
 	dup2(STDIN_FILENO, STDERR_FILENO);
 	return err;
 }

@@ -3,6 +3,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -20,6 +21,7 @@
 #define PAUSE_MS    10u
 
 static struct log_form form = { .fd = STDERR_FILENO, .level = LOG_TRACE };
+static int terminal = -1; /* standard error, opened anew */
 static atomic_uint_fast64_t missed;
 /* A buffer in each thread would cost every start a mapping of its own for them. */
 static char kept[LINE];
@@ -33,6 +35,19 @@ static const char *const names[] = {
 void log_to(const struct log_form *to)
 {
 	form = *to;
+}
+
+void log_open_terminal(void)
+{
+	if (isatty(STDERR_FILENO))
+		terminal = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+void log_close_terminal(void)
+{
+	if (terminal >= 0)
+		close(terminal);
+	terminal = -1;
 }
 
 uint64_t log_missed(void)
@@ -146,6 +161,15 @@ static void add_escaped(struct text *t, const struct text *from)
 	}
 }
 
+/* Of a terminal's room, too, poll(2) knows only that there is some: a line that is cut is lost. */
+static void put(int fd, const char *line, size_t len, unsigned patience_ms)
+{
+	if (fd == STDERR_FILENO && terminal >= 0)
+		fd = terminal;
+	if (!is_taken(fd, patience_ms) || write(fd, line, len) != (ssize_t)len)
+		missed++; /* there is no one left to tell */
+}
+
 /* The log of a process that serves waits for nobody. */
 static void say(const struct text *text)
 {
@@ -154,17 +178,14 @@ static void say(const struct text *text)
 	t.used = 0;
 	add_escaped(&t, text);
 	t.bytes[t.used++] = '\n';
-	if (!is_taken(form.fd, form.is_stamped ? 0 : PATIENCE_MS) ||
-	    write(form.fd, t.bytes, t.used) < 0)
-		missed++; /* there is no one left to tell */
+	put(form.fd, t.bytes, t.used, form.is_stamped ? 0 : PATIENCE_MS);
 }
 
 void log_raw(const char *line, size_t len)
 {
-	if (form.fd != STDERR_FILENO && (!is_taken(form.fd, 0) || write(form.fd, line, len) < 0))
-		missed++;
-	if (!is_taken(STDERR_FILENO, PATIENCE_MS) || write(STDERR_FILENO, line, len) < 0)
-		missed++;
+	if (form.fd != STDERR_FILENO)
+		put(form.fd, line, len, 0);
+	put(STDERR_FILENO, line, len, PATIENCE_MS);
 }
 
 static bool is_wanted(enum log_level level, const char *file)

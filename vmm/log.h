@@ -28,6 +28,14 @@ void log_to(const struct log_form *form);
 uint64_t log_missed(void);
 
 /*
+ * Where standard error is a terminal: it is opened anew, so that writing to it never waits, which
+ * for all who share it may be switched off by none of them. Needs /proc; without it, and after
+ * log_close_terminal(), lines go to standard error as it is. Only while there is one thread.
+ */
+void log_open_terminal(void);
+void log_close_terminal(void);
+
+/*
  * For handlers of signals: these bytes as they are, on standard error and, where log_to() said
  * another place, there too.
  */

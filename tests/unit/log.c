@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -217,6 +218,40 @@ static void full_for_good(void **state)
 	close(own);
 }
 
+/* It says that there is room where there is less than a line's. */
+static void full_terminal(void **state)
+{
+	const struct log_form form = {
+		.fd = STDERR_FILENO, .level = LOG_TRACE, .is_stamped = true, .id = "x"
+	};
+	const uint64_t before = log_missed();
+	const int own = dup(STDERR_FILENO), reader = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+	int fd;
+
+	(void)state;
+	alarm(60); /* which is not taken kindly */
+	assert_int_equal(unlockpt(reader), 0);
+	fd = open(ptsname(reader), O_RDWR | O_NOCTTY);
+	assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	log_open_terminal();
+	log_to(&form);
+	for (unsigned i = 0; i < 3000; i++)
+		note("%0*u", 1 + (int)i % 100, i);
+	log_raw("dying\n", 6);
+	assert_int_equal(dup2(own, STDERR_FILENO), STDERR_FILENO);
+	assert_true(log_missed() > before);
+	for (*got = '\0'; !strstr(got, "again"); note("again")) {
+		const ssize_t n = read(reader, got, sizeof(got) - 1);
+
+		got[n > 0 ? n : 0] = '\0';
+	}
+	log_close_terminal();
+	alarm(0);
+	close(fd);
+	close(reader);
+	close(own);
+}
+
 #define TEST(words, function)                                                      \
 	{                                                                          \
 		.name = (words), .test_func = (function), .setup_func = make_pipe, \
@@ -232,6 +267,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("a long line is cut and still a line", long_lines),
 	TEST("a reader that does not read holds nobody up", full_pipe),
 	TEST("nor for long where the log may wait, and a process that dies", full_for_good),
+	TEST("nor at a terminal", full_terminal),
 };
 
 int main(void)
