@@ -616,6 +616,7 @@ static int open_file(struct console *c)
 	c->fd = fd;
 	if (fd < 0 || fstat(fd, &st))
 		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
+	c->is_out_tty = isatty(fd);
 	c->is_own_fifo = S_ISFIFO(st.st_mode) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
 	c->out = loop_file(c->loop, fd);
 	return c->out < 0 ? fail(c->out, "%s", path) : 0;

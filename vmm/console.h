@@ -20,7 +20,7 @@ struct console {
 	int in, out; /* loop files; -1: none, or no client */
 	/* Standard output that is a pipe, a socket or a file is written to without the ring. */
 	bool is_direct, is_pipe, is_socket;
-	bool is_out_tty;  /* standard output is a terminal */
+	bool is_out_tty;  /* standard output, or the file, is a terminal */
 	bool is_own_fifo; /* SERIAL_FILE: a FIFO of which both ends are open here */
 	int fd;		  /* of the file, the listening socket or the pty; -1: none */
 	int relay[2];	  /* SERIAL_STDIO into a pipe: the way there, and what is on it */
