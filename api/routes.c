@@ -4,6 +4,7 @@
  * it too, with the sentence that says so. Called by server.c; next: setup.c.
  */
 #include "handlers.h"
+#include "utf8.h"
 #include "../vmm/log.h"
 #include "../vmm/loop.h"
 
@@ -212,12 +213,14 @@ static int serve(struct call *c, const struct route *route, const struct http_re
 	return route->handle(c);
 }
 
-/* Between quotes as Rust's {:?} would show it; control characters are the log's to show. */
+/* UTF-8 between quotes as Rust's {:?} would show it; control characters are the log's to show. */
 static void log_quote(const char *text, size_t len, char *out, size_t size)
 {
 	size_t used = 0;
 
-	for (size_t i = 0; i < len && used + 12 < size; i++) {
+	for (size_t i = 0; i < len; i++) {
+		if (used + 12 >= size && ((unsigned char)text[i] & 0xc0) != 0x80)
+			break; /* between two characters */
 		if (text[i] == '"' || text[i] == '\\')
 			out[used++] = '\\';
 		if (text[i])
@@ -236,7 +239,10 @@ static void log_request(const struct http_request *r)
 	if (!log_is_on(LOG_INFO))
 		return;
 	log_quote(r->path, strlen(r->path), path, sizeof(path));
-	log_quote(r->body, r->body_len, body, sizeof(body));
+	if (utf8_is_valid(r->body, r->body_len))
+		log_quote(r->body, r->body_len, body, sizeof(body));
+	else
+		strcpy(body, "inconsistent UTF-8 format");
 	if (r->body_len)
 		log_line(LOG_INFO,
 			 "The API server received a %s request on \"%s\" with body \"%s\".",

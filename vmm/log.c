@@ -145,12 +145,17 @@ static unsigned control_at(const struct text *t, size_t i)
 	return c == 0xc2 && next >= 0x80 && next < 0xa0 ? next : 0;
 }
 
-/* A file's name may hold a newline, which would be a line of its own, or what a terminal obeys. */
+/*
+ * A file's name may hold a newline, which would be a line of its own, or what a terminal obeys.
+ * What is too long is cut between two characters.
+ */
 static void add_escaped(struct text *t, const struct text *from)
 {
 	for (size_t i = 0; i < from->used; i++) {
 		const unsigned control = control_at(from, i);
 
+		if (t->used >= sizeof(t->bytes) - 8 && ((unsigned)from->bytes[i] & 0xc0) != 0x80)
+			break; /* the longest, "\u{9b}", has its place before that */
 		if (control == '\n')
 			add(t, "\\n");
 		else if (control)

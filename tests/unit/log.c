@@ -161,6 +161,12 @@ static void long_lines(void **state)
 	assert_in_range(strlen(said()), 1000, 1024);
 	assert_int_equal(got[strlen(got) - 1], '\n');
 	assert_in_range(strlen(log_last_failure()), 1000, 1024);
+	for (size_t i = 0; i + 2 < sizeof(text); i += 2)
+		memcpy(text + i, "\u00e9", 2);
+	for (unsigned i = 0; i < 2; i++) { /* the cut would be within one of the two */
+		note("%.*s%s", (int)i, "x", text);
+		assert_string_equal(said() + strlen(got) - 3, "\u00e9\n");
+	}
 }
 
 /* A pipe that nobody reads: lines are lost and counted, and none is cut or waited for. */
