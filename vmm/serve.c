@@ -481,6 +481,16 @@ static void on_ended(void *vm)
 	api_ended(&api, vm_exit_words(vm), exit_code(vm));
 }
 
+/* A second signal stops the loop at once, maybe before it has told of the first. */
+static int wait_for_end(struct vm *vm)
+{
+	if (!vm_wait(vm))
+		return EXIT_MONITOR;
+	if (!api.exit_reason)
+		on_ended(vm);
+	return exit_code(vm);
+}
+
 static int run(struct vm *vm)
 {
 	int code = prepare(vm);
@@ -488,7 +498,7 @@ static int run(struct vm *vm)
 	if (code == 0 && jail_detach())
 		code = EXIT_MONITOR;
 	if (code == 0) {
-		code = vm_wait(vm) ? exit_code(vm) : EXIT_MONITOR;
+		code = wait_for_end(vm);
 		api_flush_metrics(&api);
 	}
 	server_close(&server);

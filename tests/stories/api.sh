@@ -224,6 +224,32 @@ stop
 holds [ -S "$SOCKET" ]
 rm "$SOCKET"
 
+# Starts `GET /events`, and returns once something has been told.
+follow_events() {
+	rm -f "$T/events"
+	request GET /events | socat -t 30 - "UNIX-CONNECT:$SOCKET,shut-none" > "$T/events" &
+	events=$!
+	until grep -qs "Not started" "$T/events"; do sleep 0.1; done
+}
+
+# What was told, in $T/out.
+take_events() {
+	wait $events
+	sed '1,/^.$/d' "$T/events" > "$T/out"
+}
+
+story "events tell the end also where two signals come at once"
+serve
+follow_events
+kill -STOP "$pid"
+kill -HUP "$pid"
+kill -TERM "$pid"
+kill -CONT "$pid"
+ended
+take_events
+prints '{"event":"state","state":"Not started"}
+{"event":"exit","reason":"stopped by a signal","exit_code":'"$status}"
+
 story "bad arguments end with 153, a bad config file with 152"
 mayfly serve --no-such-option
 ends_with 153
@@ -574,15 +600,12 @@ stop
 
 story "events tell each state, the reason and the exit code, until the end"
 serve
-request GET /events | socat -t 30 - "UNIX-CONNECT:$SOCKET,shut-none" > "$T/events" &
-events=$!
-until grep -qs "Not started" "$T/events"; do sleep 0.1; done
+follow_events
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
 starts
 ask PATCH /vm '{"state":"Paused"}'
 stop
-wait $events
-sed '1,/^.$/d' "$T/events" > "$T/out"
+take_events
 prints '{"event":"state","state":"Not started"}
 {"event":"state","state":"Running"}
 {"event":"state","state":"Paused"}
