@@ -41,6 +41,12 @@ void timeline_mark(enum phase phase)
 	points[phase].cpu_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+void timeline_forget(enum phase phase)
+{
+	points[phase] = (struct timeline_point){ 0 };
+	marked[phase] = false;
+}
+
 struct timeline_point timeline_at(enum phase phase)
 {
 	return points[phase];

@@ -24,6 +24,7 @@ struct timeline_point {
 };
 
 void timeline_mark(enum phase phase);
+void timeline_forget(enum phase phase); /* it failed; only while no vCPU runs */
 struct timeline_point timeline_at(enum phase phase);
 
 /* The file at `path`, and later one JSON object and a newline into it. 0 or -errno, logged. */

@@ -550,10 +550,12 @@ int vm_start(struct vm *v, const struct vm_config *config)
 	err = prepare(v, config);
 	if (!err)
 		err = build(v);
-	if (err && jail_is_entered()) /* there is no way back to try again; vm_wait() cleans up */
+	if (err && jail_is_entered()) { /* no way back to try again; vm_wait() cleans up */
 		end_now(&v->end, END_ERROR);
-	else if (err)
+	} else if (err) {
 		unmake(v, nr_files);
+		timeline_forget(PHASE_CONFIGURED); /* the next start will be */
+	}
 	return err;
 }
 

@@ -488,6 +488,23 @@ ended
 ends_with 9
 holds grep -q "^Hello from ring 3" "$T/port"
 
+story "a start that failed late is in no phase"
+limit=$(ulimit -S -v)
+ulimit -S -v 16777216 # KiB
+serve
+ulimit -S -v "$limit"
+ask PUT /machine-config '{"vcpu_count":1,"mem_size_mib":32768}'
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/exits.elf\",\"boot_args\":\"spin\"}"
+ask PUT /actions '{"action_type":"InstanceStart"}'
+refused "Start microvm error: no address space for 32768 MiB of guest memory: Out of memory"
+ask GET /metrics
+holds eval '! grep -q "phase=" "$T/out"'
+ask PUT /machine-config '{"vcpu_count":1,"mem_size_mib":128}'
+starts
+ask GET /metrics
+shows 'mayfly_phase_microseconds{phase="configured"}'
+stop
+
 # CPU time of the vCPU thread, in ticks.
 vcpu_ticks() {
 	for task in "/proc/$pid/task/"*; do
