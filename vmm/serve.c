@@ -326,6 +326,24 @@ static int inherited_socket(void)
 	return LISTEN_FD;
 }
 
+/* It is served instead of one at a path: no connection's, as of a unit with Accept=yes. */
+static int check_inherited(void)
+{
+	int listens = 0;
+	socklen_t len = sizeof(listens);
+
+	if (options.server.ready_fd == LISTEN_FD)
+		return fail(0, "--ready-fd %d: is the socket to serve (LISTEN_FDS)", LISTEN_FD);
+	getsockopt(LISTEN_FD, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
+	if (!listens)
+		return fail(0,
+			    "LISTEN_FDS: descriptor %d does not listen (a socket unit needs "
+			    "ListenStream= and Accept=no)",
+			    LISTEN_FD);
+	options.server.path = "fd:3";
+	return 0;
+}
+
 /* What the API does to the microVM. */
 
 static int on_start(void *arg, const struct vm_config *with)
@@ -535,10 +553,8 @@ static int serve_as(int argc, char **argv, bool is_firecracker, const struct jai
 		return err > 0 ? 0 : EXIT_BAD_ARGUMENTS;
 	names.id = log.id = options.id;
 	options.server.listen_fd = inherited_socket();
-	if (options.server.listen_fd >= 0 && options.server.listen_fd == options.server.ready_fd) {
-		fail(0, "--ready-fd %d: is the socket to serve (LISTEN_FDS)", LISTEN_FD);
+	if (options.server.listen_fd >= 0 && check_inherited())
 		return EXIT_BAD_ARGUMENTS;
-	}
 	keep(options.server.listen_fd);
 	keep(options.server.ready_fd);
 	if (jail_open(&options.jail))

@@ -220,6 +220,7 @@ read -r _ < "$T/ready"
 ask GET /version
 gives 200 '{"firecracker_version":"0.1.0"}'
 holds [ ! -e "$T/other" ]
+holds grep -qF 'Listening on API socket ("fd:3").' "$T/log"
 stop
 holds [ -S "$SOCKET" ]
 rm "$SOCKET"
@@ -275,6 +276,11 @@ timeout 20 "$ACTIVATE" "$SOCKET" "$MAYFLY" serve --ready-fd 3 > "$T/out" 2> "$T/
 status=$?
 ends_with 153
 says "--ready-fd 3: is the socket to serve (LISTEN_FDS)"
+rm "$SOCKET"
+timeout 20 "$ACTIVATE" -n "$SOCKET" "$MAYFLY" serve > "$T/out" 2> "$T/err"
+status=$?
+ends_with 153
+says "LISTEN_FDS: descriptor 3 does not listen"
 rm "$SOCKET"
 timeout 20 "$MAYFLY" serve --api-sock '' > "$T/out" 2> "$T/err"
 status=$?
