@@ -5,7 +5,6 @@
  * waited for.
  */
 #include "server.h"
-#include "../seccomp/sealed.h"
 #include "../vmm/log.h"
 
 #include <errno.h>
@@ -457,16 +456,14 @@ static void on_retry(struct op *op, int res)
 
 static int listen_at(struct server *s)
 {
-	const struct sockaddr_un *address = sealed_own(s->config.path);
+	int err;
 
-	if (!address)
-		return -ENAMETOOLONG;
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s->fd < 0)
 		return -errno;
-	if (bind(s->fd, (const struct sockaddr *)address, sizeof(*address)))
-		return -errno;
-	s->address = address;
+	err = sealed_bind(&s->own, s->fd, s->config.path);
+	if (err)
+		return err;
 	return listen(s->fd, BACKLOG) ? -errno : 0;
 }
 
@@ -564,7 +561,5 @@ void server_event(struct server *s, const char *line)
 
 void server_close(struct server *s)
 {
-	if (s->address)
-		unlink(s->address->sun_path);
-	s->address = NULL;
+	sealed_remove(&s->own);
 }

@@ -11,10 +11,10 @@
 #define API_SERVER_H
 
 #include "api.h"
+#include "../seccomp/sealed.h"
 #include "../vmm/loop.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #define SERVER_CONNECTIONS 10u
 
@@ -47,8 +47,8 @@ struct server {
 	struct api *api;
 	struct server_config config;
 	int fd, file;
-	const struct sockaddr_un *address; /* of a socket's file that is ours to remove, or NULL */
-	bool is_busy; /* a request is being done; its handler may let the loop go on */
+	struct sealed_socket own; /* where it is at a path */
+	bool is_busy;		  /* a request is being done; its handler may let the loop go on */
 	struct op accept_op, retry_op, refused_op, moment_op, metrics_op;
 	struct __kernel_timespec retry, moment, minute;
 	int refused_fd; /* of the client that found no room */

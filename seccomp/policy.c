@@ -90,6 +90,7 @@ const struct policy_row policy[] = {
 	{ LOOP, SYS_pwrite64, "a layer's bitmap at the end", ANY },
 	{ LOOP, SYS_munmap, "gives back stacks and bitmaps at the end", ANY },
 	{ LOOP, SYS_unlink, "removes our sockets' files, in a part of sealed memory that has no others", { OWN_PATH(0) } },
+	{ LOOP, SYS_lstat, "before that: whether they are still ours", { OWN_PATH(0) } },
 	{ LOOP, SYS_splice, "standard output into a pipe, without waiting", { IS(2, STDOUT_FILENO), IS(5, SPLICE_F_NONBLOCK) } },
 	{ LOOP, SYS_epoll_ctl, "waits for what the ring has not registered", ANY },
 	{ LOOP, SYS_epoll_pwait, "the same: which it is, without waiting", { IS(3, 0) } },

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define PLACE  128ul
 #define OTHERS (128ul << 10) /* 1024 places: 19 peer links of 32 names each take 608 */
@@ -67,6 +69,30 @@ const struct sockaddr_un *sealed_address(const char *path)
 const struct sockaddr_un *sealed_own(const char *path)
 {
 	return seal(path, OTHERS, &used_own, OWN);
+}
+
+int sealed_bind(struct sealed_socket *own, int fd, const char *path)
+{
+	const struct sockaddr_un *address = sealed_own(path);
+	struct stat st;
+
+	if (!address)
+		return -ENAMETOOLONG;
+	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) ||
+	    lstat(address->sun_path, &st))
+		return -errno;
+	*own = (struct sealed_socket){ address, st.st_dev, st.st_ino };
+	return 0;
+}
+
+void sealed_remove(struct sealed_socket *own)
+{
+	struct stat st;
+
+	if (own->address && lstat(own->address->sun_path, &st) == 0 && st.st_dev == own->dev &&
+	    st.st_ino == own->ino)
+		unlink(own->address->sun_path);
+	own->address = NULL;
 }
 
 int sealed_close(void)

@@ -8,6 +8,7 @@
 #define SECCOMP_SEALED_H
 
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/un.h>
 
 /*
@@ -17,6 +18,20 @@
  */
 const struct sockaddr_un *sealed_address(const char *path);
 const struct sockaddr_un *sealed_own(const char *path);
+
+/*
+ * A Unix socket of ours at a path. sealed_bind() returns 0 or -errno, -ENAMETOOLONG also where
+ * there is no place for the path. sealed_remove() removes its file, unless another's has its place
+ * by now; the socket must still be open, so that no other file can have become the same. Harmless
+ * where nothing was bound, or a second time.
+ */
+struct sealed_socket {
+	const struct sockaddr_un *address; /* NULL: not bound, or removed */
+	dev_t dev;
+	ino_t ino;
+};
+int sealed_bind(struct sealed_socket *own, int fd, const char *path);
+void sealed_remove(struct sealed_socket *own);
 
 /* No more of them, and none changes. 0 or -errno, logged. */
 int sealed_close(void);

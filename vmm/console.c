@@ -5,7 +5,6 @@
  * guest nothing: its output is dropped from then on.
  */
 #include "console.h"
-#include "../seccomp/sealed.h"
 #include "log.h"
 #include "term.h"
 
@@ -632,20 +631,19 @@ static bool is_socket_file(const char *path)
 static int open_unix(struct console *c)
 {
 	const char *path = c->config->path;
-	const struct sockaddr_un *address = sealed_own(path);
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int err;
 
 	c->fd = fd;
 	if (fd < 0)
 		return fail(-errno, "socket");
-	if (!address)
+	err = sealed_bind(&c->own, fd, path);
+	if (err == -ENAMETOOLONG)
 		return fail(0, "%s: too long for a socket's path (%zu bytes at most)", path,
-			    sizeof(address->sun_path) - 1);
-	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)))
-		return fail(-errno,
-			    is_socket_file(path) ? "%s (remove it if it is left over)" : "%s",
+			    sizeof(c->own.address->sun_path) - 1);
+	if (err)
+		return fail(err, is_socket_file(path) ? "%s (remove it if it is left over)" : "%s",
 			    path);
-	c->address = address;
 	if (listen(fd, 1))
 		return fail(-errno, "%s", path);
 	c->listener = loop_file(c->loop, fd);
@@ -766,8 +764,7 @@ void console_close(struct console *c)
 	if (!c->is_open)
 		return;
 	c->is_open = false;
-	if (c->address)
-		unlink(c->address->sun_path);
+	sealed_remove(&c->own);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);

@@ -7,10 +7,9 @@
 #define VMM_CONSOLE_H
 
 #include "../api/config.h"
+#include "../seccomp/sealed.h"
 #include "loop.h"
 #include "serial.h"
-
-#include <sys/un.h>
 
 struct console {
 	bool is_open;
@@ -28,7 +27,7 @@ struct console {
 	int direct_res;
 	/* SERIAL_UNIX: the loop files of the socket and of its client, and the client. */
 	int listener, client_file, client_fd;
-	const struct sockaddr_un *address; /* of the socket's file, ours to remove, or NULL */
+	struct sealed_socket own;
 	int next_fd;	/* came while the client was half closed, and takes its place */
 	bool accepting; /* an accept is in flight */
 	bool watching;	/* whether the client hangs up */

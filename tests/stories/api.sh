@@ -225,6 +225,18 @@ stop
 holds [ -S "$SOCKET" ]
 rm "$SOCKET"
 
+story "the end of one process leaves the socket of the next, which has its path by now, to that"
+serve
+first=$pid
+rm "$SOCKET"
+serve
+kill -TERM "$first"
+wait "$first"
+ask GET /version
+gives 200 '{"firecracker_version":"0.1.0"}'
+stop
+holds [ ! -e "$SOCKET" ]
+
 # Starts `GET /events`, and returns once something has been told.
 follow_events() {
 	rm -f "$T/events"

@@ -141,6 +141,7 @@ row a_pause loop 'LOOP epoll_ctl ANY'
 row a_pause loop 'LOOP epoll_pwait { IS(3, 0) }'
 row a_pause loop 'LOOP close ANY'
 row a_pause loop 'LOOP unlink { OWN_PATH(0) }'
+row a_pause loop 'LOOP lstat { OWN_PATH(0) }'
 row a_pause loop 'SERVE recvmsg { IS(2, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) }'
 row a_pause loop 'SERVE sendto { IS(3, MSG_NOSIGNAL | MSG_DONTWAIT), { 4, UINT64_MAX, 0 } }'
 

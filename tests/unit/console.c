@@ -23,7 +23,6 @@
 
 #include <cmocka.h>
 
-#include "../../seccomp/sealed.h"
 #include "../../vmm/console.h"
 #include "scratch.h"
 
@@ -139,18 +138,10 @@ void loop_signal(int fd)
 	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
 }
 
-const struct sockaddr_un *sealed_own(const char *path)
-{
-	static struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-	strcpy(address.sun_path, path);
-	return &address;
-}
-
 static struct console console;
 static struct serial serial;
 static struct serial_config config;
-static char path[160];
+static char path[100];
 static unsigned nr_drained, nr_asked;
 
 static struct slot *find(const struct op *op)
@@ -468,6 +459,28 @@ static int next_fd(void)
 	return fd;
 }
 
+/* At the end its file is removed, but not who has taken its place since. */
+static void place_taken(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const int other = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct stat st;
+
+	(void)state;
+	open_console(SERIAL_UNIX);
+	assert_int_equal(lstat(path, &st), 0);
+	close_console();
+	assert_int_equal(lstat(path, &st), -1);
+	open_console(SERIAL_UNIX);
+	assert_int_equal(unlink(path), 0);
+	strcpy(address.sun_path, path);
+	assert_int_equal(bind(other, (struct sockaddr *)&address, sizeof(address)), 0);
+	close_console();
+	assert_int_equal(lstat(path, &st), 0);
+	assert_int_equal(unlink(path), 0);
+	close(other);
+}
+
 /* A start that fails may be tried again: as often as somebody likes. */
 static void closed_again(void **state)
 {
@@ -578,6 +591,7 @@ int main(void)
 		{ "Ctrl-A at a terminal", escapes, NULL, NULL, NULL },
 		{ "a read that is interrupted waits", interrupted_read, NULL, NULL, NULL },
 		{ "a client that cannot be taken yet", client_not_taken, NULL, NULL, NULL },
+		{ "another's socket in its place stays", place_taken, NULL, NULL, NULL },
 		{ "what was opened is closed", closed_again, NULL, NULL, NULL },
 	};
 

@@ -45,7 +45,7 @@ $(eval $(call unit,boot,vmm/boot.c vmm/image.c vmm/mem.c vmm/acpi.c vmm/log.c ap
 $(eval $(call unit,acpi,vmm/acpi.c))
 $(eval $(call unit,cpio,vmm/cpio.c))
 $(eval $(call unit,serial,vmm/serial.c vmm/log.c tests/fuzz/serial.c))
-$(eval $(call unit,console,vmm/console.c vmm/serial.c vmm/term.c vmm/timeline.c vmm/log.c api/config.c))
+$(eval $(call unit,console,vmm/console.c seccomp/sealed.c vmm/serial.c vmm/term.c vmm/timeline.c vmm/log.c api/config.c))
 $(eval $(call unit,term,vmm/term.c))
 $(eval $(call unit,bus,vmm/bus.c vmm/log.c))
 $(eval $(call unit,mem,vmm/mem.c vmm/log.c))
