@@ -6,6 +6,8 @@
  *
  * Connections are not registered with the loop: they come and go (loop_wait_ready() says why that
  * matters). The ring knows when there is something to do, and plain calls that never wait do it.
+ * But for close(2): of a descriptor that a hostile client sent, and holds no more itself, the last
+ * one may wait (SO_LINGER, FUSE), and with it all that the loop does.
  */
 #ifndef API_SERVER_H
 #define API_SERVER_H
