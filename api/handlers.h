@@ -22,7 +22,10 @@ int put_boot(struct call *c);
 int put_serial(struct call *c);
 int put_logger(struct call *c);
 int put_metrics(struct call *c);
-/* The command line that a boot source comes to, with `root` behind it; its bytes. */
+/*
+ * The command line that a boot source comes to, with `root` behind the kernel's words and before
+ * init's; its bytes. What is left out of it is logged.
+ */
 size_t setup_cmdline(struct vm_config *config, const struct boot_body *boot, const char *root);
 
 /* devices.c */

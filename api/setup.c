@@ -71,10 +71,67 @@ int patch_machine(struct call *c)
 
 /* What the guest boots. */
 
+/* With these no guest of mayfly's boots, though others' do. */
+static const struct {
+	const char *word, *why;
+} left_out[] = {
+	{ "noapic", "there is no other interrupt controller" },
+	{ "acpi=off", "devices are described by ACPI only" },
+};
+
+/* Up to its blank; those in quotes are its own. */
+static size_t word_len(const char *word)
+{
+	bool is_quoted = false;
+	size_t n = 0;
+
+	for (; word[n] && (is_quoted || word[n] != ' '); n++)
+		is_quoted ^= word[n] == '"';
+	return n;
+}
+
+static bool is_word(const char *at, size_t len, const char *word)
+{
+	return len == strlen(word) && !memcmp(at, word, len);
+}
+
+static bool is_left_out(const char *at, size_t len)
+{
+	for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++)
+		if (is_word(at, len, left_out[i].word)) {
+			log_line(LOG_WARN, "boot_args: %s is left out: %s", left_out[i].word,
+				 left_out[i].why);
+			return true;
+		}
+	return false;
+}
+
+/* The kernel's words, which are shorter than args. Returns the rest: "--" and init's, or "". */
+static const char *kernel_words(const char *args, char *to)
+{
+	char *const start = to;
+	size_t len;
+
+	for (*to = '\0'; *args; args += len + strspn(args + len, " ")) {
+		len = word_len(args);
+		if (is_word(args, len, "--"))
+			break;
+		if (is_left_out(args, len))
+			continue;
+		if (to > start)
+			*to++ = ' ';
+		memcpy(to, args, len);
+		to[len] = '\0';
+		to += len;
+	}
+	return args;
+}
+
 size_t setup_cmdline(struct vm_config *config, const struct boot_body *boot, const char *root)
 {
-	const char *const words[] = { boot->has_args ? boot->boot_args : CMDLINE_DEFAULT,
-				      boot->has_args ? "pci=off" : NULL, root };
+	char kernel[API_PATH_MAX];
+	const char *init = kernel_words(boot->has_args ? boot->boot_args : CMDLINE_DEFAULT, kernel);
+	const char *const words[] = { kernel, boot->has_args ? "pci=off" : NULL, root, init };
 
 	return config_cmdline(config, words, sizeof(words) / sizeof(words[0]));
 }
@@ -108,13 +165,14 @@ static int open_boot(struct call *c, struct boot_body *boot)
 
 static int check_args(struct call *c, const struct boot_body *boot)
 {
+	const char *const words[] = { boot->boot_args, "pci=off" };
 	size_t len;
 
 	for (const char *at = boot->boot_args; *at; at++)
 		if (*at < ' ' || *at > '~')
 			return call_refuse(c, "Boot source error: The kernel command line is "
 					      "invalid: it holds more than printable ASCII.");
-	len = setup_cmdline(c->api->config, boot, NULL);
+	len = config_cmdline(c->api->config, words, sizeof(words) / sizeof(words[0]));
 	if (len >= CMDLINE_SIZE)
 		return call_refuse(
 			c,

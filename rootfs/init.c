@@ -398,6 +398,15 @@ static void modules_load(void)
 	close(log);
 }
 
+/* What comes after "--" is init's, none of it the kernel's. */
+static void end_kernel_words(char *cmdline)
+{
+	char *end = strstr(cmdline, " -- ");
+
+	if (end != NULL)
+		*end = '\0';
+}
+
 /*
  * Copies the value of key= in the kernel's command line, the last one given as the kernel does.
  * False where there is none, or where it does not fit into `size` bytes.
@@ -473,6 +482,7 @@ static void root_enter(void)
 	if (fd < 0 || read(fd, cmdline, sizeof(cmdline) - 1) < 0)
 		cmdline[0] = '\0';
 	close(fd);
+	end_kernel_words(cmdline);
 	if (!cmdline_value(cmdline, "root=", device, sizeof(device)))
 		return;
 	if (!cmdline_value(cmdline, "rootfstype=", types, sizeof(types)))

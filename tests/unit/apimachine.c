@@ -128,10 +128,58 @@ static void boot_sources(void **state)
 		      "2047 go in.");
 }
 
+/* What is init's stays behind "--"; what does not boot is left out, and said so. */
+static void boot_words(void **state)
+{
+#define ROOT "pci=off root=/dev/vda rw"
+	static const struct {
+		const char *args, *cmdline, *said;
+	} rows[] = {
+		{ "", ROOT, "" },
+		{ "quiet", "quiet " ROOT, "" },
+		{ "quiet -- single -x", "quiet " ROOT " -- single -x", "" },
+		{ "quiet --", "quiet " ROOT " --", "" },
+		{ "-- a -- b", ROOT " -- a -- b", "" },
+		{ "a--b --c -- d", "a--b --c " ROOT " -- d", "" },
+		{ "x=\\\"a -- b\\\" y -- z", "x=\"a -- b\" y " ROOT " -- z", "" },
+		{ "ro  noapic reboot=k acpi=off", "ro reboot=k " ROOT,
+		  "mayfly: boot_args: noapic is left out: there is no other interrupt "
+		  "controller\n"
+		  "mayfly: boot_args: acpi=off is left out: devices are described by ACPI "
+		  "only\n" },
+		{ "noapics acpi=offs \\\"x noapic\\\" -- noapic",
+		  "noapics acpi=offs \"x noapic\" " ROOT " -- noapic", "" },
+	};
+	char line[200], said[400];
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		ssize_t n;
+
+		fresh(state);
+		done("PUT /logger {\"log_path\":\"log\",\"level\":\"Warn\"}");
+		snprintf(line, sizeof(line),
+			 "PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"%s\"}",
+			 rows[i].args);
+		done(line);
+		done("PUT /drives/r {\"drive_id\":\"r\",\"is_root_device\":true,"
+		     "\"path_on_host\":\"disk\"}");
+		done("PUT /actions {\"action_type\":\"InstanceStart\"}");
+		assert_string_equal(config.cmdline, rows[i].cmdline);
+		assert_int_equal(ask("GET /vm/config"), 200);
+		snprintf(line, sizeof(line), "\"boot_args\":\"%s\"", rows[i].args);
+		assert_non_null(strstr(body, line));
+		n = pread(api.log.fd, said, sizeof(said) - 1, 0);
+		assert_true(n >= 0);
+		said[n] = '\0';
+		assert_string_equal(said, rows[i].said);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
 	TEST("machine-config: fields, ranges, PUT and PATCH", machines),
 	TEST("a CPU template is deprecated", templates),
 	TEST("boot-source: files are opened at once, the command line is bounded", boot_sources),
+	TEST("boot_args: mayfly's words are the kernel's, and some are left out", boot_words),
 };
 
 int main(void)

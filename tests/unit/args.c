@@ -559,6 +559,22 @@ static void root_disk(void **state)
 	assert_string_equal(got->config.cmdline, KERNEL_WORDS " root=/dev/vda rw x");
 	assert_int_equal(RUN(K, "--root", "r,ro"), 0);
 	assert_string_equal(got->config.cmdline, KERNEL_WORDS " root=/dev/vda ro");
+	/* What is init's comes after all that is the kernel's. */
+	assert_int_equal(RUN(K, "--cmdline", "x -- y", "--root", "r,ro", "--", "true"), 0);
+	assert_string_equal(got->config.cmdline, KERNEL_WORDS
+			    " root=/dev/vda ro loglevel=1 rdinit=/.mayfly/init x -- y");
+}
+
+/* /dev/null is a file of filters, none at all. */
+static void filters(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--seccomp-filter", "/dev/null"), 0);
+	assert_int_equal(RUN(K, "--no-seccomp"), 0);
+	RUN(K, "--no-seccomp", "--seccomp-filter", "/dev/null");
+	refused("mayfly: --no-seccomp and --seccomp-filter: give one of the two\n");
+	RUN(K, "--seccomp-filter", "/dev/null", "--no-seccomp");
+	refused("mayfly: --no-seccomp and --seccomp-filter: give one of the two\n");
 }
 
 /* Strings are the child's own, or lie in the parent's memory too. */

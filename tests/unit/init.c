@@ -50,10 +50,22 @@ static void values(void **state)
 	assert_false(cmdline_value("root=/dev/abc", "root=", value, sizeof(value)));
 }
 
+static void words_of_init(void **state)
+{
+	char line[] = "root=/dev/a ro -- root=/dev/b rw", none[] = "root=/dev/a --x";
+
+	(void)state;
+	end_kernel_words(line);
+	assert_string_equal(line, "root=/dev/a ro");
+	end_kernel_words(none);
+	assert_string_equal(none, "root=/dev/a --x");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		{ "the last of ro and rw counts", root_words, NULL, NULL, NULL },
+		{ "words behind -- are not the kernel's", words_of_init, NULL, NULL, NULL },
 		{ "a word's last value, where it fits", values, NULL, NULL, NULL },
 	};
 
