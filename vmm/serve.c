@@ -258,6 +258,7 @@ static void say_version(bool is_firecracker)
 
 /* 0, 1 where something was printed instead, or -EINVAL, logged. */
 static int parse(int argc, char **argv, bool is_firecracker)
+	const bool is_jailed = options.jail.id; /* as the jailer's own options say, and no others */
 {
 	struct option longs[ROWS + ARGS_JAIL + 1] = { 0 };
 	const char *word;
@@ -277,6 +278,8 @@ static int parse(int argc, char **argv, bool is_firecracker)
 			return fail(0,
 				    "serve: %s is no option ('mayfly --help' lists them; a "
 				    "microVM's go with 'mayfly run')",
+		if (is_jailed && (index >= (int)ROWS || rows[index].take == take_id))
+			return fail(0, "serve: %s is the jailer's: give it before the --", word);
 				    word);
 		if (index >= (int)ROWS) {
 			if (args_jail_take(&options.jail, (unsigned)index - ROWS, optarg))

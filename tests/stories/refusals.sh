@@ -289,6 +289,21 @@ story "nobody listens at passt's socket"
 mayfly run --kernel "$HELLO" --net "passt=$T/nowhere"
 refused "$T/nowhere: nobody listens there; start 'passt --socket $T/nowhere' before: No such file or directory"
 
+ln -s "$(realpath "$MAYFLY")" "$T/jailer"
+ln -s "$(realpath "$MAYFLY")" "$T/firecracker"
+jailer() {
+	timeout 20 "$T/jailer" "$@" > "$T/out" 2> "$T/err"
+	status=$?
+}
+
+story "the jail is the jailer's: behind its -- none of it is undone"
+for option in '--uid 0' --gid=0 '--id b' --no-jail '--chroot-base-dir /' '--new-pid-ns'; do
+	jailer --id a --exec-file "$T/firecracker" --uid 4321 --gid 4321 --chroot-base-dir "$T/base" -- $option
+	ends_with 153
+	says_one_line
+	says "serve: ${option%% *} is the jailer's: give it before the --"
+done
+
 if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
 	story "what the jail's user has left in his folder, root does not follow: links, a FIFO for the PID"
 	root=$T/base/firecracker/a/root
@@ -296,11 +311,8 @@ if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
 	ln -s "$T/ours" "$root/run"
 	mkfifo "$root/firecracker.pid"
 	chown -h 4321:4321 "$root" "$root/run" "$root/firecracker.pid"
-	ln -s "$(realpath "$MAYFLY")" "$T/jailer"
-	ln -s "$(realpath "$MAYFLY")" "$T/firecracker"
-	timeout 20 "$T/jailer" --id a --exec-file "$T/firecracker" --uid 4321 --gid 4321 --chroot-base-dir "$T/base" \
-		-- --no-api --config-file /none > "$T/out" 2> "$T/err"
-	status=$?
+	jailer --id a --exec-file "$T/firecracker" --uid 4321 --gid 4321 --chroot-base-dir "$T/base" \
+		-- --no-api --config-file /none
 	ends_with 152
 	holds [ "$(stat -c %u "$T/ours")" -eq 0 ]
 	holds [ -f "$root/firecracker.pid" ]
