@@ -18,13 +18,22 @@
 
 #define NAME_SIZE 16u
 
-static bool is_off;
+static bool is_off, is_loaded;
 static struct sock_fprog loaded[FILTERS]; /* of length 0: as built in */
 static _Thread_local const char *name_of_thread = "?";
 
-void filters_off(void)
+/* One would undo the other. */
+static int check_choice(void)
+{
+	return is_off && is_loaded
+		       ? fail(0, "--no-seccomp and --seccomp-filter: give one of the two")
+		       : 0;
+}
+
+int filters_off(void)
 {
 	is_off = true;
+	return check_choice();
 }
 
 static int find(const char name[NAME_SIZE])
@@ -74,7 +83,10 @@ int filters_load(const char *path)
 	while (got > 0)
 		got = load_next(fd);
 	close(fd);
-	return got ? fail(0, "--seccomp-filter %s: is no file of mayfly's filters", path) : 0;
+	if (got)
+		return fail(0, "--seccomp-filter %s: is no file of mayfly's filters", path);
+	is_loaded = true;
+	return check_choice();
 }
 
 /* What the programs cannot know when they are made. */

@@ -48,13 +48,13 @@ extern const struct filter_program filter_programs[FILTERS];
 extern const char filter_calls[];
 extern const unsigned filter_nr_calls;
 
-/* No filters, for debugging. */
-void filters_off(void);
+/* No filters, for debugging. 0, or -EINVAL, logged, where others have been loaded. */
+int filters_off(void);
 
 /*
  * Programs from a file in place of those built in: for each the 16 bytes of its name (padded with
  * zeros), the number of its instructions (32 bits, as the CPU has them), and those, each a struct
- * sock_filter. 0 or -EINVAL, logged.
+ * sock_filter. 0 or -errno, logged: -EINVAL also where there are to be none.
  */
 int filters_load(const char *path);
 

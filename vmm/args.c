@@ -246,8 +246,7 @@ static int take_no_seccomp(struct vm_config *c, const char *value)
 {
 	(void)c;
 	(void)value;
-	filters_off();
-	return 0;
+	return filters_off();
 }
 
 static int take_seccomp(struct vm_config *c, const char *value)

@@ -182,8 +182,7 @@ static int take_seccomp(const char *value)
 static int take_no_seccomp(const char *value)
 {
 	(void)value;
-	filters_off();
-	return 0;
+	return filters_off();
 }
 
 static int refuse_metadata(const char *value)

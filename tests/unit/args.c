@@ -724,6 +724,7 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "mistakes in the jail's options", .test_func = jail_mistakes },
 	{ .name = "--root goes first", .test_func = root_disk },
 	{ .name = "the kernel's command line is composed", .test_func = command_lines },
+	{ .name = "no filters, or others: not both", .test_func = filters },
 	{ .name = "a huge --cmdline is refused", .test_func = huge_command_line },
 	{ .name = "a job comes after --", .test_func = jobs },
 	{ .name = "mistakes are named as they were made", .test_func = mistakes },
