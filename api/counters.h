@@ -137,7 +137,7 @@ struct counters {
 	struct latency latency[EXIT_KINDS];
 	/* Bytes from and to the guest; without a reader; beyond the rate limit. */
 	uint64_t uart_reads, uart_writes, uart_dropped, uart_limited;
-	uint64_t i8042_resets, interrupts;
+	uint64_t i8042_resets, interrupts, hangups;
 	/* When each phase of metrics.c was reached: since main(), and in the process's CPU time. */
 	uint64_t phase_us[4], phase_cpu_us[4];
 

@@ -103,7 +103,7 @@ static const struct row {
 	{ "signals", "sigxfsz", NONE, COUNTER },
 	{ "signals", "sigxcpu", NONE, COUNTER },
 	{ "signals", "sigpipe", NONE, COUNTER },
-	{ "signals", "sighup", NONE, COUNTER },
+	{ "signals", "sighup", AT(hangups), COUNTER },
 	{ "signals", "sigill", NONE, COUNTER },
 	{ "uart", "error_count", NONE, COUNTER },
 	{ "uart", "flush_count", NONE, COUNTER },

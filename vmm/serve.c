@@ -257,8 +257,8 @@ static void say_version(bool is_firecracker)
 
 /* 0, 1 where something was printed instead, or -EINVAL, logged. */
 static int parse(int argc, char **argv, bool is_firecracker)
-	const bool is_jailed = options.jail.id; /* as the jailer's own options say, and no others */
 {
+	const bool is_jailed = options.jail.id; /* as the jailer's own options say, and no others */
 	struct option longs[ROWS + ARGS_JAIL + 1] = { 0 };
 	const char *word;
 	int index, got;
@@ -277,9 +277,9 @@ static int parse(int argc, char **argv, bool is_firecracker)
 			return fail(0,
 				    "serve: %s is no option ('mayfly --help' lists them; a "
 				    "microVM's go with 'mayfly run')",
+				    word);
 		if (is_jailed && (index >= (int)ROWS || rows[index].take == take_id))
 			return fail(0, "serve: %s is the jailer's: give it before the --", word);
-				    word);
 		if (index >= (int)ROWS) {
 			if (args_jail_take(&options.jail, (unsigned)index - ROWS, optarg))
 				return -EINVAL;
@@ -489,11 +489,9 @@ static int prepare(struct vm *vm)
 /* Under Firecracker's name a reboot, which is how its guests are shut down, is a success. */
 static int exit_code(const struct vm *vm)
 {
-	const int code = vm_exit_code(vm);
-
 	if (options.is_firecracker && vm_is_rebooted(vm))
 		return 0;
-	return code == EXIT_SIGNAL + SIGHUP ? EXIT_HANGUP : code;
+	return vm_is_hung_up(vm) ? EXIT_HANGUP : vm_exit_code(vm);
 }
 
 static void on_ended(void *vm)

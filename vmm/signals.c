@@ -27,8 +27,8 @@ static const struct {
 	{ SIGFPE, 136, "mayfly: fatal: SIGFPE; please report it\n" },
 };
 
-/* For tools that look for it. musl's snprintf() takes neither locks nor memory for this. */
-static void say_shutdown(int signo, int code)
+/* musl's snprintf() takes neither locks nor memory for this. */
+void signals_say_shutdown(int signo, int code)
 {
 	char line[80];
 	const int n =
@@ -55,7 +55,7 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
 {
 	(void)context;
 	term_restore();
-	say_shutdown(signo, info->si_code);
+	signals_say_shutdown(signo, info->si_code);
 	if (signo == SIGSYS && info->si_code == FILTER_SI_CODE)
 		say_forbidden(info->si_syscall);
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {

@@ -37,6 +37,9 @@ void signals_unblock_fatal(sigset_t *set);
 /* Before any thread is started: they inherit the mask. 0 or -errno, logged. */
 int signals_init(struct signals *signals, struct loop *loop, struct end *end);
 
+/* A line for tools that look for it: the number and the si_code. May be called by a handler. */
+void signals_say_shutdown(int signo, int code);
+
 /* Ends the microVM as if that signal had come. */
 void signals_ask(struct signals *signals, int signo);
 

@@ -407,12 +407,19 @@ static void report_net(const struct net_config *config, const struct net_counter
 	     (unsigned long long)c->tx_fails, (unsigned long long)c->tx_spoofed_mac_count);
 }
 
-/* How it ended: where that is no news (a job that reported, a power-off), only when asked. */
+/*
+ * How it ended: where that is no news (a job that reported, a power-off), only when asked. The code
+ * of a process that serves is not ours, and its own last line has it.
+ */
 static void report(const struct vm *v)
 {
 	const bool is_news = v->end.reason != END_POWEROFF || end_code(&v->end) == EXIT_JOB_LOST;
 
-	if (is_news || v->config->report)
+	if (v->ended && vm_is_hung_up(v))
+		signals_say_shutdown(SIGHUP, v->signals.info.ssi_code);
+	if (v->ended && is_news)
+		note("%s", end_words(&v->end));
+	else if (is_news || v->config->report)
 		note("%s; exit code %d", end_words(&v->end), end_code(&v->end));
 	if (v->serial.tx_dropped && console_has_readers(&v->console))
 		note("%llu bytes of serial output had no reader",
@@ -609,6 +616,11 @@ bool vm_is_rebooted(const struct vm *v)
 	return v->end.reason == END_REBOOT || v->end.reason == END_PANIC;
 }
 
+bool vm_is_hung_up(const struct vm *v)
+{
+	return v->end.reason == END_SIGNAL && v->end.signal == SIGHUP;
+}
+
 void vm_on_end(struct vm *v, void (*ended)(void *vm))
 {
 	v->ended = ended;
@@ -654,6 +666,7 @@ void vm_count(struct vm *v, struct counters *c)
 					     PHASE_FIRST_SERIAL, PHASE_INIT };
 
 	vcpus_count(&v->vcpus, c);
+	c->hangups = vm_is_hung_up(v);
 	widen(&c->uart_writes, __atomic_load_n(&v->serial.tx_head, __ATOMIC_RELAXED));
 	widen(&c->uart_reads, __atomic_load_n(&v->serial.rx_tail, __ATOMIC_RELAXED));
 	c->uart_dropped = __atomic_load_n(&v->serial.tx_dropped, __ATOMIC_RELAXED);

@@ -37,6 +37,7 @@ bool vm_wait(struct vm *vm);
 int vm_exit_code(const struct vm *vm);
 const char *vm_exit_words(const struct vm *vm);
 bool vm_is_rebooted(const struct vm *vm);
+bool vm_is_hung_up(const struct vm *vm); /* SIGHUP */
 
 /* While it runs: what is given changes. 0 or -errno, logged; then nothing has changed. */
 int vm_update_disk(struct vm *vm, const struct disk_update *update);

@@ -325,10 +325,16 @@ END
 done
 case $(sed -n 's/^SigIgn:.*\(.\)$/\1/p' /proc/self/status) in
 [02468ace]) # not where this runs under nohup, which mayfly then obeys
-	serve
+	serve --log-path "$T/log.file" --metrics-path "$T/metrics.hangup"
 	kill -HUP "$pid"
 	ended
 	ends_with 156
+	for log in "$T/log" "$T/log.file"; do
+		holds grep -qxF "Shutting down VM after intercepting signal 1, code 0." "$log"
+	done
+	holds grep -q '] stopped by a signal$' "$T/log.file"
+	holds grep -q '] mayfly exiting with error. exit_code=156$' "$T/log.file"
+	holds grep -q '"sighup":1,' "$T/metrics.hangup"
 	;;
 esac
 
@@ -664,6 +670,7 @@ sed -i "s|hello.elf|exits.elf|; s|exit=3|i8042|" "$T/config"
 status=$?
 ends_with 0
 says "Firecracker exiting successfully. exit_code=0"
+holds grep -q '] rebooted$' "$T/err"
 mayfly serve --config-file "$T/config" --no-api
 ends_with 120
 
