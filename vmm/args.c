@@ -92,6 +92,48 @@ int args_duration(const char *text, uint64_t *ms)
 	return -EINVAL;
 }
 
+void args_help_row(unsigned width, const char *name, const char *value, const char *help)
+{
+	char left[48];
+
+	snprintf(left, sizeof(left), "--%s %s", name, value ? value : "");
+	printf("  %-*s  %s\n", (int)width, left, help);
+}
+
+/* The row of "--name" or "--name=value", `len` bytes of which are its name's. */
+static int find(const struct args_row *rows, const char *word, size_t len)
+{
+	for (int i = 0; rows[i].name; i++)
+		if (strlen(rows[i].name) + 2 == len && !strncmp(word, "--", 2) &&
+		    !strncmp(word + 2, rows[i].name, len - 2))
+			return i;
+	return -1;
+}
+
+int args_next(struct args_reader *r, const char **value)
+{
+	const char *word = r->next < r->argc ? r->argv[r->next] : "";
+	const int len = (int)strcspn(word, "=");
+	const int row = find(r->rows, word, (size_t)len);
+
+	if (word[0] != '-' || !word[1])
+		return ARGS_END;
+	r->next++;
+	r->is_over = !strcmp(word, "--");
+	if (r->is_over)
+		return ARGS_END;
+	if (row < 0)
+		return fail(0, "%s: %s is no option (%s)", r->command, word, r->hint);
+	*value = word[len] ? word + len + 1 : NULL;
+	if (!r->rows[row].value)
+		return *value ? fail(0, "%s: %.*s takes no value", r->command, len, word) : row;
+	if (!*value && r->next < r->argc)
+		*value = r->argv[r->next++];
+	if (!*value || (!**value && strcmp(r->rows[row].value, "TEXT")))
+		return fail(0, "%s: %.*s needs a value", r->command, len, word);
+	return row;
+}
+
 static int take_kernel(struct vm_config *c, const char *value)
 {
 	c->kernel = value;
@@ -408,39 +450,39 @@ static int take(struct vm_config *c, struct jail_config *jail, unsigned index, c
 
 int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jail)
 {
-	struct option longs[OPTIONS + ARGS_JAIL + 1] = { 0 };
-	const char *word; /* where getopt stands: after an error its optind may be anywhere */
-	int index, got;
+	struct args_row rows[OPTIONS + ARGS_JAIL + 1] = { 0 };
+	struct args_reader reader = { .command = "run",
+				      .hint = "'mayfly run --help' lists them",
+				      .rows = rows,
+				      .argc = argc,
+				      .argv = argv,
+				      .next = 1 };
+	const char *value;
+	int row;
 
 	for (size_t i = 0; i < OPTIONS; i++)
-		longs[i] = (struct option){ options[i].name,
-					    options[i].value ? required_argument : no_argument,
-					    NULL, 0 };
-	args_jail_options(longs + OPTIONS);
+		rows[i] = (struct args_row){ options[i].name, options[i].value };
+	args_jail_rows(rows + OPTIONS);
 	jail->name = "mayfly";
 	args_jail_named(jail, argc, argv);
 	c->mem_size = MEM_DEFAULT;
 	c->cpus = 1;
 	c->job.env = env;
-	opterr = 0;
-	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
-		if (got == ':')
-			return fail(0, "run: %s needs a value", word);
-		if (got != 0)
-			return fail(0, "run: %s is no option ('mayfly run --help' lists them)",
-				    word);
-		if (index < (int)OPTIONS && !options[index].take)
+	while ((row = args_next(&reader, &value)) != ARGS_END) {
+		if (row < 0)
+			return row;
+		if (row < (int)OPTIONS && !options[row].take)
 			return 1;
-		if (take(c, jail, (unsigned)index, optarg))
+		if (take(c, jail, (unsigned)row, value))
 			return -EINVAL;
 	}
-	if (optind < argc && strcmp(word, "--")) /* which may be an option's value, too */
+	if (reader.next < argc && !reader.is_over)
 		return fail(0, "run: '%s' is no option; a command for the guest comes after --",
-			    argv[optind]);
-	if (optind == argc && word) /* an empty variable, say: a shell is not what was meant */
+			    argv[reader.next]);
+	if (reader.next == argc && reader.is_over) /* an empty variable, say: not for a shell */
 		return fail(0, "run: no command after --");
-	c->job.argv = argv + optind;
-	c->job.argc = (unsigned)(argc - optind);
+	c->job.argv = argv + reader.next;
+	c->job.argc = (unsigned)(argc - reader.next);
 	keep_nets(c, jail);
 	return args_jail_finish(jail) ? -EINVAL : finish(c);
 }

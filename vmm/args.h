@@ -6,8 +6,6 @@
 #include "../api/config.h"
 #include "../seccomp/jail.h"
 
-#include <getopt.h>
-
 /*
  * Fills *config and *jail, which are zeros before, from argv[1..argc), argv[0] being "run". 0; 1
  * where help was asked for; -EINVAL with one line logged. Both borrow from argv.
@@ -16,6 +14,28 @@ int args_run(int argc, char **argv, struct vm_config *config, struct jail_config
 
 /* The options of `run`, for --help. */
 void args_help(void);
+
+/*
+ * Options one by one, all of them long and by their whole names: --NAME VALUE or --NAME=VALUE, up
+ * to a word that is none or to "--". `rows` ends with one without a name.
+ */
+struct args_row {
+	const char *name;
+	const char *value; /* what it is called; NULL: there is none. A TEXT may be empty */
+};
+struct args_reader {
+	const char *command, *hint; /* what lines begin with; of what is no option, where to look */
+	const struct args_row *rows;
+	int argc, next; /* the word that comes next: 1 at first */
+	char **argv;
+	bool is_over; /* "--" has come */
+};
+#define ARGS_END (-1)
+/* The next one's place in `rows`, ARGS_END, or -EINVAL, logged; *value, NULL where it has none. */
+int args_next(struct args_reader *reader, const char **value);
+
+/* Its line of --help. */
+void args_help_row(unsigned width, const char *name, const char *value, const char *help);
 
 /*
  * PATH[,WORD...] as given to --disk or --root (`option`, without the dashes), cut up where it
@@ -48,12 +68,12 @@ int args_hv(const char *text, enum hv_provider *hv);
 /* "30s" -> milliseconds; suffixes ms, s, m, h, or none for seconds. 0 or -EINVAL. */
 int args_duration(const char *text, uint64_t *ms);
 
-/* The options of the jail, ARGS_JAIL of them: for --help, for getopt_long(3), one taken by its
+/* The options of the jail, ARGS_JAIL of them: for --help, for args_next(), one taken by its
  * place among them, and what is between them once all are taken; before that, which descriptors
  * the words name as /dev/fd/N. 0 or -EINVAL, logged. */
 #define ARGS_JAIL 11u
 void args_jail_help(unsigned width, bool has_id);
-void args_jail_options(struct option *longs);
+void args_jail_rows(struct args_row *rows);
 void args_jail_named(struct jail_config *config, int argc, char **argv);
 int args_jail_take(struct jail_config *config, unsigned index, const char *value);
 int args_jail_finish(struct jail_config *config);

@@ -155,21 +155,14 @@ _Static_assert(sizeof(rows) / sizeof(rows[0]) == ARGS_JAIL, "as many as are prom
  */
 void args_jail_help(unsigned width, bool has_id)
 {
-	for (size_t i = has_id ? 1 : 0; i < ARGS_JAIL; i++) {
-		char left[48];
-
-		snprintf(left, sizeof(left), "--%s %s", rows[i].name,
-			 rows[i].value ? rows[i].value : "");
-		printf("  %-*s  %s\n", (int)width, left, rows[i].help);
-	}
+	for (size_t i = has_id ? 1 : 0; i < ARGS_JAIL; i++)
+		args_help_row(width, rows[i].name, rows[i].value, rows[i].help);
 }
 
-void args_jail_options(struct option *longs)
+void args_jail_rows(struct args_row *to)
 {
 	for (size_t i = 0; i < ARGS_JAIL; i++)
-		longs[i] =
-			(struct option){ rows[i].name,
-					 rows[i].value ? required_argument : no_argument, NULL, 0 };
+		to[i] = (struct args_row){ rows[i].name, rows[i].value };
 }
 
 static bool is_named(const struct jail_config *config, int fd)

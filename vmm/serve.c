@@ -48,11 +48,10 @@ static struct server server;
 
 /* Options. Each takes its value; 0 or -EINVAL, logged. */
 
-/* "" would be a name outside of the file system, which anybody may connect to. */
 static int take_socket(const char *value)
 {
 	options.server.path = value;
-	return *value ? 0 : fail(0, "--api-sock: give a path");
+	return 0;
 }
 
 static int take_id(const char *value)
@@ -75,8 +74,8 @@ static int take_no_api(const char *value)
 
 static int copy(const char *option, char *to, size_t size, const char *value)
 {
-	if (!*value || strlen(value) >= size)
-		return fail(0, "%s: give 1 to %zu bytes", option, size - 1);
+	if (strlen(value) >= size)
+		return fail(0, "%s: give %zu bytes at most", option, size - 1);
 	strcpy(to, value);
 	return 0;
 }
@@ -241,13 +240,8 @@ static const struct {
 
 void serve_help(void)
 {
-	for (size_t i = 0; i < ROWS; i++) {
-		char left[48];
-
-		snprintf(left, sizeof(left), "--%s %s", rows[i].name,
-			 rows[i].value ? rows[i].value : "");
-		printf("  %-29s  %s\n", left, rows[i].help);
-	}
+	for (size_t i = 0; i < ROWS; i++)
+		args_help_row(29, rows[i].name, rows[i].value, rows[i].help);
 }
 
 static void say_version(bool is_firecracker)
@@ -255,50 +249,56 @@ static void say_version(bool is_firecracker)
 	puts(is_firecracker ? "Firecracker v" FC_VERSION : "mayfly " MAYFLY_VERSION);
 }
 
+/* What is printed instead. */
+static int print(const char *name, bool is_firecracker)
+{
+	if (!strcmp(name, "version")) {
+		say_version(is_firecracker);
+		return 1;
+	}
+	serve_help();
+	args_jail_help(27, true);
+	return 1;
+}
+
 /* 0, 1 where something was printed instead, or -EINVAL, logged. */
 static int parse(int argc, char **argv, bool is_firecracker)
 {
 	const bool is_jailed = options.jail.id; /* as the jailer's own options say, and no others */
-	struct option longs[ROWS + ARGS_JAIL + 1] = { 0 };
-	const char *word;
-	int index, got;
+	struct args_row all[ROWS + ARGS_JAIL + 1] = { 0 };
+	struct args_reader reader = {
+		.command = "serve",
+		.hint = "'mayfly --help' lists them; a microVM's go with 'mayfly run'",
+		.rows = all,
+		.argc = argc,
+		.argv = argv,
+		.next = 1
+	};
+	const char *value;
+	int row, err;
 
 	for (size_t i = 0; i < ROWS; i++)
-		longs[i] =
-			(struct option){ rows[i].name,
-					 rows[i].value ? required_argument : no_argument, NULL, 0 };
-	args_jail_options(longs + ROWS);
+		all[i] = (struct args_row){ rows[i].name, rows[i].value };
+	args_jail_rows(all + ROWS);
 	args_jail_named(&options.jail, argc, argv);
-	opterr = 0;
-	while (word = argv[optind], (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
-		if (got == ':')
-			return fail(0, "serve: %s needs a value", word);
-		if (got != 0)
-			return fail(0,
-				    "serve: %s is no option ('mayfly --help' lists them; a "
-				    "microVM's go with 'mayfly run')",
-				    word);
-		if (is_jailed && (index >= (int)ROWS || rows[index].take == take_id))
-			return fail(0, "serve: %s is the jailer's: give it before the --", word);
-		if (index >= (int)ROWS) {
-			if (args_jail_take(&options.jail, (unsigned)index - ROWS, optarg))
-				return -EINVAL;
-			continue;
-		}
-		if (!rows[index].take) {
-			if (!strcmp(rows[index].name, "version")) {
-				say_version(is_firecracker);
-				return 1;
-			}
-			serve_help();
-			args_jail_help(27, true);
-			return 1;
-		}
-		if (rows[index].take(optarg))
+	while ((row = args_next(&reader, &value)) != ARGS_END) {
+		if (row < 0)
+			return row;
+		if (is_jailed && (row >= (int)ROWS || rows[row].take == take_id))
+			return fail(0, "serve: --%s is the jailer's: give it before the --",
+				    all[row].name);
+		if (row < (int)ROWS && !rows[row].take)
+			return print(rows[row].name, is_firecracker);
+		err = row < (int)ROWS ? rows[row].take(value)
+				      : args_jail_take(&options.jail, (unsigned)row - ROWS, value);
+		if (err)
 			return -EINVAL;
 	}
-	if (optind < argc && strcmp(word, "--")) /* which may be an option's value, too */
-		return fail(0, "'%s' is no option ('mayfly --help' lists them)", argv[optind]);
+	if (reader.next < argc && !reader.is_over)
+		return fail(0, "'%s' is no option ('mayfly --help' lists them)", argv[reader.next]);
+	if (reader.next < argc && !is_firecracker) /* whose own overlooks what comes there */
+		return fail(0, "serve: '%s': a command for the guest goes with 'mayfly run'",
+			    argv[reader.next]);
 	if (!options.has_api && !options.config_file)
 		return fail(0, "--no-api needs --config-file");
 	if (!options.has_api && options.server.ready_fd >= 0)
@@ -600,46 +600,79 @@ static int take_exec_file(const char *value, struct jail_config *jail)
 	return 0;
 }
 
-static int take_cgroup_version(const char *value)
+static int take_cgroup_version(const char *value, struct jail_config *jail)
 {
+	(void)jail;
 	return strcmp(value, "2") ? fail(0, "--cgroup-version %s: mayfly knows version 2", value)
 				  : 0;
 }
 
-static int parse_jailer(int argc, char **argv, struct jail_config *jail)
-{
-	struct option longs[ARGS_JAIL + 3] = { 0 };
-	int index, got, err = 0;
+static const struct {
+	const char *name, *value, *help;
+	int (*take)(const char *value, struct jail_config *jail);
+} jailer_rows[] = {
+	{ "exec-file", "FILE", "mayfly itself, as a link by the name of firecracker",
+	  take_exec_file },
+	{ "cgroup-version", "N", "2, the only one", take_cgroup_version },
+	{ "version", NULL, "print the version and exit", NULL },
+	{ "help", NULL, "print this and exit", NULL },
+};
+#define JAILER_ROWS (sizeof(jailer_rows) / sizeof(jailer_rows[0]))
 
-	args_jail_options(longs);
-	longs[ARGS_JAIL] = (struct option){ "exec-file", required_argument, NULL, 0 };
-	longs[ARGS_JAIL + 1] = (struct option){ "cgroup-version", required_argument, NULL, 0 };
-	opterr = 0;
-	while (!err && (got = getopt_long(argc, argv, "+:", longs, &index)) != -1) {
-		if (got != 0)
-			err = fail(0, "jailer: %s %s", argv[optind - 1],
-				   got == ':' ? "needs a value" : "is no option");
-		else if (index == (int)ARGS_JAIL)
-			err = take_exec_file(optarg, jail);
-		else if (index == (int)ARGS_JAIL + 1)
-			err = take_cgroup_version(optarg);
-		else
-			err = args_jail_take(jail, (unsigned)index, optarg);
+static int print_of_jailer(const char *name)
+{
+	if (!strcmp(name, "version")) {
+		puts("Jailer v" FC_VERSION);
+		return 1;
 	}
-	if (!err && (!jail->id || !jail->has_uid || !jail->has_gid || !jail->name))
-		err = fail(0, "jailer: --id, --exec-file, --uid and --gid are required");
-	return err;
+	puts("jailer --id ID --exec-file FILE --uid N --gid N [OPTIONS] [-- OPTIONS OF firecracker]");
+	args_jail_help(27, false);
+	for (size_t i = 0; i < JAILER_ROWS; i++)
+		args_help_row(27, jailer_rows[i].name, jailer_rows[i].value, jailer_rows[i].help);
+	return 1;
+}
+
+/* As parse(); *first is where the program's name would stand before what is not the jailer's. */
+static int parse_jailer(int argc, char **argv, struct jail_config *jail, int *first)
+{
+	struct args_row all[ARGS_JAIL + JAILER_ROWS + 1] = { 0 };
+	struct args_reader reader = { .command = "jailer",
+				      .hint = "'jailer --help' lists them",
+				      .rows = all,
+				      .argc = argc,
+				      .argv = argv,
+				      .next = 1 };
+	const char *value;
+	int row, err;
+
+	args_jail_rows(all);
+	for (size_t i = 0; i < JAILER_ROWS; i++)
+		all[ARGS_JAIL + i] = (struct args_row){ jailer_rows[i].name, jailer_rows[i].value };
+	while ((row = args_next(&reader, &value)) != ARGS_END) {
+		const int own = row - (int)ARGS_JAIL;
+
+		if (row < 0)
+			return row;
+		if (own >= 0 && !jailer_rows[own].take)
+			return print_of_jailer(jailer_rows[own].name);
+		err = own < 0 ? args_jail_take(jail, (unsigned)row, value)
+			      : jailer_rows[own].take(value, jail);
+		if (err)
+			return err;
+	}
+	*first = reader.next - 1; /* "--", or the last of ours */
+	if (!jail->id || !jail->has_uid || !jail->has_gid || !jail->name)
+		return fail(0, "jailer: --id, --exec-file, --uid and --gid are required");
+	return 0;
 }
 
 int serve_jailer(int argc, char **argv)
 {
 	struct jail_config jail = { .chroot_base = "/srv/jailer", .has_pid_file = true };
-	int first;
+	int first, err = parse_jailer(argc, argv, &jail, &first);
 
-	if (parse_jailer(argc, argv, &jail))
-		return EXIT_BAD_ARGUMENTS;
-	first = optind - 1; /* "--", or the last of ours: where the program's name would stand */
-	optind = 1;
+	if (err)
+		return err > 0 ? 0 : EXIT_BAD_ARGUMENTS;
 	prctl(PR_SET_NAME, jail.name); /* in the log */
 	return serve_as(argc - first, argv + first, true, &jail);
 }

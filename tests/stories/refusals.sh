@@ -104,7 +104,7 @@ story "a command line that is too long"
 mayfly run --kernel "$HELLO" --cmdline "$(printf '%2100s' x)"
 refused "command line: "
 
-for mem in 0 15M 2T 100 128X -1 17000001 99999999999999999999 ''; do
+for mem in 0 15M 2T 100 128X -1 17000001 99999999999999999999; do
 	story "--mem '$mem'"
 	mayfly run --kernel "$HELLO" --mem "$mem"
 	refused "--mem $mem: give 16M to 1T"
@@ -114,13 +114,13 @@ story "--mem without a unit, with what that means"
 mayfly run --kernel "$HELLO" --mem 128
 refused "--mem 128: give 16M to 1T, in whole pages of 4K (without K, M, G or T it is bytes)"
 
-for cpus in 0 33 -1 1x ''; do
+for cpus in 0 33 -1 1x; do
 	story "--cpus '$cpus'"
 	mayfly run --kernel "$HELLO" --cpus "$cpus"
 	refused "--cpus $cpus: give 1 to 32"
 done
 
-for time in 0 5x -3 99999999999h ''; do
+for time in 0 5x -3 99999999999h; do
 	story "--timeout '$time'"
 	mayfly run --kernel "$HELLO" --timeout "$time"
 	refused "--timeout $time: give a time"
@@ -158,7 +158,7 @@ mayfly run --kernel "$HELLO" --disk /dev/null
 refused "/dev/null: is no regular file"
 
 story "no path"
-mayfly run --kernel "$HELLO" --disk ""
+mayfly run --kernel "$HELLO" --disk ,ro
 refused "--disk: give a PATH"
 
 for word in floppy overlay= cache=fast cache= id= id=a-b bytes=0 bytes=10X bytes=1M/0 bytes=1M+/1s ops= ops=5/ ro=yes ''; do
@@ -225,7 +225,7 @@ story "mayfly disk with other words"
 mayfly disk format
 refused "disk: give 'commit LAYER BASE' or 'reset LAYER'"
 
-for link in "" tap tap= tap=a_name_that_is_too_long tap=a/b fd= fd=2 fd=x fd=99999999999 peer= passt= bridge=br0; do
+for link in tap tap= tap=a_name_that_is_too_long tap=a/b fd= fd=2 fd=x fd=99999999999 peer= passt= bridge=br0; do
 	story "--net '$link'"
 	mayfly run --kernel "$HELLO" --net "$link"
 	refused "--net $link: give "
@@ -296,12 +296,51 @@ jailer() {
 	status=$?
 }
 
+story "the jailer says what it takes, and its version"
+for option in --help '--id a --version'; do
+	jailer $option
+	ends_with 0
+	says_nothing
+done
+prints "Jailer v1.17.0"
+jailer --help
+for option in --exec-file --uid --new-pid-ns --cgroup-version; do shows "  $option "; done
+
+story "of what the jailer does not know the word itself is named"
+jailer -x --id a
+ends_with 153
+says "jailer: -x is no option ('jailer --help' lists them)"
+
+story "an option is its whole name, also to those that serve"
+for options in "--net tap=tap0" "--log $T/file" "--seccomp $T/file"; do
+	mayfly serve --no-api $options
+	ends_with 153
+	says_one_line
+	says "serve: ${options%% *} is no option ('mayfly --help' lists them; a microVM's go with 'mayfly run')"
+done
+jailer --exec "$T/firecracker" --id a
+ends_with 153
+says "jailer: --exec is no option"
+
+story "an empty value, as of a variable that is not set, is none"
+for option in config-file metrics-path log-path api-sock; do
+	mayfly serve --no-api --$option ''
+	ends_with 153
+	says_one_line
+	says "serve: --$option needs a value"
+done
+
+story "mayfly serve takes no command for the guest"
+mayfly serve --no-api --config-file "$T/none" -- sh -c x
+ends_with 153
+says "serve: 'sh': a command for the guest goes with 'mayfly run'"
+
 story "the jail is the jailer's: behind its -- none of it is undone"
 for option in '--uid 0' --gid=0 '--id b' --no-jail '--chroot-base-dir /' '--new-pid-ns'; do
 	jailer --id a --exec-file "$T/firecracker" --uid 4321 --gid 4321 --chroot-base-dir "$T/base" -- $option
 	ends_with 153
 	says_one_line
-	says "serve: ${option%% *} is the jailer's: give it before the --"
+	says "serve: ${option%%[ =]*} is the jailer's: give it before the --"
 done
 
 if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then

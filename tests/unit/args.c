@@ -2,7 +2,7 @@
 /*
  * The command line of `mayfly run`: each value's grammar and edges, what options mean together, the
  * kernel's command line that comes of them, and the line that says what is wrong. Every command
- * line runs in a process of its own, as it does in life: getopt(3) and args.c keep state.
+ * line runs in a process of its own, as it does in life: args.c keeps state.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -422,6 +422,9 @@ static void jobs(void **state)
 
 static void mistakes(void **state)
 {
+	static char *const empty[] = { "--kernel", "--initrd", "--mem", "--disk", "--id" };
+	char line[80];
+
 	(void)state;
 	RUN("--mem", "128M");
 	refused("mayfly: run: --kernel FILE is required ('mayfly run --help' lists the options)\n");
@@ -440,7 +443,21 @@ static void mistakes(void **state)
 	RUN(K, "-mem", "1G");
 	refused("mayfly: run: -mem is no option ('mayfly run --help' lists them)\n");
 	RUN(K, "--report=yes");
-	refused("mayfly: run: --report=yes is no option ('mayfly run --help' lists them)\n");
+	refused("mayfly: run: --report takes no value\n");
+	RUN(K, "--repor");
+	refused("mayfly: run: --repor is no option ('mayfly run --help' lists them)\n");
+	RUN(K, "--init=x");
+	refused("mayfly: run: --init=x is no option ('mayfly run --help' lists them)\n");
+	RUN(K, "");
+	refused("mayfly: run: '' is no option; a command for the guest comes after --\n");
+	for (size_t i = 0; i < COUNT(empty); i++) {
+		RUN(K, empty[i], "");
+		snprintf(line, sizeof(line), "mayfly: run: %s needs a value\n", empty[i]);
+		refused(line);
+	}
+	RUN(K, "--timeline=", "--help");
+	refused("mayfly: run: --timeline needs a value\n");
+	assert_int_equal(RUN(K, "--cmdline", "", "--cmdline="), 0);
 	RUN("--kernel");
 	refused("mayfly: run: --kernel needs a value\n");
 	RUN(K, "--hv", "xen");
