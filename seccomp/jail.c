@@ -398,6 +398,7 @@ static int leave_terminal(void)
 	if (fd < 0)
 		return fail(-errno, "/dev/null");
 	setsid();
+	log_echo_failures(true);
 	dup2(fd, STDIN_FILENO);
 	dup2(fd, STDOUT_FILENO);
 	close(fd);
@@ -704,6 +705,7 @@ int jail_detach(void)
 	close(jail.caller_fd);
 	jail.caller_fd = -1;
 	log_close_terminal();
+	log_echo_failures(false);
 	dup2(STDIN_FILENO, STDERR_FILENO);
 	return err;
 }

@@ -26,6 +26,7 @@ static atomic_uint_fast64_t missed;
 /* A buffer in each thread would cost every start a mapping of its own for them. */
 static char kept[LINE];
 static _Thread_local char *last_failure; /* NULL: not kept */
+static bool is_echoed;			 /* what failed */
 
 static const char *const names[] = {
 	[LOG_OFF] = "OFF",   [LOG_ERROR] = "ERROR", [LOG_WARN] = "WARN",
@@ -63,6 +64,11 @@ bool log_is_on(enum log_level level)
 void log_keep_failures(void)
 {
 	last_failure = kept;
+}
+
+void log_echo_failures(bool on)
+{
+	is_echoed = on;
 }
 
 const char *log_last_failure(void)
@@ -176,14 +182,14 @@ static void put(int fd, const char *line, size_t len, unsigned patience_ms)
 }
 
 /* The log of a process that serves waits for nobody. */
-static void say(const struct text *text)
+static void say(int fd, const struct text *text)
 {
 	struct text t;
 
 	t.used = 0;
 	add_escaped(&t, text);
 	t.bytes[t.used++] = '\n';
-	put(form.fd, t.bytes, t.used, form.is_stamped ? 0 : PATIENCE_MS);
+	put(fd, t.bytes, t.used, form.is_stamped ? 0 : PATIENCE_MS);
 }
 
 void log_raw(const char *line, size_t len)
@@ -220,7 +226,7 @@ void log_at(enum log_level level, const char *file, int line, const char *fmt, .
 	va_start(ap, fmt);
 	add_list(&t, fmt, ap);
 	va_end(ap);
-	say(&t);
+	say(form.fd, &t);
 }
 
 int fail(int err, const char *fmt, ...)
@@ -241,7 +247,9 @@ int fail(int err, const char *fmt, ...)
 		last_failure[t.used - start] = '\0';
 	}
 	if (is_wanted(LOG_ERROR, NULL))
-		say(&t);
+		say(form.fd, &t);
+	if (is_echoed && form.fd != STDERR_FILENO)
+		say(STDERR_FILENO, &t);
 	return err ? err : -EINVAL;
 }
 
@@ -256,7 +264,7 @@ void note(const char *fmt, ...)
 	va_start(ap, fmt);
 	add_list(&t, fmt, ap);
 	va_end(ap);
-	say(&t);
+	say(form.fd, &t);
 }
 
 _Noreturn void must_failed(const char *what, const char *file, int line_number)

@@ -47,6 +47,9 @@ void log_at(enum log_level level, const char *file, int line, const char *fmt, .
 	__attribute__((format(printf, 4, 5)));
 bool log_is_on(enum log_level level);
 
+/* What fail() says comes on standard error, too, while a caller waits there. */
+void log_echo_failures(bool on);
+
 /*
  * What this thread's last fail() said, without its prefix; "" before the first. For one thread,
  * which has called log_keep_failures() before.

@@ -669,7 +669,8 @@ is_daemon "$T/ap[i]"
 kill -TERM "$pid"
 holds gone "$pid"
 
-for start in "run" "run --new-pid-ns" "serve --no-api --config-file /none" "serve --api-sock /none/api"; do
+for start in "run" "run --new-pid-ns" "serve --no-api --config-file /none" "serve --api-sock /none/api" \
+	"serve --log-path $T/daemon.log --level Off --no-api --config-file /none" "serve --log-path $T/daemon.log --api-sock /none/api"; do
 	story "--daemonize: what fails at the start of '$start' is the caller's, message and status"
 	kernel=
 	[ "${start#run}" = "$start" ] || kernel="--kernel /none"
