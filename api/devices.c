@@ -70,8 +70,6 @@ static int check_drive(struct call *c, struct drive_body *d)
 		return call_refuse(c, "Drive config error: mayfly has no vhost-user disks.");
 	if (!*d->path_on_host)
 		return call_refuse(c, "Drive config error: missing field `path_on_host`");
-	if (*d->partuuid && !d->is_root_device)
-		return call_refuse(c, "Drive config error: `partuuid` is the root device's.");
 	if (!is_one_word(d->partuuid))
 		return call_refuse(c, "Drive config error: `partuuid` holds more than printable "
 				      "ASCII without blanks and quotes.");

@@ -38,6 +38,7 @@ static int set_machine(struct call *c, const struct machine_body *m)
 				   "Machine config error: mayfly takes no reserved huge pages; use "
 				   "`Transparent`.");
 	c->api->machine = *m;
+	c->api->machine.has_template = false; /* None is as if it were not given */
 	return 0;
 }
 

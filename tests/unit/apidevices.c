@@ -29,8 +29,6 @@ static void drives(void **state)
 		  SERDE "unknown variant `None`, expected `Unsafe` or `Writeback`." },
 		{ DRIVE("a", "true", DISK ",\"io_engine\":\"Fast\""),
 		  SERDE "unknown variant `Fast`, expected `Sync` or `Async`." },
-		{ DRIVE("a", "false", DISK ",\"partuuid\":\"p\""),
-		  "Drive config error: `partuuid` is the root device's." },
 		{ DRIVE("a", "true", DISK ",\"rate_limiter\":{\"bandwidth\":{\"size\":1}}"),
 		  SERDE "missing field `refill_time`." },
 		{ DRIVE("a", "true", DISK ",\"rate_limiter\":{\"iops\":{}}"),
@@ -83,6 +81,7 @@ static void root_by_uuid(void **state)
 	}
 	done(DRIVE("root", "true", DISK ",\"partuuid\":\"0eaa91a0/PARTNROFF=1\""));
 	done(DRIVE("root", "true", DISK ",\"is_read_only\":true,\"partuuid\":\"0eaa91a0-01\""));
+	done(DRIVE("data", "false", DISK ",\"partuuid\":\"0eaa91a0-02\"")); /* without effect */
 	done("PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"quiet\"}");
 	done("PUT /actions {\"action_type\":\"InstanceStart\"}");
 	assert_string_equal(config.cmdline, "quiet pci=off root=PARTUUID=0eaa91a0-01 ro");

@@ -77,7 +77,7 @@ static void templates(void **state)
 	done("PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":64,\"cpu_template\":\"None\"}");
 	assert_true(reply.head.is_deprecated);
 	assert_int_equal(ask("GET /machine-config"), 200);
-	assert_non_null(strstr(body, "\"cpu_template\":\"None\""));
+	assert_null(strstr(body, "cpu_template"));
 	assert_false(reply.head.is_deprecated);
 	refused("PATCH /machine-config {\"cpu_template\":\"T2\"}",
 		"Machine config error: mayfly has no CPU templates; a guest gets what the "
