@@ -101,6 +101,21 @@ static int open_path(const struct call *c, const char *path, int flags)
 	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
 }
 
+/* open_path() failed for such a link alone: an ordinary loop leads nowhere without it, too. */
+static bool is_magic(const struct call *c, const char *path)
+{
+	return errno == ELOOP && c->reply && c->api->state == API_NOT_STARTED &&
+	       access(path, F_OK) == 0;
+}
+
+static int refuse_own(struct call *c, const char *path)
+{
+	return call_refuse(c,
+			   "%.*s: mayfly's own descriptors are no files; send yours with the "
+			   "request, and `fd:0` as its path.",
+			   json_cut(path, 64), path);
+}
+
 int call_open(struct call *c, const char *text, int flags, int *fd)
 {
 	int sent, err = 0;
@@ -108,10 +123,7 @@ int call_open(struct call *c, const char *text, int flags, int *fd)
 	*fd = 0;
 	/* A client's request reaches nothing of ours: the ring, eventfds, others' connections. */
 	if (c->reply && !strncmp(text, CONFIG_OWN_FD, strlen(CONFIG_OWN_FD)))
-		return call_refuse(c,
-				   "%.*s: mayfly's own descriptors are no files; send yours with "
-				   "the request, and `fd:0` as its path.",
-				   json_cut(text, 64), text);
+		return refuse_own(c, text);
 	if (call_fd(c, text, &sent))
 		return -EINVAL;
 	flags |= O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
@@ -119,6 +131,8 @@ int call_open(struct call *c, const char *text, int flags, int *fd)
 	if (*fd < 0) {
 		err = errno;
 		*fd = 0;
+		if (is_magic(c, text))
+			return refuse_own(c, text);
 	}
 	call_let_go(&sent);
 	return err;

@@ -39,7 +39,8 @@ int call_fd(struct call *c, const char *text, int *fd);
 
 /*
  * Opens a file for the caller: "fd:N" as above, where it may do what `flags` ask for, or a path,
- * but for "/proc/self/fd/N". 0; an errno, which is positive here, and *fd 0; or -EINVAL, refused.
+ * but for "/proc/self/fd/N" and what leads there. 0; an errno, which is positive here, and *fd 0;
+ * or -EINVAL, refused.
  */
 int call_open(struct call *c, const char *text, int flags, int *fd);
 
