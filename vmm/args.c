@@ -368,42 +368,46 @@ static bool has_env(const struct vm_config *c, const char *name)
 	return false;
 }
 
-/* Disks without a name of their own are disk0, disk1, ... in the guest's order. */
-static int name_disks(struct vm_config *c)
+/* Of the first `nr`, NULL being one that has none yet. */
+static bool is_named(const char **const *ids, unsigned nr, const char *name)
 {
-	static char names[DEVICES_MAX][16];
+	for (unsigned i = 0; i < nr; i++)
+		if (*ids[i] && !strcmp(*ids[i], name))
+			return true;
+	return false;
+}
 
-	for (unsigned i = 0; i < c->nr_disks; i++) {
-		struct disk_config *d = &c->disks[i];
+/* Without a name of their own they are disk0, disk1, ... in the guest's order, as far as free. */
+static int name_devices(const char *option, const char **const *ids, unsigned nr, char (*own)[16])
+{
+	for (unsigned i = 0; i < nr; i++)
+		if (*ids[i] && is_named(ids, i, *ids[i]))
+			return fail(0, "--%s: two are called %s", option, *ids[i]);
+	for (unsigned i = 0; i < nr; i++) {
+		unsigned number = i;
 
-		if (!d->id) {
-			snprintf(names[i], sizeof(names[i]), "disk%u", i);
-			d->id = names[i];
-		}
-		for (unsigned j = 0; j < i; j++)
-			if (!strcmp(c->disks[j].id, d->id))
-				return fail(0, "--disk: two disks are called %s", d->id);
+		if (*ids[i])
+			continue;
+		do
+			snprintf(own[i], sizeof(own[i]), "%s%u", option, number++);
+		while (is_named(ids, nr, own[i]));
+		*ids[i] = own[i];
 	}
 	return 0;
 }
 
-/* Interfaces likewise: net0, net1, ... */
-static int name_nets(struct vm_config *c)
+static int name_all(struct vm_config *c)
 {
-	static char names[DEVICES_MAX][16];
+	static char disk_names[DEVICES_MAX][16], net_names[DEVICES_MAX][16];
+	const char **disks[DEVICES_MAX], **nets[DEVICES_MAX];
 
-	for (unsigned i = 0; i < c->nr_nets; i++) {
-		struct net_config *n = &c->nets[i];
-
-		if (!n->id) {
-			snprintf(names[i], sizeof(names[i]), "net%u", i);
-			n->id = names[i];
-		}
-		for (unsigned j = 0; j < i; j++)
-			if (!strcmp(c->nets[j].id, n->id))
-				return fail(0, "--net: two interfaces are called %s", n->id);
-	}
-	return 0;
+	for (unsigned i = 0; i < c->nr_disks; i++)
+		disks[i] = &c->disks[i].id;
+	for (unsigned i = 0; i < c->nr_nets; i++)
+		nets[i] = &c->nets[i].id;
+	if (name_devices("disk", disks, c->nr_disks, disk_names))
+		return -EINVAL;
+	return name_devices("net", nets, c->nr_nets, net_names);
 }
 
 static int finish(struct vm_config *c)
@@ -424,7 +428,7 @@ static int finish(struct vm_config *c)
 		snprintf(term, sizeof(term), "TERM=%s", getenv("TERM"));
 		env[c->job.nr_env++] = term;
 	}
-	if (name_disks(c) || name_nets(c))
+	if (name_all(c))
 		return -EINVAL;
 	config_root(c, root);
 	n = config_cmdline(c, words, sizeof(words) / sizeof(words[0]));

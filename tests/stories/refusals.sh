@@ -173,7 +173,7 @@ refused "a read-only disk needs no overlay"
 
 story "two disks of one name"
 mayfly run --kernel "$HELLO" --disk "$T/disk,ro,id=a" --disk "$T/disk,ro,id=a"
-refused "two disks are called a"
+refused "--disk: two are called a"
 
 story "two roots"
 mayfly run --kernel "$HELLO" --root "$T/disk,ro" --root "$T/disk,ro"
@@ -247,8 +247,8 @@ mayfly run --kernel "$HELLO" --net "peer=$T/peers,spoof=refuse"
 refused "--net peer=$T/peers,spoof=refuse: give mac= as well"
 
 story "two interfaces of one name"
-mayfly run --kernel "$HELLO" --net "peer=$T/peers,id=net1" --net "peer=$T/peers"
-refused "--net: two interfaces are called net1"
+mayfly run --kernel "$HELLO" --net "peer=$T/peers,id=net1" --net "peer=$T/peers,id=net1"
+refused "--net: two are called net1"
 
 story "more disks and interfaces than there are windows"
 set --

@@ -594,6 +594,21 @@ static void filters(void **state)
 	refused("mayfly: --no-seccomp and --seccomp-filter: give one of the two\n");
 }
 
+/* What has no name gets one that nobody was given, its place's if that is free. */
+static void names(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(K, "--disk", "a,id=disk1", "--disk", "b", "--disk", "c,id=disk2"), 0);
+	assert_string_equal(got->disks[0][2], "disk1");
+	assert_string_equal(got->disks[1][2], "disk3");
+	assert_string_equal(got->disks[2][2], "disk2");
+	assert_int_equal(RUN(K, "--net", "peer=p", "--net", "peer=p,id=net0"), 0);
+	assert_string_equal(got->nets[0][1], "net1");
+	assert_string_equal(got->nets[1][1], "net0");
+	RUN(K, "--disk", "a,id=x", "--disk", "b", "--disk", "c,id=x");
+	refused("mayfly: --disk: two are called x\n");
+}
+
 /* Strings are the child's own, or lie in the parent's memory too. */
 static void jail(void **state)
 {
@@ -741,6 +756,7 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "mistakes in the jail's options", .test_func = jail_mistakes },
 	{ .name = "--root goes first", .test_func = root_disk },
 	{ .name = "the kernel's command line is composed", .test_func = command_lines },
+	{ .name = "names that were not given", .test_func = names },
 	{ .name = "no filters, or others: not both", .test_func = filters },
 	{ .name = "a huge --cmdline is refused", .test_func = huge_command_line },
 	{ .name = "a job comes after --", .test_func = jobs },
