@@ -53,6 +53,11 @@ for limit in 'bytes=SIZE[+BURST][/TIME]' 'ops=N[+BURST][/TIME]'; do
 	done
 done
 
+story "the man page has the name of each program of filters"
+for name in $(grep -oE '\[FILTER_[A-Z]+\] = "[a-z]+"' seccomp/generate.c | cut -d'"' -f2); do
+	grep -q "^\.Pq .*\b$name\b" vmm/mayfly.1 || is_wrong "$name is not in vmm/mayfly.1"
+done
+
 story "every file that the README's tour names is there"
 for file in $(sed -n '/^## Tour/,/^## [^T]/p' README.md | grep -oE '`[a-z]+/[a-z._/]+`' | tr -d '`'); do
 	[ -e "$file" ] || is_wrong "$file is not there"
