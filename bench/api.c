@@ -6,6 +6,7 @@
  * bench/api as `api HOST RUNS`.
  */
 #include "child.h"
+#include "folder.h"
 #include "init.h"
 
 #include <fcntl.h>
@@ -25,9 +26,7 @@
 #define GUEST_MIB 128
 
 static const char *mayfly, *guest = "build/guest/hello.elf";
-/* For mayfly's files; removed with what may be in it, however this program ends. */
-static char dir[64], path[80];
-static const char *const dir_files[] = { "socket", "socket.image", "socket.metrics" };
+static char dir[64], path[80]; /* for mayfly's files; its socket */
 
 static _Noreturn void die(const char *what)
 {
@@ -114,29 +113,6 @@ static uint64_t entry_cpu_us(int fd)
 	if (!found)
 		die("first_entry");
 	return strtoull(found + strlen(name), NULL, 10);
-}
-
-static void remove_dir(void)
-{
-	char file[96];
-
-	for (size_t i = 0; i < sizeof(dir_files) / sizeof(dir_files[0]); i++) {
-		snprintf(file, sizeof(file), "%s/%s", dir, dir_files[i]);
-		unlink(file);
-	}
-	rmdir(dir);
-}
-
-static void make_dir(void)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(dir, sizeof(dir), "%s/mayfly-bench.XXXXXX",
-		 tmp && strlen(tmp) < 32 ? tmp : "/tmp");
-	if (!mkdtemp(dir))
-		die(dir);
-	atexit(remove_dir);
-	snprintf(path, sizeof(path), "%s/%s", dir, dir_files[0]);
 }
 
 /* `what` is a method and a path. */
@@ -354,7 +330,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	mayfly = argv[1];
-	make_dir();
+	folder_make(dir, sizeof(dir), "/tmp");
+	snprintf(path, sizeof(path), "%s/socket", dir);
 	describe(argv[2], runs);
 	for (unsigned i = 0; i < runs; i++)
 		one_run(i);

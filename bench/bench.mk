@@ -22,11 +22,11 @@ $(BUILD)/bench/%.o: bench/%.c $(BUILD)/include/.made $(BUILD)/cjson.made
 	@echo "  CC      $<"
 	@$(BENCH_CC) -I$(BUILD)/include -I$(BUILD)/cjson $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/bench/boot: $(addprefix $(BUILD)/bench/,boot.o child.o kernel.o peers.o)
+$(BUILD)/bench/boot: $(addprefix $(BUILD)/bench/,boot.o child.o folder.o kernel.o peers.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
-$(BUILD)/bench/api: $(addprefix $(BUILD)/bench/,api.o child.o)
+$(BUILD)/bench/api: $(addprefix $(BUILD)/bench/,api.o child.o folder.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
@@ -34,11 +34,11 @@ $(BUILD)/bench/jail: $(BUILD)/bench/jail.o
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
-$(BUILD)/bench/blk: $(addprefix $(BUILD)/bench/,blk.o bare.o child.o peers.o threads.o)
+$(BUILD)/bench/blk: $(addprefix $(BUILD)/bench/,blk.o bare.o child.o folder.o peers.o threads.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ /usr/lib/x86_64-linux-gnu/liburing.a -o $@
 
-$(BUILD)/bench/net: $(addprefix $(BUILD)/bench/,net.o child.o lan.o peers.o threads.o)
+$(BUILD)/bench/net: $(addprefix $(BUILD)/bench/,net.o child.o folder.o lan.o peers.o threads.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 

@@ -7,6 +7,7 @@
  */
 #include "bare.h"
 #include "child.h"
+#include "folder.h"
 #include "peers.h"
 #include "threads.h"
 
@@ -52,19 +53,8 @@ struct plan {
 	unsigned nr_monitors;
 };
 
-/* For the image, the link's folder and the monitors' files; removed however this program ends. */
-static char dir[256], image[280], net[280];
-
-static void remove_dir(void)
-{
-	char path[300];
-
-	snprintf(path, sizeof(path), "%s/timeline", dir);
-	unlink(path);
-	unlink(image);
-	rmdir(net);
-	rmdir(dir);
-}
+static char dir[256], image[280],
+	net[280]; /* for the monitors' files; the image; the link's folder */
 
 static _Noreturn void die(const char *what)
 {
@@ -93,17 +83,9 @@ static void make_image(unsigned mib)
 
 static void make_dir(const struct plan *plan)
 {
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(dir, sizeof(dir), "%s/mayfly-bench.XXXXXX", tmp ? tmp : "/var/tmp");
-	if (!mkdtemp(dir)) {
-		snprintf(dir, sizeof(dir), "/tmp/mayfly-bench.XXXXXX");
-		if (!mkdtemp(dir))
-			die(dir);
-	}
+	folder_make(dir, sizeof(dir), "/var/tmp");
 	snprintf(image, sizeof(image), "%s/disk", dir);
 	snprintf(net, sizeof(net), "%s/net", dir);
-	atexit(remove_dir);
 	if (mkdir(net, 0700))
 		die(net);
 	make_image(plan->file_mib);

@@ -6,6 +6,7 @@
  * time_boot(), measure_memory().
  */
 #include "child.h"
+#include "folder.h"
 #include "init.h"
 #include "kernel.h"
 #include "peers.h"
@@ -32,20 +33,7 @@ struct plan {
 	unsigned nr_monitors;
 };
 
-/* For the files of the monitors; removed with what may be in it, however this program ends. */
-static char dir[] = "/tmp/mayfly-bench.XXXXXX";
-static const char *const dir_files[] = { "timeline", "vmlinux", "firecracker.json" };
-
-static void remove_dir(void)
-{
-	char path[96];
-
-	for (unsigned i = 0; i < sizeof(dir_files) / sizeof(dir_files[0]); i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, dir_files[i]);
-		unlink(path);
-	}
-	rmdir(dir);
-}
+static char dir[64]; /* for the files of the monitors */
 
 /*
  * The phases. mayfly's own timeline knows all of them; from outside, the same way for everyone, are
@@ -475,11 +463,7 @@ int main(int argc, char **argv)
 	if (optind < argc || !plan.guest.kernel || !plan.nr_monitors ||
 	    !plan.monitors[0].peer->is_mayfly)
 		usage();
-	if (!mkdtemp(dir)) {
-		perror(dir);
-		return EXIT_FAILURE;
-	}
-	atexit(remove_dir);
+	folder_make(dir, sizeof(dir), "/tmp");
 	print_head(&plan);
 	print_targets(&plan);
 	measure_boots(&plan);

@@ -54,7 +54,7 @@ options() {
 choose_host() {
 	[ -n "$on" ] || { { : <> /dev/kvm; } 2> /dev/null && on=native; } || on=svm
 	[[ " ${hosts[*]} " == *" $on "* ]] || fail "--on $on: not one of ${hosts[*]}"
-	machine=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
+	machine=$(sed -n '/^model name/{s/[^:]*: //p;q}' /proc/cpuinfo)
 	[ "$on" = native ] || machine="emulated by $machine"
 }
 
@@ -87,27 +87,33 @@ take_qemu() {
 	fi
 }
 
-# Whoever ends us ends the host, too.
+# Whoever ends us ends the host, too, and all is cleared away before we are gone.
 end_measuring() {
-	[ -z "$measuring" ] || kill "$measuring" 2> /dev/null
+	trap '' INT TERM HUP
+	if [ -n "$measuring" ]; then
+		kill "$measuring" 2> /dev/null || :
+		wait "$measuring" || :
+	fi
 	rm -f "$lines"
 }
 
 measure() {
-	local file
+	local file status=0
 	host+=(--on "$on" --timeout $((600 * runs)))
 	for file in "${copies[@]}" build/bench/report; do
 		[ -e "$file" ] || fail "$file: not built; run 'make all bench-tools'"
 	done
 	for file in "${copies[@]}"; do host+=(--copy "$file"); done
 	for file in "${programs[@]}"; do host+=(--program "$file"); done
-	lines=$(mktemp "${TMPDIR:-/tmp}/mayfly-bench.XXXXXX")
 	trap end_measuring EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
+	trap 'exit 129' HUP
+	lines=$(mktemp "${TMPDIR:-/tmp}/mayfly-bench.XXXXXX")
 	tests/host/run "${host[@]}" -- "$@" > "$lines" &
 	measuring=$!
-	wait $measuring || fail "measuring ended with status $?"
+	wait $measuring || status=$?
 	measuring=''
+	[ $status = 0 ] || fail "measuring ended with status $status"
 	build/bench/report "${report[@]}" < "$lines"
 }

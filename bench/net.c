@@ -6,6 +6,7 @@
  * measure_idle(); what the guests do, netload.c; whose CPU time counts, threads.h.
  */
 #include "child.h"
+#include "folder.h"
 #include "lan.h"
 #include "peers.h"
 #include "threads.h"
@@ -48,17 +49,7 @@ static const struct load {
 };
 #define LOADS (sizeof(loads) / sizeof(loads[0]))
 
-/* For the sockets and the monitors' files; removed however this program ends. */
-static char dir[64];
-
-static void remove_dir(void)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command))
-		perror(dir);
-}
+static char dir[64]; /* for the sockets and the monitors' files */
 
 static _Noreturn void die(const char *what)
 {
@@ -383,10 +374,7 @@ int main(int argc, char **argv)
 			     .questions = 2000 };
 
 	take_options(&plan, argc, argv);
-	strcpy(dir, "/tmp/mayfly-bench.XXXXXX");
-	if (!mkdtemp(dir))
-		die(dir);
-	atexit(remove_dir);
+	folder_make(dir, sizeof(dir), "/tmp");
 	plan.has_taps = lan_open();
 	plan.has_vhost =
 		plan.has_taps && !plan.is_stand_in && access("/dev/vhost-net", R_OK | W_OK) == 0;

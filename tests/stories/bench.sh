@@ -53,25 +53,80 @@ case $last in
 *) is_wrong "the last line is: $last" ;;
 esac
 
-story "whoever ends a benchmark ends all that it has started"
-TMPDIR=$T bench/boot --stand-in --runs 100000 --peer firecracker="$T/firecracker" > "$T/out" 2> "$T/err" &
-until pgrep -o -f "^build/bench/boot .*$T/firecracker" > "$T/pid" || has_ended; do sleep 0.05; done
-holds [ -s "$T/pid" ]
-kill -TERM $!
+# begins COMMAND...: in the background, as leader of a process group that a terminal could interrupt
+begins() {
+	TMPDIR=$T setsid env --default-signal=INT "$@" > "$T/out" 2> "$T/err" &
+}
+
+# leaves_nothing: no process and no file of the benchmark that was there, now that it has ended
+leaves_nothing() {
+	holds [ -z "$(pgrep -f "$T/mayfly-bench")" ]
+	holds [ -z "$(find "$T" -name 'mayfly-bench*')" ]
+}
+
+for end in TERM:143 INT:130 HUP:129; do
+	for to in '' -; do
+		story "whoever ends a benchmark${to:+ and its group} by SIG${end%:*} ends all that it has started, and its files"
+		begins bench/boot --stand-in --runs 10000 --peer firecracker="$T/firecracker"
+		until pgrep -f "$T/mayfly-bench" > "$T/pid" || has_ended; do sleep 0.05; done
+		holds [ -s "$T/pid" ]
+		kill "-${end%:*}" "$to$!"
+		wait $!
+		status=$?
+		ends_with "${end#*:}"
+		leaves_nothing
+	done
+done
+
+story "an image of a disk that is interrupted goes with the benchmark"
+begins bench/blk --stand-in
+until [ -e "$(echo "$T"/mayfly-bench.*/disk)" ] || has_ended; do sleep 0.05; done
+kill -INT "-$!"
 wait $!
 status=$?
-ends_with 143
-for try in 1 2 3 4 5 6 7 8 9 10; do
-	kill -0 "$(cat "$T/pid")" 2> /dev/null || break
-	sleep 0.2
-done
-holds [ "$try" -lt 10 ]
-holds [ -z "$(find "$T" -name 'mayfly-bench*')" ]
+ends_with 130
+leaves_nothing
+
+story "a benchmark that fails leaves nothing"
+begins bench/boot --stand-in --kernel /etc/passwd --runs 1
+wait $!
+status=$?
+ends_with 2
+says "measuring ended with status 1"
+leaves_nothing
+
+story "who interrupts bench/all sees no other benchmark begin"
+begins bench/all
+awaits "$T/err" "host: "
+kill -INT "-$!"
+until has_ended || [ "$(grep -c '^host: ' "$T/err")" -gt 1 ]; do sleep 0.05; done
+kill -KILL "-$!" 2> "$T/kill"
+wait $!
+status=$?
+ends_with 130
+leaves_nothing
+
+# many_processors COMMAND...: where /proc/cpuinfo is longer than a pipe takes
+many_processors() {
+	seq 10000 | sed 's/.*/processor : &\nmodel name : many/' > "$T/cpuinfo"
+	unshare -rm sh -c 'mount --bind "$0" /proc/cpuinfo && exec "$@"' "$T/cpuinfo" "$@"
+}
+
+if many_processors true 2> "$T/err"; then
+	story "a machine of many processors is named once"
+	many_processors bash -euo pipefail -c '. bench/lib.sh && choose_host && echo "$machine"' \
+		> "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 0
+	holds grep -q 'many$' "$T/out"
+else
+	skipped "a machine of many processors is named once" "no mount namespace to be had"
+fi
 
 story "a benchmark that is held up while a load begins and ends measures it anew"
-window=$((300 + $$ % 100)) # which tells it from another's
+window=$((300 + $$ % 100)) # which tells it from another's; the oldest one waits for it
 bench/net --stand-in --runs 1 --window-ms $window --no-qemu --json > "$T/out" 2> "$T/err" &
-until measuring=$(pgrep -o -f "^build/bench/net .*window-ms $window") &&
+until measuring=$(pgrep -n -f "^build/bench/net .*window-ms $window") &&
 	pgrep -P "$measuring" -f 'standin-netload .*do=ask ' > /dev/null || has_ended; do sleep 0.01; done
 kill -STOP "$measuring"
 sleep 1
