@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define MONITORS_MAX 6u
+#define HELLO	     "Hello from ring" /* as tests/guest/hello.c has it */
 #define BOOT_LIMIT   120u      /* seconds for a boot in an emulated host */
 #define END_LIMIT    10u       /* and for a power-off; a monitor that cannot is killed */
 #define SETTLE_NS    50000000l /* after init, before a look at the memory */
@@ -60,7 +61,7 @@ struct boot_time {
 
 static const char *marker(const struct guest *guest)
 {
-	return guest->is_linux ? MARKER : "";
+	return guest->is_linux ? MARKER : HELLO;
 }
 
 /* One phase of mayfly's timeline: "NAME":{"wall_us":N,"cpu_us":N}; wall time since `start_ns`. */
@@ -119,13 +120,13 @@ static void time_boot(const struct plan *plan, const struct monitor *m, struct b
 		return;
 	}
 	status = child_end(&child, END_LIMIT, &time->end, &time->closed);
-	if (!m->peer->is_mayfly)
-		return;
-	if (status) {
+	/* A peer's own way to end with its guest may have another status than 0; no crash's, though. */
+	if (status > 128 || (m->peer->is_mayfly && status)) {
 		fprintf(stderr, "bench: %s ended with %d\n", m->program, status);
 		exit(EXIT_FAILURE);
 	}
-	read_timeline(child.start_ns, time);
+	if (m->peer->is_mayfly)
+		read_timeline(child.start_ns, time);
 }
 
 static void print_mark(const char *id, struct mark mark)
@@ -212,20 +213,25 @@ static struct memory memory_of(const struct plan *plan, const struct child *chil
 	return child_memory(child, (long)plan->guest.mem_mib << 10);
 }
 
-/* What the machine holds more with a microVM of `second` beside one of `first`. */
-static long added_kib(const struct plan *plan, const struct monitor *m, const struct guest *first,
-		      const struct guest *second)
+/*
+ * What the machine holds more with a microVM of `second` beside one of `first`. False where that is
+ * not to be had.
+ */
+static bool added_kib(const struct plan *plan, const struct monitor *m, const struct guest *first,
+		      const struct guest *second, long *kib)
 {
 	struct child a, b;
-	long alone, both;
+	long alone, beside, other;
 
 	boot_and_stay(m, first, &a);
 	alone = memory_of(plan, &a).all_kib;
 	boot_and_stay(m, second, &b);
-	both = memory_of(plan, &a).all_kib + memory_of(plan, &b).all_kib;
+	beside = memory_of(plan, &a).all_kib;
+	other = memory_of(plan, &b).all_kib;
 	child_kill(&b);
 	child_kill(&a);
-	return both - alone;
+	*kib = beside + other - alone;
+	return alone >= 0 && beside >= 0 && other >= 0;
 }
 
 static void measure_memory(const struct plan *plan, const struct monitor *m, unsigned run)
@@ -238,9 +244,8 @@ static void measure_memory(const struct plan *plan, const struct monitor *m, uns
 	memory = memory_of(plan, &child);
 	child_kill(&child);
 	printf("{\"who\":\"%s\",\"run\":%u", m->peer->name, run);
-	if (memory.guest_kib >= 0)
-		printf(",\"own_pss\":%ld,\"guest_pss\":%ld", memory.all_kib - memory.guest_kib,
-		       memory.guest_kib);
+	if (memory.own_kib >= 0)
+		printf(",\"own_pss\":%ld,\"guest_pss\":%ld", memory.own_kib, memory.guest_kib);
 	printf("}\n");
 	fflush(stdout);
 }
@@ -255,8 +260,9 @@ static void measure_sharing(const struct plan *plan, unsigned run, const char *c
 	long mapped_kib, copied_kib;
 
 	copied.kernel = copied_kernel;
-	mapped_kib = added_kib(plan, m, &mapped, &mapped);
-	copied_kib = added_kib(plan, m, &mapped, &copied);
+	if (!added_kib(plan, m, &mapped, &mapped, &mapped_kib) ||
+	    !added_kib(plan, m, &mapped, &copied, &copied_kib))
+		return;
 	printf("{\"who\":\"%s\",\"run\":%u,\"added_mapped\":%ld,\"added_copied\":%ld,\"saved\":%ld,"
 	       "\"readonly\":%ld,\"patched\":%ld}\n",
 	       m->peer->name, run, mapped_kib, copied_kib, copied_kib - mapped_kib,

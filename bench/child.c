@@ -287,7 +287,9 @@ struct memory child_memory(const struct child *c, long guest_kib)
 {
 	static struct mapping maps[MAPPINGS_MAX];
 	const unsigned nr = read_mappings(c, maps);
+	struct memory m = { .all_kib = rollup_kib(c),
+			    .guest_kib = guest_pss_kib(maps, nr, guest_kib) };
 
-	return (struct memory){ .all_kib = rollup_kib(c),
-				.guest_kib = guest_pss_kib(maps, nr, guest_kib) };
+	m.own_kib = m.all_kib < 0 || m.guest_kib < 0 ? -1 : m.all_kib - m.guest_kib;
+	return m;
 }

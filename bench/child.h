@@ -26,8 +26,9 @@ struct child {
 };
 
 struct memory {
-	long all_kib;	/* PSS of the whole process */
+	long all_kib;	/* PSS of the whole process; -1: not to be had */
 	long guest_kib; /* of that, guest RAM; -1: no mapping of that size was found */
+	long own_kib;	/* and the rest; -1: one of them is unknown */
 };
 
 /* Starts argv[0], standard input empty, standard error ours. Ends the program where it cannot. */
@@ -53,7 +54,10 @@ int child_end(struct child *c, unsigned seconds, struct mark *end, struct mark *
 
 void child_kill(struct child *c);
 
-/* Reads /proc: PSS, of which `guest_kib` of contiguous writable mappings are the guest's. */
+/*
+ * Reads /proc: PSS, of which `guest_kib` of contiguous writable mappings are the guest's. Who is not
+ * root may not read a jailed process's.
+ */
 struct memory child_memory(const struct child *c, long guest_kib);
 
 #endif

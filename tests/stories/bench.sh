@@ -28,6 +28,24 @@ boot --peer toaster="$T/firecracker"
 holds [ $status -ne 0 ]
 says "toaster"
 
+story "a peer that ends before its guest has spoken, or by a signal, is not fast but failed"
+cat > "$T/crashes" <<'CRASHES'
+#!/bin/sh
+echo Segmentation fault
+CRASHES
+cat > "$T/killed" <<'KILLED'
+#!/bin/sh
+echo Hello from ring 3
+kill -KILL $$
+KILLED
+chmod +x "$T/crashes" "$T/killed"
+boot --peer firecracker="$T/crashes"
+ends_with 2
+says "firecracker ended without 'Hello from ring'"
+boot --peer firecracker="$T/killed"
+ends_with 2
+says "$T/killed ended with 137"
+
 story "--plot draws the times of all who took part, as SVG"
 boot --peer firecracker="$T/firecracker" --plot "$T/plot.svg"
 ends_with 0
@@ -121,6 +139,17 @@ if many_processors true 2> "$T/err"; then
 	holds grep -q 'many$' "$T/out"
 else
 	skipped "a machine of many processors is named once" "no mount namespace to be had"
+fi
+
+if unshare --map-user=1000 true 2> "$T/err"; then
+	story "memory that its user may not look at is not measured, and its bound is missed"
+	unshare --map-user=1000 bench/api --stand-in --runs 1 --json > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 0
+	holds [ -z "$(grep '"run"' "$T/out" | grep '"memory')" ]
+	shows '{"verdict":"memory_added","who":"mayfly","over":"","reached":false,"median":null'
+else
+	skipped "memory that its user may not look at is not measured" "no user namespace to be had"
 fi
 
 story "a benchmark that is held up while a load begins and ends measures it anew"
