@@ -301,7 +301,7 @@ static void signal_fd(int fd)
 }
 
 /* From the write to the port write that follows the handler, less what a port write takes. */
-static uint64_t measure_msi(struct machine *m, uint64_t port)
+static double measure_msi(struct machine *m, uint64_t port)
 {
 	uint64_t begin;
 
@@ -313,7 +313,7 @@ static uint64_t measure_msi(struct machine *m, uint64_t port)
 		signal_fd(m->irq);
 		run(m);
 	}
-	return (tsc() - begin) / MSIS - port;
+	return (double)(tsc() - begin) / MSIS - (double)port;
 }
 
 struct waker {
@@ -334,7 +334,7 @@ static void *wake(void *arg)
  * The vCPU's thread goes before the other on their one CPU, so that it has halted whenever it is
  * woken, and runs as soon as it is. Less the port write.
  */
-static uint64_t measure_wake(struct machine *m, uint64_t port)
+static double measure_wake(struct machine *m, uint64_t port)
 {
 	const struct sched_param first = { .sched_priority = 1 }, plain = { 0 };
 	struct waker w = { need(eventfd(0, EFD_CLOEXEC), "eventfd"), m->irq };
@@ -354,7 +354,7 @@ static uint64_t measure_wake(struct machine *m, uint64_t port)
 	pthread_setschedparam(pthread_self(), SCHED_OTHER, &plain);
 	pthread_join(thread, NULL);
 	close(w.asked);
-	return begin / WAKES - port;
+	return (double)begin / WAKES - (double)port;
 }
 
 static uint64_t measure_machine(void)
@@ -369,6 +369,13 @@ static uint64_t measure_machine(void)
 		machine_fini(&m);
 	}
 	return (tsc() - begin) / MACHINES;
+}
+
+/* A difference that is not above 0 is one between two moments of the machine: not measured. */
+static void print_cost(const char *id, int digits, double cost)
+{
+	if (cost > 0)
+		printf(",\"%s\":%.*f", id, digits, cost);
 }
 
 /*
@@ -386,8 +393,8 @@ static void print_boot(const char *who, const char *const *argv)
 	all = threads_vcpu_ns(c.pid);
 	guest = threads_guest_ns(c.pid);
 	child_kill(&c);
-	printf(",\"boot\":%.1f,\"boot_outside\":%.1f", (double)all / 1e6,
-	       (double)(all - guest) / 1e6);
+	print_cost("boot", 1, (double)all / 1e6);
+	print_cost("boot_outside", 1, ((double)all - (double)guest) / 1e6);
 }
 
 static void one_run(const char *who, unsigned n, const char *const *argv)
@@ -406,8 +413,8 @@ static void one_run(const char *who, unsigned n, const char *const *argv)
 	printf(",\"kick\":%lu", measure_kick(&m, NOTIFY_GPA));
 	printf(",\"match\":%lu", measure_kick(&m, MATCH_GPA));
 	printf(",\"fault\":%lu", measure_fault(&m));
-	printf(",\"msi\":%lu", measure_msi(&m, port));
-	printf(",\"wake\":%lu", measure_wake(&m, port));
+	print_cost("msi", 0, measure_msi(&m, port));
+	print_cost("wake", 0, measure_wake(&m, port));
 	machine_fini(&m);
 	printf(",\"machine\":%lu", measure_machine());
 	if (argv[0])

@@ -165,6 +165,31 @@ status=$?
 ends_with 0
 shows '"peer_rtt_p50"'
 
+# late N: bench/blk with a monitor whose first N guests say that a load has ended as soon as it begins
+late() {
+	cat > "$T/late" <<-LATE
+		#!/bin/sh
+		echo >> "$T/starts"
+		[ \$(wc -l < "$T/starts") -gt $1 ] && exec build/bench/standin-blkload "\$@"
+		printf 'random: begin\nrandom: end\n'
+		exec sleep 60
+	LATE
+	chmod +x "$T/late"
+	: > "$T/starts"
+	TMPDIR=$T build/bench/blk --stand-in --runs 1 --percent 1 --file-mib 8 --monitor mayfly="$T/late" > "$T/out" 2> "$T/err"
+	status=$?
+}
+
+story "a disk's load that begins and ends unseen is measured anew, and ten times at most"
+late 2
+ends_with 0
+holds [ "$(wc -l < "$T/starts")" -eq 3 ]
+shows '"write_wall"'
+late 10
+ends_with 1
+says "this machine is too busy"
+leaves_nothing
+
 story "an option that no benchmark has is refused, and --help names those that it has"
 for script in boot api jail blk net exits; do
 	"bench/$script" --fast > "$T/out" 2> "$T/err"
