@@ -13,6 +13,7 @@
  */
 #include <cJSON.h>
 #include <math.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@
 #define LINE_SIZE   65536u
 
 struct series {
-	double *by_run; /* NAN: not measured in that run */
+	double *by_run; /* not finite: not measured in that run */
 };
 
 struct figure {
@@ -197,7 +198,7 @@ static struct spread spread_of(const double *values, unsigned nr)
 	struct spread s = { NAN, NAN, NAN, NAN, 0 };
 
 	for (unsigned i = 0; i < nr; i++)
-		if (!isnan(values[i]))
+		if (isfinite(values[i]))
 			sorted[s.nr++] = values[i];
 	if (s.nr == 0)
 		return s;
@@ -476,7 +477,7 @@ static void plot_series(FILE *gnuplot, const struct report *r, const struct figu
 	unsigned nr = 0;
 
 	for (unsigned i = 0; f->of[who].by_run && i < r->runs; i++)
-		if (!isnan(f->of[who].by_run[i]))
+		if (isfinite(f->of[who].by_run[i]))
 			sorted[nr++] = f->of[who].by_run[i];
 	qsort(sorted, nr, sizeof(double), by_size);
 	fprintf(gnuplot, "$%s_%u << EOD\n", f->id, who);
@@ -503,11 +504,14 @@ static void plot_figure(FILE *gnuplot, const struct report *r, const struct figu
 	fprintf(gnuplot, "\n");
 }
 
+/* A gnuplot that ends early shows in its status. */
 static void plot(const struct report *r, const char *path)
 {
-	FILE *gnuplot = popen("gnuplot", "w");
+	FILE *gnuplot;
 	unsigned panels = 0;
 
+	signal(SIGPIPE, SIG_IGN);
+	gnuplot = popen("gnuplot", "w");
 	if (!gnuplot)
 		die("gnuplot", "cannot be started");
 	for (unsigned i = 0; i < r->nr_figures; i++)
@@ -549,12 +553,13 @@ int main(int argc, char **argv)
 	}
 	if (!report.runs)
 		die("no runs on standard input", "nothing to report");
-	if (plot_path)
-		plot(&report, plot_path);
 	if (json)
 		print_json(&report);
 	else
 		print_table(&report);
 	missed = print_verdicts(&report, json);
+	fflush(stdout);
+	if (plot_path)
+		plot(&report, plot_path);
 	return check && missed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -9,6 +9,14 @@ boot() {
 	status=$?
 }
 
+# boot_with PATH OPTION...
+boot_with() {
+	path=$PATH PATH=$1
+	shift
+	boot "$@"
+	PATH=$path
+}
+
 story "bench/boot compares with the program that --peer names, as with Firecracker"
 ln -s "$PWD/build/bench/standin-hello" "$T/firecracker"
 boot --peer firecracker="$T/firecracker"
@@ -51,6 +59,44 @@ boot --peer firecracker="$T/firecracker" --plot "$T/plot.svg"
 ends_with 0
 holds grep -q '<svg' "$T/plot.svg"
 holds grep -q 'firecracker' "$T/plot.svg"
+
+story "a plot that cannot be drawn is refused before anything is measured"
+boot --plot "$T/nowhere/plot.svg"
+ends_with 2
+says "--plot $T/nowhere/plot.svg: cannot be written"
+boot --plot "$T"
+ends_with 2
+says "--plot $T: cannot be written"
+mkdir "$T/bin"
+for program in bash dirname realpath; do ln -s "$(command -v $program)" "$T/bin"; done
+boot_with "$T/bin" --plot "$T/plot.svg"
+ends_with 2
+says "--plot: no gnuplot here"
+
+story "a gnuplot that fails takes no table with it"
+printf '#!/bin/sh\nexit 3\n' > "$T/bin/gnuplot"
+chmod +x "$T/bin/gnuplot"
+boot_with "$T/bin:$PATH" --plot "$T/plot.svg"
+ends_with 1
+says "gnuplot failed"
+shows "| process ended, wall, µs "
+
+# reports LINE...: what build/bench/report makes of figure "a" and these lines
+reports() {
+	printf '%s\n' '{"bench":"x","title":"x"}' '{"figure":"a","label":"a","unit":"us","plot":false}' "$@" > "$T/lines"
+	build/bench/report --json < "$T/lines" > "$T/json"
+	build/bench/report --check < "$T/lines" > "$T/out" 2> "$T/err"
+	status=$?
+}
+
+story "what is no finite number was not measured"
+reports '{"target":"a","who":"p","over":"q","at_least":2}' '{"who":"p","run":0,"a":1e999}' '{"who":"q","run":0,"a":0}' \
+	'{"who":"p","run":1,"a":5}' '{"who":"q","run":1,"a":0}'
+ends_with 1
+holds grep -Eq '^\| a, µs +\| +5.00 \| .* - \|$' "$T/out"
+shows "worst: MISSED: a of p over q: median -,"
+holds grep -q '"reached":false,"median":null' "$T/json"
+holds [ -z "$(grep -i 'inf' "$T/out" "$T/json")" ]
 
 story "--json prints one object a line, the title first and each boot with its figures"
 boot --json
