@@ -6,7 +6,9 @@
 #
 #   options VALUED FLAGS ARG...  takes from ARG... --VALUED VALUE, which is one more of it where that is
 #                                an array, and --FLAG, into variables of these names with _ for -.
-#                                Every script has --on, --runs, --json, --check, and --help by its usage
+#                                VALUED=LOW-HIGH is a number of this range. Every script has --on,
+#                                --runs, --json, --check, and --help by its usage
+#   from_caller VARIABLE...      paths in these are the caller's, whose folder is not the top one
 #   hosts                        where it runs
 #   choose_host                  one of them in `on`, if nobody said which; `machine`: what that is
 #   by_host NAME VALUE...        what NAME is on each of hosts where nobody said it
@@ -16,7 +18,7 @@
 #   measure COMMAND...           runs it there, and reports
 # shellcheck shell=bash disable=SC2034,SC2178
 
-script=bench/${0##*/}
+script=bench/${0##*/} caller=$OLDPWD
 hosts=(native svm vtx)
 on='' runs='' machine='' copies=() programs=() host=() plan=() report=() measuring='' lines=''
 
@@ -26,7 +28,11 @@ fail() {
 }
 
 options() {
-	local valued=" on runs $1 " flags=" $2 " word
+	local numbers=() valued=' ' flags=" $2 " word
+	for word in on runs=1-10000 $1; do
+		valued+="${word%%=*} "
+		[[ $word != *=* ]] || numbers+=("$word")
+	done
 	shift 2
 	while [ $# -gt 0 ]; do
 		word=${1#--}
@@ -47,7 +53,22 @@ options() {
 		esac
 		shift
 	done
-	[[ ${runs:-1} =~ ^[1-9][0-9]*$ ]] || fail "--runs $runs: not a number above 0"
+	for word in "${numbers[@]}"; do check_number "${word%=*}" "${word#*=}"; done
+}
+
+# check_number NAME LOW-HIGH; what was not given is no matter
+check_number() {
+	local -n value=${1//-/_}
+	[[ -z $value || $value =~ ^(0|[1-9][0-9]{0,6})$ && $value -ge ${2%-*} && $value -le ${2#*-} ]] ||
+		fail "--$1 $value: not a number from ${2%-*} to ${2#*-}"
+}
+
+from_caller() {
+	local name
+	for name; do
+		local -n path=$name
+		[[ -z $path || $path == /* ]] || path=$(realpath -sm "$caller/$path")
+	done
 }
 
 # A test guest runs wherever there is a /dev/kvm, even one that no stock kernel boots on.
@@ -70,6 +91,7 @@ by_host() {
 # In an emulated host programs lie in /usr/bin, with their libraries beside them.
 take_peer() {
 	local program=$2
+	[[ $program != */* ]] || from_caller program
 	type -P "$program" > /dev/null || fail "$program: no such program"
 	if [ "$on" != native ]; then
 		programs+=("$program")

@@ -178,7 +178,7 @@ many_processors() {
 
 if many_processors true 2> "$T/err"; then
 	story "a machine of many processors is named once"
-	many_processors bash -euo pipefail -c '. bench/lib.sh && choose_host && echo "$machine"' \
+	many_processors bash -euo pipefail -c 'cd . && . bench/lib.sh && choose_host && echo "$machine"' \
 		> "$T/out" 2> "$T/err"
 	status=$?
 	ends_with 0
@@ -235,6 +235,38 @@ late 10
 ends_with 1
 says "this machine is too busy"
 leaves_nothing
+
+# refuses SCRIPT OPTION VALUE RANGE
+refuses() {
+	"bench/$1" --stand-in "$2" "$3" > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 2
+	says "bench/$1: $2 $3: not a number from $4"
+	holds [ ! -s "$T/out" ]
+}
+
+story "a number that is none, too small or too large is refused before anything is measured"
+refuses boot --runs 0 "1 to 10000"
+refuses boot --runs 10001 "1 to 10000"
+refuses boot --memory-runs -1 "0 to 10000"
+refuses boot --mem 08 "1 to 1000000"
+refuses net --window-ms 0 "1 to 60000"
+refuses net --window-ms abc "1 to 60000"
+refuses jail --starts 5x "1 to 10000"
+refuses jail --starts 18446744073709551617 "1 to 10000"
+refuses blk --percent 0 "1 to 1000"
+
+story "paths are those of the caller's folder"
+bench=$PWD/bench
+echo "no kernel" > "$T/image"
+(cd "$T" && "$bench/boot" --stand-in --runs 1 --kernel ./image > out 2> err)
+status=$?
+ends_with 2
+says "mayfly: $T/image: not a kernel"
+(cd "$T" && "$bench/boot" --stand-in --runs 1 --peer firecracker=./firecracker --plot drawn.svg > out 2> err)
+status=$?
+ends_with 0
+holds grep -q '<svg' "$T/drawn.svg"
 
 story "an option that no benchmark has is refused, and --help names those that it has"
 for script in boot api jail blk net exits; do
