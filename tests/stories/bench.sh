@@ -268,6 +268,66 @@ status=$?
 ends_with 0
 holds grep -q '<svg' "$T/drawn.svg"
 
+# modules LOADED COMMAND: bench/modules where LOADED is loaded, what is done in $T/done, with COMMAND to measure
+modules() {
+	echo "$1 1 0" > "$T/loaded"
+	: > "$T/done"
+	PATH=$T/tools:$PATH sh bench/modules k/mayfly.ko "$2" 3 > "$T/out" 2> "$T/err" &
+}
+mkdir "$T/tools"
+cat > "$T/tools/insmod" <<-TOOL
+	#!/bin/sh
+	[ \$# -eq 0 ] || echo "\${0##*/} \$*" >> "$T/done"
+	name=\${1##*/}
+	case \${0##*/} in
+	insmod | modprobe) echo "\${name%.ko} 1 0" >> "$T/loaded" ;;
+	rmmod) grep -q "^\$1 " "$T/loaded" && sed -i "/^\$1 /d" "$T/loaded" ;;
+	lsmod) cat "$T/loaded" ;;
+	esac
+TOOL
+chmod +x "$T/tools/insmod"
+for tool in rmmod modprobe lsmod; do ln -s insmod "$T/tools/$tool"; done
+cat > "$T/measures" <<-MEASURES
+	#!/bin/sh
+	echo "measure \$*" >> "$T/done"
+MEASURES
+cat > "$T/holds" <<-HOLDS
+	#!/bin/sh
+	echo "measure \$*" >> "$T/done"
+	exec sleep 1000
+HOLDS
+chmod +x "$T/measures" "$T/holds"
+
+# did WORDS...: that was done, in this order
+did() {
+	printf '%s\n' "$@" | cmp -s - "$T/done" || is_wrong "done: $(tr '\n' ';' < "$T/done")"
+}
+
+story "exits on one module and the other leave those loaded that were"
+modules kvm_intel "$T/measures"
+wait $!
+status=$?
+ends_with 0
+did "rmmod kvm_intel" "insmod k/mayfly.ko" "measure mayfly 3" "rmmod mayfly" "modprobe kvm_intel" "measure kvm_intel 3" \
+	"modprobe kvm_intel"
+modules other "$T/measures"
+wait $!
+status=$?
+ends_with 0
+did "insmod k/mayfly.ko" "measure mayfly 3" "rmmod mayfly" "modprobe kvm_intel" "measure kvm_intel 3" "rmmod kvm_intel"
+modules kvm_intel false
+wait $!
+status=$?
+ends_with 1
+did "rmmod kvm_intel" "insmod k/mayfly.ko" "rmmod mayfly" "modprobe kvm_intel"
+modules kvm_intel "$T/holds"
+awaits "$T/done" "measure mayfly"
+kill -TERM $!
+wait $!
+status=$?
+ends_with 143
+did "rmmod kvm_intel" "insmod k/mayfly.ko" "measure mayfly 3" "rmmod mayfly" "modprobe kvm_intel"
+
 story "an option that no benchmark has is refused, and --help names those that it has"
 for script in boot api jail blk net exits; do
 	"bench/$script" --fast > "$T/out" 2> "$T/err"
