@@ -8,6 +8,7 @@
 #include "child.h"
 #include "folder.h"
 #include "init.h"
+#include "values.h"
 
 #include <fcntl.h>
 #include <stdbool.h>
@@ -134,13 +135,6 @@ static void put(int fd, const char *where, const char *body)
 	ask(fd, request, "HTTP/1.1 204 ");
 }
 
-static int by_size(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static double us(uint64_t ns)
 {
 	return (double)ns / 1000;
@@ -148,31 +142,31 @@ static double us(uint64_t ns)
 
 static void measure_answers(int fd)
 {
-	static uint64_t took[REQUESTS];
+	static double took[REQUESTS];
 
 	for (unsigned i = 0; i < REQUESTS; i++) {
 		const uint64_t start = now_ns(CLOCK_MONOTONIC);
 
 		ask(fd, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ");
-		took[i] = now_ns(CLOCK_MONOTONIC) - start;
+		took[i] = us(now_ns(CLOCK_MONOTONIC) - start);
 	}
-	qsort(took, REQUESTS, sizeof(took[0]), by_size);
-	printf(",\"get_p50\":%.2f,\"get_p99\":%.2f", us(took[REQUESTS / 2]),
-	       us(took[REQUESTS * 99 / 100]));
+	values_sort(took, REQUESTS);
+	printf(",\"get_p50\":%.2f,\"get_p99\":%.2f", values_median(took, REQUESTS),
+	       values_percentile(took, REQUESTS, 99));
 }
 
 static double median_of(int fd, const char *request, const char *status)
 {
-	static uint64_t took[ROUNDS];
+	static double took[ROUNDS];
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		const uint64_t start = now_ns(CLOCK_MONOTONIC);
 
 		ask(fd, request, status);
-		took[i] = now_ns(CLOCK_MONOTONIC) - start;
+		took[i] = us(now_ns(CLOCK_MONOTONIC) - start);
 	}
-	qsort(took, ROUNDS, sizeof(took[0]), by_size);
-	return us(took[ROUNDS / 2]);
+	values_sort(took, ROUNDS);
+	return values_median(took, ROUNDS);
 }
 
 /* A guest with as many disks as there can be, all of the one image. */

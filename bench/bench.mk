@@ -26,11 +26,11 @@ $(BUILD)/bench/boot: $(addprefix $(BUILD)/bench/,boot.o child.o folder.o kernel.
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
-$(BUILD)/bench/api: $(addprefix $(BUILD)/bench/,api.o child.o folder.o)
+$(BUILD)/bench/api: $(addprefix $(BUILD)/bench/,api.o child.o folder.o values.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
-$(BUILD)/bench/jail: $(BUILD)/bench/jail.o
+$(BUILD)/bench/jail: $(addprefix $(BUILD)/bench/,jail.o values.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
@@ -80,9 +80,9 @@ $(BUILD)/bench/exits: $(addprefix $(BUILD)/bench/,exits.o child.o threads.o) $(B
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
-$(BUILD)/bench/report: $(BUILD)/bench/report.o
+$(BUILD)/bench/report: $(addprefix $(BUILD)/bench/,report.o values.o)
 	@echo "  LD      $@"
-	@$(BENCH_CC) -static $^ $(BUILD)/cjson/libcjson.a -lm -o $@
+	@$(BENCH_CC) -static $^ $(BUILD)/cjson/libcjson.a -o $@
 
 # The one file of the measured Linux guests' initrd.
 $(BUILD)/bench/root/init: bench/init.c bench/init.h vmm/layout.h $(BUILD)/include/.made

@@ -21,9 +21,9 @@
 
 #define MONITORS_MAX 6u
 #define HELLO	     "Hello from ring" /* as tests/guest/hello.c has it */
-#define BOOT_LIMIT   120u      /* seconds for a boot in an emulated host */
-#define END_LIMIT    10u       /* and for a power-off; a monitor that cannot is killed */
-#define SETTLE_NS    50000000l /* after init, before a look at the memory */
+#define BOOT_LIMIT   120u	       /* seconds for a boot in an emulated host */
+#define END_LIMIT    10u	       /* and for a power-off; a monitor that cannot is killed */
+#define SETTLE_NS    50000000l	       /* after init, before a look at the memory */
 
 struct plan {
 	const char *host, *machine;
@@ -120,7 +120,8 @@ static void time_boot(const struct plan *plan, const struct monitor *m, struct b
 		return;
 	}
 	status = child_end(&child, END_LIMIT, &time->end, &time->closed);
-	/* A peer's own way to end with its guest may have another status than 0; no crash's, though. */
+	/* A peer's own way to end with its guest may have another status than 0; no crash's,
+	 * though. */
 	if (status > 128 || (m->peer->is_mayfly && status)) {
 		fprintf(stderr, "bench: %s ended with %d\n", m->program, status);
 		exit(EXIT_FAILURE);

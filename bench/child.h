@@ -55,8 +55,8 @@ int child_end(struct child *c, unsigned seconds, struct mark *end, struct mark *
 void child_kill(struct child *c);
 
 /*
- * Reads /proc: PSS, of which `guest_kib` of contiguous writable mappings are the guest's. Who is not
- * root may not read a jailed process's.
+ * Reads /proc: PSS, of which `guest_kib` of contiguous writable mappings are the guest's. Who is
+ * not root may not read a jailed process's.
  */
 struct memory child_memory(const struct child *c, long guest_kib);
 

@@ -4,6 +4,8 @@
  * bench/report.c describes; called by bench/jail as `jail MAYFLY HOST RUNS STARTS
  * OPTION...`, the options being those that leave all confinement out.
  */
+#include "values.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -85,17 +87,10 @@ static double all_at_once(const char *const *argv, int null, unsigned starts)
 	return now_us() - begin;
 }
 
-static int by_size(const void *a, const void *b)
+static double median(double values[PAIRS])
 {
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *values, unsigned nr)
-{
-	qsort(values, nr, sizeof(*values), by_size);
-	return values[nr / 2];
+	values_sort(values, PAIRS);
+	return values_median(values, PAIRS);
 }
 
 /* What the kernel still has to take down of the last ones is not the next one's. */
@@ -127,9 +122,9 @@ static void one_run(unsigned run, unsigned starts, int null)
 		many[p] = all_at_once(p ? plain : jailed, null, starts);
 	}
 	printf("{\"who\":\"jailed\",\"run\":%u,\"cpu\":%.0f,\"cpu_added\":%.0f,\"wall\":%.0f,\"many\":%.0f}\n",
-	       run, median(cpu[0], PAIRS), median(added, PAIRS), median(wall[0], PAIRS), many[0]);
+	       run, median(cpu[0]), median(added), median(wall[0]), many[0]);
 	printf("{\"who\":\"plain\",\"run\":%u,\"cpu\":%.0f,\"wall\":%.0f,\"many\":%.0f}\n", run,
-	       median(cpu[1], PAIRS), median(wall[1], PAIRS), many[1]);
+	       median(cpu[1]), median(wall[1]), many[1]);
 	fflush(stdout);
 }
 

@@ -391,7 +391,9 @@ static _Noreturn void ask(void)
 		nr += took[nr] > 0;
 	}
 	sort(took, n);
-	print("ask: %lu p50 %lu p99 end\n", took[n / 2], took[n * 99 / 100]);
+	/* As values.h has them. */
+	print("ask: %lu p50 %lu p99 end\n", (took[(n - 1) / 2] + took[n / 2]) / 2,
+	      took[(n * 99 + 99) / 100 - 1]);
 	spin();
 }
 

@@ -11,6 +11,8 @@
  *
  * With --json they are passed on, followed by "summary", "ratio" and "verdict" lines.
  */
+#include "values.h"
+
 #include <cJSON.h>
 #include <math.h>
 #include <signal.h>
@@ -177,21 +179,6 @@ static void take_line(struct report *r, const char *text)
 
 /* Statistics. */
 
-static int by_size(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Nearest rank: the least value that `percent` of all values do not exceed. */
-static double percentile(const double *sorted, unsigned nr, double percent)
-{
-	const double rank = ceil(percent / 100 * nr);
-
-	return sorted[rank < 1 ? 0 : (unsigned)rank - 1];
-}
-
 static struct spread spread_of(const double *values, unsigned nr)
 {
 	static double sorted[RUNS_MAX];
@@ -202,11 +189,11 @@ static struct spread spread_of(const double *values, unsigned nr)
 			sorted[s.nr++] = values[i];
 	if (s.nr == 0)
 		return s;
-	qsort(sorted, s.nr, sizeof(double), by_size);
-	s.low = percentile(sorted, s.nr, 10);
-	s.p50 = percentile(sorted, s.nr, 50);
-	s.p90 = percentile(sorted, s.nr, 90);
-	s.p99 = percentile(sorted, s.nr, 99);
+	values_sort(sorted, s.nr);
+	s.low = values_percentile(sorted, s.nr, 10);
+	s.p50 = values_median(sorted, s.nr);
+	s.p90 = values_percentile(sorted, s.nr, 90);
+	s.p99 = values_percentile(sorted, s.nr, 99);
 	return s;
 }
 
@@ -466,6 +453,8 @@ static unsigned print_verdicts(struct report *r, bool json)
 		       r->targets[worst].figure, missed, verdicts[worst].text);
 	else if (r->nr_targets)
 		printf("worst: %s\n", verdicts[worst].text);
+	else if (!json)
+		printf("no bounds here\n");
 	return missed;
 }
 
@@ -479,7 +468,7 @@ static void plot_series(FILE *gnuplot, const struct report *r, const struct figu
 	for (unsigned i = 0; f->of[who].by_run && i < r->runs; i++)
 		if (isfinite(f->of[who].by_run[i]))
 			sorted[nr++] = f->of[who].by_run[i];
-	qsort(sorted, nr, sizeof(double), by_size);
+	values_sort(sorted, nr);
 	fprintf(gnuplot, "$%s_%u << EOD\n", f->id, who);
 	for (unsigned i = 0; i < nr; i++)
 		fprintf(gnuplot, "%g %g\n", sorted[i] / 1e3, 100.0 * (i + 1) / nr);

@@ -98,6 +98,12 @@ shows "worst: MISSED: a of p over q: median -,"
 holds grep -q '"reached":false,"median":null' "$T/json"
 holds [ -z "$(grep -i 'inf' "$T/out" "$T/json")" ]
 
+story "the median of an even number of runs is between the two in the middle"
+reports '{"who":"p","run":0,"a":1}' '{"who":"p","run":1,"a":2}' '{"who":"p","run":2,"a":4}' '{"who":"p","run":3,"a":8}'
+ends_with 0
+holds grep -Eq '^\| a, µs +\| +3.00 \| +8.00 \|' "$T/out"
+[ "$(tail -n 1 "$T/out")" = "no bounds here" ] || is_wrong "nothing is said of bounds that are not there"
+
 story "--json prints one object a line, the title first and each boot with its figures"
 boot --json
 ends_with 0
