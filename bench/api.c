@@ -3,7 +3,7 @@
  * What the API costs: from the start of `mayfly serve` to its first answer, an answer over a
  * connection that stays, the slowest request, the start of a guest, and the memory beside
  * `mayfly run` with the same guest. Prints the lines that bench/report.c describes; called by
- * bench/api as `api HOST RUNS`.
+ * bench/api as `api MAYFLY HOST MACHINE RUNS`.
  */
 #include "child.h"
 #include "folder.h"
@@ -285,7 +285,7 @@ static void one_run(unsigned run)
 }
 
 /* Bounds are for a machine of its own: an emulated host is slow, and its files lie in memory. */
-static void describe(const char *host, unsigned runs)
+static void describe(const char *host, const char *machine, unsigned runs)
 {
 	const bool is_native = !strcmp(host, "native");
 	static const struct {
@@ -303,9 +303,9 @@ static void describe(const char *host, unsigned runs)
 		{ "memory_added", "of it, more than mayfly run has", "KiB", 100 },
 	};
 
-	printf("{\"bench\":\"api\",\"title\":\"The API of mayfly serve on %s; %u runs of %u requests, "
+	printf("{\"bench\":\"api\",\"title\":\"The API of mayfly serve on %s (%s); %u runs of %u requests, "
 	       "guest of %d MiB\"}\n",
-	       host, runs, REQUESTS, GUEST_MIB);
+	       host, machine, runs, REQUESTS, GUEST_MIB);
 	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
 		printf("{\"figure\":\"%s\",\"label\":\"%s\",\"unit\":\"%s\",\"plot\":false}\n",
 		       figures[i].id, figures[i].label, figures[i].unit);
@@ -317,16 +317,16 @@ static void describe(const char *host, unsigned runs)
 
 int main(int argc, char **argv)
 {
-	const unsigned runs = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+	const unsigned runs = argc == 5 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
 
 	if (runs == 0) {
-		fprintf(stderr, "bench: api: give a mayfly, a host and runs\n");
+		fprintf(stderr, "bench: api: give a mayfly, a host, its machine and runs\n");
 		return EXIT_FAILURE;
 	}
 	mayfly = argv[1];
 	folder_make(dir, sizeof(dir), "/tmp");
 	snprintf(path, sizeof(path), "%s/socket", dir);
-	describe(argv[2], runs);
+	describe(argv[2], argv[3], runs);
 	for (unsigned i = 0; i < runs; i++)
 		one_run(i);
 	return 0;

@@ -261,12 +261,11 @@ static void print_head(const struct plan *plan)
 
 	uname(&uts);
 	printf("{\"bench\":\"blk\",\"title\":\"Disks on %s (%s), Linux %s, %ld CPUs; a raw image of "
-	       "%u MiB in the page cache, on %s; %u runs of each in turn%s. CPU: for each second of "
+	       "%u MiB in the page cache, on %s; %u runs of each in turn. CPU: for each second of "
 	       "CPU time of the monitor, its vCPU threads left out and the kernel's I/O workers "
 	       "counted; bare: a program that is nothing but io_uring; %s\"}\n",
 	       plan->host, plan->machine, uts.release, sysconf(_SC_NPROCESSORS_ONLN),
 	       plan->file_mib, file_system(), plan->runs,
-	       plan->is_stand_in ? ", without a hypervisor" : "",
 	       plan->is_alone ? "all at real-time priority" : "with whatever else runs there");
 	for (unsigned i = 0; i < LOADS; i++) {
 		snprintf(id, sizeof(id), "%s_cpu", loads[i].name);

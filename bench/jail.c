@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What the jail costs: the same microVM with it and without, in turns. Prints the lines that
- * bench/report.c describes; called by bench/jail as `jail MAYFLY HOST RUNS STARTS
+ * bench/report.c describes; called by bench/jail as `jail MAYFLY HOST MACHINE RUNS STARTS
  * OPTION...`, the options being those that leave all confinement out.
  */
 #include "values.h"
@@ -128,11 +128,12 @@ static void one_run(unsigned run, unsigned starts, int null)
 	fflush(stdout);
 }
 
-static void describe(const char *host, unsigned runs, unsigned starts)
+static void describe(const char *host, const char *machine, unsigned runs, unsigned starts)
 {
-	printf("{\"bench\":\"jail\",\"title\":\"mayfly run with the jail and without on %s, hello "
-	       "guest from exec to exit; %u runs of %u pairs\"}\n",
-	       host, runs, PAIRS);
+	printf("{\"bench\":\"jail\",\"title\":\"mayfly run with the jail and without on %s (%s), hello "
+	       "guest from exec to exit; %u runs of %u pairs. CPU: of its own threads; what the "
+	       "kernel's workers clear away is not in it\"}\n",
+	       host, machine, runs, PAIRS);
 	printf("{\"figure\":\"cpu\",\"label\":\"a start and its end, CPU\",\"unit\":\"us\",\"plot\":false}\n"
 	       "{\"figure\":\"cpu_added\",\"label\":\"of it the jail's\",\"unit\":\"us\",\"plot\":false}\n"
 	       "{\"figure\":\"wall\",\"label\":\"a start and its end, wall\",\"unit\":\"us\",\"plot\":false}\n"
@@ -145,22 +146,22 @@ static void describe(const char *host, unsigned runs, unsigned starts)
 
 int main(int argc, char **argv)
 {
-	const unsigned runs = argc > 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
-	const unsigned starts = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
+	const unsigned runs = argc > 5 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
+	const unsigned starts = argc > 5 ? (unsigned)strtoul(argv[5], NULL, 10) : 0;
 	const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (null < 0)
 		die("/dev/null");
-	if (runs == 0 || starts > STARTS_MAX || argc - 5 > WORDS_MAX - 5) {
+	if (runs == 0 || starts > STARTS_MAX || argc - 6 > WORDS_MAX - 5) {
 		fprintf(stderr,
-			"bench: jail: give a program, a host, runs, and at most %u starts\n",
+			"bench: jail: give a program, a host, its machine, runs, and at most %u starts\n",
 			STARTS_MAX);
 		return EXIT_FAILURE;
 	}
 	jailed[0] = plain[0] = argv[1];
-	for (int i = 5; i < argc; i++)
-		plain[i - 1] = argv[i];
-	describe(argv[2], runs, starts);
+	for (int i = 6; i < argc; i++)
+		plain[i - 2] = argv[i];
+	describe(argv[2], argv[3], runs, starts);
 	for (unsigned i = 0; i < runs; i++)
 		one_run(i, starts, null);
 	return 0;

@@ -77,6 +77,7 @@ choose_host() {
 	[[ " ${hosts[*]} " == *" $on "* ]] || fail "--on $on: not one of ${hosts[*]}"
 	machine=$(sed -n '/^model name/{s/[^:]*: //p;q}' /proc/cpuinfo)
 	[ "$on" = native ] || machine="emulated by $machine"
+	[ -z "${stand_in:-}" ] || machine+=", without a hypervisor"
 }
 
 by_host() {

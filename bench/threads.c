@@ -6,7 +6,6 @@
 #include "threads.h"
 
 #include <dirent.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +69,11 @@ static uint64_t vcpu_ns(pid_t pid, const char *tid)
 	return is_vcpu(pid, tid) ? cpu_ns(pid, tid) : 0;
 }
 
+static uint64_t is_vhost(pid_t pid, const char *tid)
+{
+	return !strncmp(read_task(pid, tid, "comm"), "vhost-", 6);
+}
+
 /* proc(5): guest_time is field 43 of stat; the second one's parentheses may hold anything. */
 static uint64_t guest_ticks(pid_t pid, const char *tid)
 {
@@ -121,6 +125,11 @@ uint64_t threads_monitor_ns(pid_t pid)
 	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts))
 		die(pid, "has no CPU clock");
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec - vcpus;
+}
+
+bool threads_has_vhost(pid_t pid)
+{
+	return sum(pid, is_vhost) > 0;
 }
 
 uint64_t threads_switches(pid_t pid)

@@ -8,6 +8,7 @@
 #ifndef BENCH_THREADS_H
 #define BENCH_THREADS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,6 +19,9 @@ uint64_t threads_monitor_ns(pid_t pid);
 /* Of its vCPU threads alone: all, and inside the guest, of which the kernel counts whole ticks. */
 uint64_t threads_vcpu_ns(pid_t pid);
 uint64_t threads_guest_ns(pid_t pid);
+
+/* Whether what vhost does for it is among its threads. */
+bool threads_has_vhost(pid_t pid);
 
 /* Context switches of all its threads, vCPUs included. */
 uint64_t threads_switches(pid_t pid);

@@ -217,6 +217,15 @@ status=$?
 ends_with 0
 shows '"peer_rtt_p50"'
 
+story "a benchmark without a hypervisor says so in its title"
+for script in "boot --memory-runs 0" api "jail --starts 1" "blk --percent 1 --file-mib 8" "net --window-ms 100 --no-qemu"; do
+	# shellcheck disable=SC2086
+	TMPDIR=$T bench/$script --stand-in --runs 1 > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 0
+	holds grep -q '^[^|]*, without a hypervisor' "$T/out"
+done
+
 # late N: bench/blk with a monitor whose first N guests say that a load has ended as soon as it begins
 late() {
 	cat > "$T/late" <<-LATE
