@@ -184,7 +184,7 @@ many_processors() {
 
 if many_processors true 2> "$T/err"; then
 	story "a machine of many processors is named once"
-	many_processors bash -euo pipefail -c 'cd . && . bench/lib.sh && choose_host && echo "$machine"' \
+	many_processors bash -euo pipefail -c 'cd .; . bench/lib.sh; choose_host; echo "$machine"' \
 		> "$T/out" 2> "$T/err"
 	status=$?
 	ends_with 0
