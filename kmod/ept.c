@@ -13,6 +13,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/vmstat.h>
 #include <asm/io.h>
 
 #define LEVELS	       EPT_LEVELS
@@ -222,12 +223,29 @@ static const struct mmu_notifier_ops notifier_ops = {
 	.test_young = on_test_young,
 };
 
+/* Charged to the caller's cgroup, and among SecPageTables in /proc/meminfo, as KVM's are. */
+static u64 *new_table(void)
+{
+	u64 *table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+
+	if (table)
+		mod_lruvec_page_state(virt_to_page(table), NR_SECONDARY_PAGETABLE, 1);
+	return table;
+}
+
+static void free_table(u64 *table)
+{
+	if (table)
+		mod_lruvec_page_state(virt_to_page(table), NR_SECONDARY_PAGETABLE, -1);
+	free_page((unsigned long)table);
+}
+
 void ept_reserve_free(struct ept_reserve *r)
 {
 	unsigned i;
 
 	for (i = 0; i < LEVELS - 1; i++)
-		free_page((unsigned long)r->table[i]);
+		free_table(r->table[i]);
 }
 
 /* What the last fault has left is as good as new. */
@@ -237,7 +255,7 @@ static int reserve_fill(struct ept_reserve *r)
 
 	for (i = 0; i < LEVELS - 1; i++) {
 		if (!r->table[i])
-			r->table[i] = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+			r->table[i] = new_table();
 		if (!r->table[i])
 			return -ENOMEM;
 	}
@@ -252,7 +270,7 @@ static void free_tables(u64 *table, int level)
 	for (i = 0; level > 1 && i < 512; i++)
 		if (table[i] & PRESENT && !(table[i] & LARGE))
 			free_tables(table_of(table[i]), level - 1);
-	free_page((unsigned long)table);
+	free_table(table);
 }
 
 /*
@@ -546,14 +564,14 @@ int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *r)
 	if (!s)
 		return -EINVAL;
 	if (same && (!size || start != same->gpa)) {
-		tables = (u64 *)__get_free_page(GFP_KERNEL_ACCOUNT);
+		tables = new_table();
 		if (!tables)
 			return -ENOMEM;
 	}
 	if (size && r->flags & KVM_MEM_LOG_DIRTY_PAGES) {
 		dirty = s->dirty ?: kvzalloc(bitmap_bytes(size), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		if (!dirty) {
-			free_page((unsigned long)tables);
+			free_table(tables);
 			return -ENOMEM;
 		}
 	}
@@ -641,7 +659,7 @@ int ept_init(struct vm *vm)
 	vm->level_max = caps & VMX_EPT_1GB_PAGE_BIT && !vmx.multihit ? 3 : 2;
 	spin_lock_init(&vm->mmu_lock);
 	init_rwsem(&vm->copies);
-	vm->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	vm->root = new_table();
 	if (!vm->root || !zalloc_cpumask_var(&vm->cpus, GFP_KERNEL_ACCOUNT))
 		return -ENOMEM;
 	vm->mm = current->mm;

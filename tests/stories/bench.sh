@@ -123,9 +123,9 @@ case $last in
 *) is_wrong "the last line is: $last" ;;
 esac
 
-# begins COMMAND...: in the background, as leader of a process group that a terminal could interrupt
+# begins COMMAND...: in the background, as leader of a process group that a terminal could interrupt, or hang up
 begins() {
-	TMPDIR=$T setsid env --default-signal=INT "$@" > "$T/out" 2> "$T/err" &
+	TMPDIR=$T setsid env --default-signal=INT,HUP "$@" > "$T/out" 2> "$T/err" &
 }
 
 # leaves_nothing: no process and no file of the benchmark that was there, now that it has ended
