@@ -398,13 +398,18 @@ static void modules_load(void)
 	close(log);
 }
 
-/* What comes after "--" is init's, none of it the kernel's. */
+/* What comes after "--" is init's, none of it the kernel's; in quotes it is a part of a word. */
 static void end_kernel_words(char *cmdline)
 {
-	char *end = strstr(cmdline, " -- ");
+	bool is_quoted = false;
 
-	if (end != NULL)
-		*end = '\0';
+	for (char *at = cmdline; *at != '\0'; at++) {
+		is_quoted ^= *at == '"';
+		if (!is_quoted && strncmp(at, " -- ", 4) == 0) {
+			*at = '\0';
+			return;
+		}
+	}
 }
 
 /*

@@ -53,12 +53,15 @@ static void values(void **state)
 static void words_of_init(void **state)
 {
 	char line[] = "root=/dev/a ro -- root=/dev/b rw", none[] = "root=/dev/a --x";
+	char quoted[] = "x=\"a -- b\" root=/dev/a -- rw";
 
 	(void)state;
 	end_kernel_words(line);
 	assert_string_equal(line, "root=/dev/a ro");
 	end_kernel_words(none);
 	assert_string_equal(none, "root=/dev/a --x");
+	end_kernel_words(quoted);
+	assert_string_equal(quoted, "x=\"a -- b\" root=/dev/a");
 }
 
 int main(void)
