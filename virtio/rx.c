@@ -91,12 +91,13 @@ static void gather(struct net_pair *p, struct net_in *in, uint32_t room)
 }
 
 /* Whether gathering again may find more; else the driver says when there is. Where one is left that
- * did not go with the others, it does not lack buffers. */
-static bool can_have_more(struct net_pair *p)
+ * did not go with the others, it does not lack buffers; where all that a queue can hold are here,
+ * an index that promises more is a lie, and would be for ever. */
+static bool can_have_more(struct net_pair *p, const struct net_in *in)
 {
 	struct net *n = p->net;
 
-	return p->nr_spare == 0 && !n->dev.is_broken &&
+	return in->nr_heads < QUEUE_MAX && p->nr_spare == 0 && !n->dev.is_broken &&
 	       queue_enable_notifications(&n->dev.queues[2 * p->index]);
 }
 
@@ -130,7 +131,7 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 		gather(p, in, room);
 		if (in->link.room >= room || (!merges && in->nr_heads > 0))
 			break;
-	} while (is_first && can_have_more(p));
+	} while (is_first && can_have_more(p, in));
 	if (n->dev.is_broken || in->link.room < FRAME_HEAD ||
 	    (!is_first && merges && in->link.room < room)) {
 		give_back(p, in);
@@ -250,7 +251,7 @@ static bool has_room(struct net_pair *p, struct net_in *in, uint32_t len)
 		if (in->link.room >= len)
 			return true;
 		p->is_late |= !merges && in->nr_heads > 0; /* that one is all there will be */
-	} while (!p->is_late && can_have_more(p));
+	} while (!p->is_late && can_have_more(p, in));
 	if (in->nr_heads == 0) {
 		n->counters.no_rx_avail_buffer++;
 	} else if (!p->is_late) {

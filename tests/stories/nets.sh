@@ -181,6 +181,13 @@ holds is_quiet
 kill -KILL $pid
 wait $pid 2> /dev/null
 
+story "a driver that offers a buffer more than its queue holds is ended by a timeout like any other"
+timeout -s KILL 60 "$MAYFLY" run --timeout 10s --kernel "$GUESTS/net.elf" --cmdline do=surplus --net "peer=$PEERS" \
+	> "$T/out" 2> "$T/err"
+status=$?
+ends_with 124
+prints "net: one more"
+
 # hostile LINK: each rule broken, with another interface that has to go on
 hostile() {
 	for how in plain merge; do

@@ -464,6 +464,38 @@ static void send_limit(void **state)
 	assert_int_equal(net.counters.tx_fails, 0);
 }
 
+/* All buffers that a queue can have, together too small for some frames, and an index of one more.
+ */
+static void post_surplus(void)
+{
+	post(RING, 64);
+	offer(RX, 0);
+}
+
+static void surplus(void **state)
+{
+	(void)state;
+	alarm(20);
+	open_device(MERGE);
+	post_surplus();
+	kick(RX);
+	complete_cancelled(); /* the read that was to have more room */
+	make_frame(1200);
+	feed_frame(1200);
+	expect_frame(1200, 64);
+}
+
+static void surplus_for_parcel(void **state)
+{
+	(void)state;
+	alarm(20);
+	open_device(MERGE);
+	post_surplus();
+	datagram((struct frame_header){ 0 }, 20000);
+	complete(find_slot(IORING_OP_TIMEOUT), -ETIME); /* the wait for larger ones */
+	assert_int_equal(net.counters.rx_long_frames, 1);
+}
+
 static void reset_with_all_in_flight(void **state)
 {
 	(void)state;
@@ -820,6 +852,8 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: a frame that is stuck is given up", stuck),
 	STREAM("a rate limit on what comes", receive_limit),
 	STREAM("stream: more buffers than one call takes", crumbs),
+	STREAM("an index of one buffer more than a queue holds", surplus),
+	PEERS("the same, and a frame larger than all of them", surplus_for_parcel),
 	PEERS("a buffer of 4 GiB less a byte behind another", huge_buffer),
 	STREAM("a reset while a frame waits for the limit", receive_limit_reset),
 	STREAM("a rate limit on what goes", send_limit),
