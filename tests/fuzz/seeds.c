@@ -306,6 +306,46 @@ static void seed_net(void)
 	seed("segments", segments, sizeof(segments));
 }
 
+/* As many small buffers as a queue can have, and one more than that. */
+static void seed_full_queues(void)
+{
+	static struct {
+		uint8_t kind, shift;
+		uint16_t limits;
+		uint32_t features;
+		uint16_t places[5][3], unused;
+		uint8_t steps[64][4];
+		struct {
+			uint64_t addr;
+			uint32_t len;
+			uint16_t flags, next;
+		} ring[256];
+		uint16_t driver_area[512];
+		uint8_t device_area[4096];
+	} d = {
+		.shift = 8,
+		.features = 0x30408883,
+		.places = { { 0, 4096, 5120 } },
+		.steps = { { 9, 0, 2 }, { 3, 0, 0, 20 }, { 3, 0, 8, 80 }, { 7 }, { 3, 0, 4, 5 } },
+		.driver_area = { 0, 255 },
+	};
+	const char *const names[] = { "full-peer", "full-stream", "full-pairs" };
+
+	for (unsigned q = 1; q < 5; q++) /* in memory that is zeros */
+		memcpy(d.places[q], (uint16_t[]){ 0x4000, 0x5000, (uint16_t)(0x5000 + q * 0x1000) },
+		       6);
+	for (uint16_t i = 0; i < 256; i++) {
+		d.ring[i].addr = 0x20000 + 64u * i;
+		d.ring[i].len = 64;
+		d.ring[i].flags = 2;
+		d.driver_area[2 + i] = i;
+	}
+	for (uint8_t i = 0; i < 3; i++) {
+		d.kind = i;
+		seed(names[i], &d, sizeof(d));
+	}
+}
+
 /* A driver as it should be, on each kind of link, and one whose buffers are the largest there are
  * behind small ones; see struct head in tests/fuzz/netbad.c. */
 static void seed_netbad(void)
@@ -394,6 +434,7 @@ static void seed_netbad(void)
 	d.queue[0].ring[1].flags = 4;
 	d.queue[0].driver_area[1] = 2;
 	seed("huge", &d, sizeof(d));
+	seed_full_queues();
 }
 
 static const struct {
