@@ -431,7 +431,9 @@ static void on_flush(struct op *op, int res)
 
 static void flush(struct disk *d, struct disk_io *io)
 {
-	if (d->is_volatile) {
+	/* Where nothing is written nothing is to be synced, nor can be on each file system:
+	 * squashfs has no fsync(2). */
+	if (d->is_volatile || d->config->is_read_only) {
 		io->done(io, 0);
 		return;
 	}

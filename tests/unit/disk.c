@@ -154,6 +154,20 @@ static void serial(void **state)
 	close_disk();
 }
 
+/* Not each file system that images lie on has fsync(2). */
+static void read_only_flush(void **state)
+{
+	(void)state;
+	make(NULL, false, DISK_CACHE_WRITEBACK);
+	close_disk();
+	config.is_read_only = true;
+	assert_int_equal(open_disk(), 0);
+	fail_next = EINVAL;
+	fail_kind = SYNC;
+	assert_int_equal(once(DISK_FLUSH, 0, 0), 0);
+	close_disk();
+}
+
 /* A reset: what waits ends at once, what is under way when it comes back, nothing goes on. */
 static void stopped(void **state)
 {
@@ -194,6 +208,7 @@ int main(void)
 		{ "a descriptor that appends is refused", appending, NULL, NULL, NULL },
 		{ "no disk writes to what another has open", one_open_file, NULL, NULL, NULL },
 		{ "its name for the guest is followed by zeros", serial, NULL, NULL, NULL },
+		{ "a flush of a read-only disk syncs nothing", read_only_flush, NULL, NULL, NULL },
 		{ "stopping ends every request", stopped, NULL, NULL, NULL },
 	};
 
