@@ -303,7 +303,9 @@ static bool is_refused(int res)
 static void on_range(struct disk_io *io, int res)
 {
 	if (is_refused(res) && io->what != DISK_DISCARD) {
-		io->writes_zeros = io->disk->writes_zeros = true;
+		io->writes_zeros = true;
+		if (io->image == io->disk->nr_replaced) /* else it is the old one's file system */
+			io->disk->writes_zeros = true;
 		step(io);
 	} else {
 		finish(io, is_refused(res) ? -EOPNOTSUPP : res < 0 ? res : 0);

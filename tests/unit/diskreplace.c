@@ -100,6 +100,7 @@ static void replaced_meanwhile(void **state)
 	while (ios[0].is_out)
 		pick();
 	assert_int_equal(nr_failed, 1);
+	assert_false(disk.writes_zeros); /* of the new one nothing is known yet */
 	assert_int_equal(once(DISK_WRITE, 49, 2), -EIO);
 	assert_int_equal(once(DISK_WRITE, 60, 4), -EIO);
 	assert_int_equal(stat(other, &st), 0);
