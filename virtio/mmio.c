@@ -207,7 +207,7 @@ static void set_word(gpa_t *gpa, unsigned word, uint32_t value)
 }
 
 /* Queues are set up between FEATURES_OK and DRIVER_OK, and each before it is ready
- * (3.1.1, 4.2.3.2). */
+ * (3.1.1, 4.2.3.2). From then on they are the loop's, until a reset; see mmio.h. */
 static void write_queue(struct virtio_device *dev, uint64_t offset, uint32_t value)
 {
 	const uint32_t stage = dev->status & (STATUS_FEATURES_OK | STATUS_DRIVER_OK);

@@ -9,6 +9,9 @@
  *   IDLE --DRIVER_OK--> STARTING --loop--> RUNNING --write 0--> STOPPING --virtio_reset_done()-->
  * IDLE
  *
+ * A queue stops with its device, by a reset alone. 4.2.2.2 would let the driver write 0 to
+ * QueueReady at any time: once DRIVER_OK is set that is ignored, and 1 is read back.
+ *
  * Kicks do not pass the registers: KVM_IOEVENTFD writes wake_fd, too, whatever the driver writes to
  * QueueNotify, and the loop looks which queues have something.
  */

@@ -457,6 +457,23 @@ static void requests(void **state)
 	assert_int_equal(in(STATUS)&NEEDS_RESET, 0);
 }
 
+/* What reads back is the truth: the queue is in use, until a reset. */
+static void ready_while_running(void **state)
+{
+	(void)state;
+	need_loop();
+	start();
+	out(QUEUE_SEL, 1);
+	out(QUEUE_READY, 0);
+	assert_int_equal(in(QUEUE_READY), 1);
+	offer(1, 0, 2);
+	kick();
+	wait_irq(USED);
+	out(STATUS, 0);
+	out(QUEUE_SEL, 1);
+	assert_int_equal(in(QUEUE_READY), 0);
+}
+
 static void broken_ring(void **state)
 {
 	(void)state;
@@ -624,6 +641,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("queues are set up between FEATURES_OK and DRIVER_OK", queue_setup),
 	TEST("a queue at a bad place: the device needs a reset", bad_places),
 	TEST("requests go round by kicks and interrupts", requests),
+	TEST("a queue of a running device is ready until a reset", ready_while_running),
 	TEST("a broken ring: needs a reset, and a reset mends it", broken_ring),
 	TEST("a reset forgets what is in flight", reset_in_flight),
 	TEST("a slow reset holds nobody for ever", slow_reset),
