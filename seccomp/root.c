@@ -22,7 +22,8 @@
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
 	  const void *data);
 int umount2(const char *target, int flags);
-#define MNT_DETACH 2
+#define MNT_DETACH	2
+#define UMOUNT_NOFOLLOW 8
 
 #define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -70,37 +71,145 @@ static int make_folders(char *path, mode_t mode)
 
 /* --chroot-base-dir */
 
+/*
+ * The folder is the jail's user's, and he may be another than root, who we are still: he can
+ * exchange what lies in it at any moment. So each thing is looked up once, through no link, and
+ * what is done to it after that is done by its descriptor.
+ */
+static int open_folder(int at, const char *name)
+{
+	int fd;
+
+	if (mkdirat(at, name, 0755) && errno != EEXIST)
+		return -errno;
+	fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* What leads to FOLDER is its caller's. */
+static int open_root(const struct jail_config *c)
+{
+	const char *const below[] = { c->name, c->id, "root" };
+	char base[PATH_MAX];
+	int fd, err;
+
+	snprintf(base, sizeof(base), "%s", c->chroot_base);
+	err = make_folders(base, 0755);
+	if (err)
+		return err;
+	fd = open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	for (size_t i = 0; i < sizeof(below) / sizeof(below[0]) && fd >= 0; i++) {
+		const int above = fd;
+
+		fd = open_folder(above, below[i]);
+		close(above);
+	}
+	return fd;
+}
+
+/* A mount that has no place yet, onto a folder. */
+static int put_mount(int fd, int folder)
+{
+	return syscall(SYS_move_mount, fd, "", folder, "",
+		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
+		       ? -errno
+		       : 0;
+}
+
+/* It becomes a mount, which pivot_root() wants, and our current folder. */
+static int enter_folder(int folder)
+{
+	const int fd = (int)syscall(SYS_open_tree, folder, "",
+				    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = put_mount(fd, folder);
+	if (!err && fchdir(fd))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 static const char *const devices[] = { "/dev/kvm", "/dev/mayfly", "/dev/net/tun" };
 
-/* A node of our own, which the jail's user may use; in a user namespace, where nobody makes nodes,
- * the host's one. */
-static int add_device(const struct jail *jail, const char *device)
+/* The host's one, onto a file: where nobody makes nodes, as in a user namespace. */
+static int bind_device(int dev, const char *device, const char *inside)
 {
-	const char *inside = device + 1;
+	const int file = openat(dev, inside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd, err = 0;
+
+	if (file < 0)
+		return -errno;
+	close(file);
+	fd = (int)syscall(SYS_open_tree, AT_FDCWD, device, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (syscall(SYS_move_mount, fd, "", dev, inside, MOVE_MOUNT_F_EMPTY_PATH))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* A node of our own, which the jail's user may use. */
+static int add_device(const struct jail *jail, int dev, const char *device)
+{
+	const char *inside = device + strlen("/dev/");
 	struct stat st;
-	int fd;
 
 	if (stat(device, &st))
 		return 0;
-	if (mknod(inside, S_IFCHR | 0600, st.st_rdev) == 0)
-		return chown(inside, jail->uid, jail->gid) ? -errno : 0;
-	fd = open(inside, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
+	if (mknodat(dev, inside, S_IFCHR | 0600, st.st_rdev))
+		return bind_device(dev, device, inside);
+	return fchownat(dev, inside, jail->uid, jail->gid, AT_SYMLINK_NOFOLLOW) ? -errno : 0;
+}
+
+/* Made without a name, so that it is reached by its descriptor and by no path of the host's. */
+static int make_dev(void)
+{
+	const int fs = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+	int fd = -1, err;
+
+	if (fs < 0)
 		return -errno;
-	close(fd);
-	return mount(device, inside, NULL, MS_BIND, NULL) ? -errno : 0;
+	if (!syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "mode", "755", 0) &&
+	    !syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", "64k", 0) &&
+	    !syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+				  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+	err = fd < 0 ? -errno : fd;
+	close(fs);
+	return err;
+}
+
+static int put_dev(int dev)
+{
+	const int folder = open_folder(AT_FDCWD, "dev");
+	int err;
+
+	if (folder < 0)
+		return folder;
+	err = put_mount(dev, folder);
+	close(folder);
+	return err;
 }
 
 static int add_devices(const struct jail *jail)
 {
-	int err = mkdir("dev", 0755) && errno != EEXIST ? -errno : 0;
+	const int dev = make_dev();
+	int err;
 
-	if (!err && mount("dev", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k"))
-		err = -errno;
-	if (!err && (mkdir("dev/net", 0755) || chmod("dev/net", 0755))) /* whatever the umask */
+	if (dev < 0)
+		return dev;
+	err = put_dev(dev);
+	if (!err && (mkdirat(dev, "net", 0755) || fchmodat(dev, "net", 0755, 0))) /* any umask */
 		err = -errno;
 	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]) && !err; i++)
-		err = add_device(jail, devices[i]);
+		err = add_device(jail, dev, devices[i]);
+	close(dev);
 	return err;
 }
 
@@ -127,26 +236,13 @@ static int write_pid_file(const struct jail *jail)
 	return err;
 }
 
-int root_open(struct jail *jail)
+static int fill_root(const struct jail *jail, int folder)
 {
-	const struct jail_config *c = jail->config;
-	char path[PATH_MAX];
-	int err;
+	int err = 0;
 
-	if (!c->chroot_base)
-		return 0;
-	if (snprintf(path, sizeof(path), "%s/%s/%s/root", c->chroot_base, c->name, c->id) >=
-	    (int)sizeof(path))
-		return fail(-ENAMETOOLONG, "--chroot-base-dir");
-	err = make_folders(path, 0755);
-	if (!err && geteuid() == 0 && chown(path, jail->uid, jail->gid))
-		err = -errno;
-	if (!err && unshare(CLONE_NEWNS))
-		err = -errno;
-	if (!err)
-		err = follow_host();
-	if (!err && (mount(path, path, NULL, MS_BIND, NULL) || chdir(path)))
-		err = -errno;
+	if (geteuid() == 0 && fchownat(folder, "", jail->uid, jail->gid, AT_EMPTY_PATH))
+		return -errno;
+	err = enter_folder(folder);
 	if (!err)
 		err = add_devices(jail);
 	if (!err && mkdir("run", 0755) && errno != EEXIST) /* of the default --api-sock */
@@ -154,10 +250,29 @@ int root_open(struct jail *jail)
 	/* What stands there may be the jail's user's own link, to a place that is not his. */
 	if (!err && geteuid() == 0 && lchown("run", jail->uid, jail->gid))
 		err = -errno;
-	if (!err && c->has_pid_file)
+	if (!err && jail->config->has_pid_file)
 		err = write_pid_file(jail);
+	return err;
+}
+
+int root_open(struct jail *jail)
+{
+	const struct jail_config *c = jail->config;
+	char path[PATH_MAX];
+	int folder, err;
+
+	if (!c->chroot_base)
+		return 0;
+	if (snprintf(path, sizeof(path), "%s/%s/%s/root", c->chroot_base, c->name, c->id) >=
+	    (int)sizeof(path))
+		return fail(-ENAMETOOLONG, "--chroot-base-dir");
+	err = unshare(CLONE_NEWNS) ? -errno : follow_host();
+	folder = err ? err : open_root(c);
+	err = folder < 0 ? folder : fill_root(jail, folder);
 	if (!err)
 		err = pivot_root();
+	if (folder >= 0)
+		close(folder);
 	return err ? fail(err, "--chroot-base-dir: %s", path) : 0;
 }
 
@@ -299,7 +414,7 @@ static int leave_files(struct jail *jail)
 /* All that a root of its own loses is its devices, which are open. */
 static int strip_devices(void)
 {
-	if (umount2("/dev", MNT_DETACH))
+	if (umount2("/dev", MNT_DETACH | UMOUNT_NOFOLLOW))
 		return fail(-errno, "jail: /dev");
 	rmdir("/dev"); /* unless somebody uses it */
 	return 0;

@@ -6,7 +6,7 @@
 GUESTS=${GUESTS:-build/guest}
 ASK=${ASK:-build/tests/ask}
 HOLD=${HOLD:-build/tests/hold} UNCOVER=${UNCOVER:-build/tests/uncover}
-WITHOUT=${WITHOUT:-build/tests/without}
+WITHOUT=${WITHOUT:-build/tests/without} MEDDLE=${MEDDLE:-build/tests/meddle}
 ACTIVATE=${ACTIVATE:-build/tests/activate}
 # Not busybox's.
 ip=$(which ip) unshare=$(which unshare) setpriv=$(which setpriv) prlimit=$(which prlimit) script=$(which script)
@@ -413,6 +413,37 @@ ends_with 125
 says "Permission denied"
 mayfly run --id a --chroot-base-dir "$base" --kernel /hello.elf --cmdline exit=3
 ends_with 3
+
+story "where nobody makes nodes, as with a container's list of devices, the host's are there"
+"$WITHOUT" 259 1 "$MAYFLY" run --id a --chroot-base-dir "$base" --kernel /hello.elf --cmdline exit=3 > "$T/out" 2> "$T/err" # mknodat(2): EPERM
+status=$?
+ends_with 3
+says_nothing
+
+# The folder is that user's, who may exchange what lies in it for a link, at each moment of the start.
+for places in mayfly/a "mayfly/a/root/dev mayfly/a/root/run mayfly/a/root"; do
+	story "links in the places of $places, put there at whatever moment, lead root nowhere"
+	mkdir -p "$T/race" "$T/others/root" "$T/others/net"
+	chmod 700 "$T/others/root" "$T/others/net"
+	others=$(find "$T/others" | xargs stat -c '%n %u %a')
+	exchange=:
+	for place in $places; do
+		exchange="$exchange; mv $T/race/$place $T/race/$place.old; ln -s $T/others $T/race/$place"
+	done
+	n=0 status=0
+	until [ $status -eq 99 ] || [ -n "$wrong" ]; do
+		n=$((n + 1))
+		mkdir -p "$T/race/mayfly/a/root/dev" "$T/race/mayfly/a/root/run"
+		"$MEDDLE" $n "$exchange" "$MAYFLY" run --id a --uid 4321 --gid 1234 --chroot-base-dir "$T/race" --kernel /none \
+			> "$T/out" 2> "$T/err"
+		status=$?
+		[ $status -eq 99 ] || [ $status -eq 125 ] || is_wrong "exit status $status"
+		[ "$(find "$T/others" | xargs stat -c '%n %u %a')" = "$others" ] || is_wrong "others' folders are changed, by call $n"
+		rm -rf "$T/race/mayfly"
+	done
+	holds [ $n -gt 10 ]
+	rm -rf "$T/race" "$T/others"
+done
 
 story "an API process in its folder takes paths in there, also for a drive of a running microVM"
 truncate -s 1M "$base/mayfly/a/root/one" "$base/mayfly/a/root/two"

@@ -135,7 +135,7 @@ $(BUILD)/tests/mayfly-san: $(SAN_OBJECTS) $(BUILD)/tests/obj-san/tests/seam/unfi
 	@$(UNIT_CC) $(UNIT_SAN) -Wl,--wrap=filter_enter -o $@ $^ $(BUILD)/cjson/libcjson.a $(LIBURING) -lpthread
 
 # What stories need beside the shell; static, for the emulated hosts.
-TOOLS := $(addprefix $(BUILD)/tests/,ask hold activate uncover without lingers)
+TOOLS := $(addprefix $(BUILD)/tests/,ask hold activate uncover without meddle lingers)
 $(TOOLS): $(BUILD)/tests/%: tests/tool/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
