@@ -236,6 +236,23 @@ static int write_pid_file(const struct jail *jail)
 	return err;
 }
 
+/*
+ * Of the default --api-sock. What stands there may be the jail's user's own link, also a hard one,
+ * to what is not his: then it stays as it is.
+ */
+static int add_run(const struct jail *jail)
+{
+	const int folder = open_folder(AT_FDCWD, "run");
+	int err = 0;
+
+	if (folder < 0)
+		return folder == -ENOTDIR ? 0 : folder;
+	if (geteuid() == 0 && fchownat(folder, "", jail->uid, jail->gid, AT_EMPTY_PATH))
+		err = -errno;
+	close(folder);
+	return err;
+}
+
 static int fill_root(const struct jail *jail, int folder)
 {
 	int err = 0;
@@ -245,11 +262,8 @@ static int fill_root(const struct jail *jail, int folder)
 	err = enter_folder(folder);
 	if (!err)
 		err = add_devices(jail);
-	if (!err && mkdir("run", 0755) && errno != EEXIST) /* of the default --api-sock */
-		err = -errno;
-	/* What stands there may be the jail's user's own link, to a place that is not his. */
-	if (!err && geteuid() == 0 && lchown("run", jail->uid, jail->gid))
-		err = -errno;
+	if (!err)
+		err = add_run(jail);
 	if (!err && jail->config->has_pid_file)
 		err = write_pid_file(jail);
 	return err;

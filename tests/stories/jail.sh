@@ -414,6 +414,16 @@ says "Permission denied"
 mayfly run --id a --chroot-base-dir "$base" --kernel /hello.elf --cmdline exit=3
 ends_with 3
 
+story "a hard link that the user has put in the place of run gives him nothing"
+mkdir -p "$T/race/mayfly/a/root"
+: > "$T/race/others"
+ln "$T/race/others" "$T/race/mayfly/a/root/run"
+mayfly run --id a --uid 4321 --gid 1234 --chroot-base-dir "$T/race" --kernel /none
+ends_with 125
+says "/none: No such file or directory"
+holds [ "$(stat -c %u:%g "$T/race/others")" = 0:0 ]
+rm -r "$T/race"
+
 story "where nobody makes nodes, as with a container's list of devices, the host's are there"
 "$WITHOUT" 259 1 "$MAYFLY" run --id a --chroot-base-dir "$base" --kernel /hello.elf --cmdline exit=3 > "$T/out" 2> "$T/err" # mknodat(2): EPERM
 status=$?
