@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A cgroup (v2) of our own with the limits that were asked for. A process cannot remove the cgroup
- * it is in, and who is killed removes nothing: so a second process waits outside until we are gone.
+ * it is in, and who is killed removes nothing: so a second process makes it, and waits outside
+ * until we are gone.
  */
 #include "steps.h"
 #include "../vmm/log.h"
@@ -14,11 +15,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+struct cgroup {
+	const char *mount;
+	char parent[PATH_MAX], own[PATH_MAX];
+	bool is_parent_named; /* then it stays */
+};
 
 const char *cgroup_mount(void)
 {
@@ -96,27 +104,75 @@ static size_t next_folder(const char *path, size_t len)
 	return len + strcspn(path + len, "/");
 }
 
-static int set(const char *mount, const char *parent, const char *own, const char *assignment)
+static int set(const struct cgroup *g, const char *assignment)
 {
 	const size_t len = strcspn(assignment, "=");
 	char file[64], folder[PATH_MAX];
 	int err = 0;
 
 	snprintf(file, sizeof(file), "%.*s", (int)len, assignment);
-	for (size_t n = strlen(mount); n && !err; n = next_folder(parent, n)) {
-		snprintf(folder, sizeof(folder), "%.*s", (int)n, parent);
+	for (size_t n = strlen(g->mount); n && !err; n = next_folder(g->parent, n)) {
+		snprintf(folder, sizeof(folder), "%.*s", (int)n, g->parent);
 		err = enable(folder, file);
 	}
-	return err ? err : put(own, file, assignment + len + 1);
+	return err ? err : put(g->own, file, assignment + len + 1);
+}
+
+/* 0, or -errno and how much of the path it is about. */
+static int make_folders(const char *own, size_t *len, const char *mount)
+{
+	char folder[PATH_MAX];
+
+	for (*len = next_folder(own, strlen(mount)); *len; *len = next_folder(own, *len)) {
+		const bool is_last = !own[*len];
+
+		snprintf(folder, sizeof(folder), "%.*s", (int)*len, own);
+		if (mkdir(folder, 0755) && (is_last || errno != EEXIST))
+			return -errno;
+	}
+	return 0;
+}
+
+struct made {
+	int err;
+	size_t len; /* of the path: what could not be made */
+};
+
+/* Again where another's keeper has just removed the parent. */
+static struct made make(const struct cgroup *g)
+{
+	struct made made = { 0 };
+
+	for (int i = 0; i < 100; i++) {
+		made.err = make_folders(g->own, &made.len, g->mount);
+		if (made.err != -ENOENT)
+			break;
+	}
+	return made;
+}
+
+/* Its parent too, unless another is in that, or the caller has named it. */
+static void remove_own(const struct cgroup *g, bool is_made)
+{
+	struct timespec pause = { .tv_nsec = 1000000 };
+
+	while (is_made && rmdir(g->own) && errno == EBUSY) {
+		nanosleep(&pause, NULL);
+		if (pause.tv_nsec < 500000000)
+			pause.tv_nsec *= 2;
+	}
+	if (!g->is_parent_named)
+		rmdir(g->parent);
 }
 
 /*
- * Whose end is told by end-of-file; the cgroup can be removed some moments after that. No signal
- * ends it sooner, such as those of a service's end, which all of its processes get.
+ * Makes the cgroup, answers, and waits for our end, which is told by end-of-file; the cgroup can be
+ * removed some moments after that. No signal ends it sooner, such as those of a service's end,
+ * which all of its processes get.
  */
-static _Noreturn void keep(int gone, const char *own, const char *parent)
+static _Noreturn void keep(int fd, const struct cgroup *g)
 {
-	struct timespec pause = { .tv_nsec = 1000000 };
+	struct made made;
 	sigset_t all;
 	char byte;
 
@@ -124,89 +180,64 @@ static _Noreturn void keep(int gone, const char *own, const char *parent)
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	setsid();
 	prctl(PR_SET_NAME, "mayfly cgroup");
-	if (chdir("/") || dup2(gone, STDIN_FILENO) < 0)
+	if (chdir("/") || dup2(fd, STDIN_FILENO) < 0)
 		_exit(1);
 	syscall(SYS_close_range, 1, ~0u, 0);
-	while (read(STDIN_FILENO, &byte, 1) < 0 && errno == EINTR)
-		;
-	while (rmdir(own) && errno == EBUSY) {
-		nanosleep(&pause, NULL);
-		if (pause.tv_nsec < 500000000)
-			pause.tv_nsec *= 2;
-	}
-	if (parent)
-		rmdir(parent); /* unless another is in it */
+	made = make(g);
+	if (write(STDIN_FILENO, &made, sizeof(made)) == sizeof(made))
+		while (read(STDIN_FILENO, &byte, 1) < 0 && errno == EINTR)
+			;
+	remove_own(g, made.err == 0);
 	_exit(0);
 }
 
-static int start_keeper(struct jail *jail, const char *own, const char *parent)
+/* Before there is a cgroup, so that none is left whenever we are killed. */
+static int start_keeper(struct jail *jail, const struct cgroup *g)
 {
+	struct made made;
 	int fds[2];
 	pid_t pid;
 
-	if (pipe2(fds, O_CLOEXEC))
-		return fail(-errno, "pipe");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+		return fail(-errno, "jail: a socket to the cgroup's keeper");
 	pid = fork();
 	if (pid == 0) {
 		close(fds[1]);
-		keep(fds[0], own, jail->config->parent_cgroup ? NULL : parent);
+		keep(fds[0], g);
 	}
 	close(fds[0]);
 	jail->cgroup_fd = fds[1];
-	return pid < 0 ? fail(-errno, "jail: starting the cgroup's keeper") : 0;
-}
-
-static int make_parent(const char *mount, const char *parent)
-{
-	char folder[PATH_MAX];
-
-	for (size_t n = next_folder(parent, strlen(mount)); n; n = next_folder(parent, n)) {
-		snprintf(folder, sizeof(folder), "%.*s", (int)n, parent);
-		if (mkdir(folder, 0755) && errno != EEXIST)
-			return fail(-errno, "--cgroup: %s", folder);
-	}
+	if (pid < 0)
+		return fail(-errno, "jail: starting the cgroup's keeper");
+	if (read(fds[1], &made, sizeof(made)) != sizeof(made))
+		return fail(0, "jail: the cgroup's keeper has ended");
+	if (made.err)
+		return fail(made.err,
+			    made.err == -EEXIST ? "--cgroup: %.*s (give another --id)"
+						: "--cgroup: %.*s",
+			    (int)made.len, g->own);
 	return 0;
-}
-
-/* Again where another's keeper has just removed the parent. */
-static int make(const char *mount, const char *parent, const char *own)
-{
-	for (int i = 0; i < 100; i++) {
-		const int err = make_parent(mount, parent);
-
-		if (err)
-			return err;
-		if (mkdir(own, 0755) == 0)
-			return 0;
-		if (errno != ENOENT)
-			break;
-	}
-	return fail(-errno, errno == EEXIST ? "--cgroup: %s (give another --id)" : "--cgroup: %s",
-		    own);
 }
 
 /* Firecracker's jailer: without --cgroup, --parent-cgroup is where the process goes itself. */
 static int enter(struct jail *jail)
 {
 	const struct jail_config *c = jail->config;
-	const char *mount = cgroup_mount();
-	char parent[PATH_MAX], own[PATH_MAX];
+	struct cgroup g = { .mount = cgroup_mount(), .is_parent_named = c->parent_cgroup };
 	int err;
 
-	if (!mount)
+	if (!g.mount)
 		return fail(0, "--cgroup: no cgroup v2 is mounted at /sys/fs/cgroup");
-	if (snprintf(parent, sizeof(parent), "%s/%s", mount,
-		     c->parent_cgroup ? c->parent_cgroup : c->name) >= (int)sizeof(parent) ||
-	    snprintf(own, sizeof(own), "%s/%s", parent, c->id) >= (int)sizeof(own))
+	if (snprintf(g.parent, sizeof(g.parent), "%s/%s", g.mount,
+		     c->parent_cgroup ? c->parent_cgroup : c->name) >= (int)sizeof(g.parent) ||
+	    snprintf(g.own, sizeof(g.own), "%s/%s", g.parent, c->id) >= (int)sizeof(g.own))
 		return fail(-ENAMETOOLONG, "--parent-cgroup");
 	if (c->nr_cgroup == 0)
-		return put(parent, "cgroup.procs", "0");
-	err = make(mount, parent, own);
-	if (!err)
-		err = start_keeper(jail, own, parent);
+		return put(g.parent, "cgroup.procs", "0");
+	err = start_keeper(jail, &g);
 	for (unsigned i = 0; i < c->nr_cgroup && !err; i++)
-		err = set(mount, parent, own, c->cgroup[i]);
-	return err ? err : put(own, "cgroup.procs", "0");
+		err = set(&g, c->cgroup[i]);
+	return err ? err : put(g.own, "cgroup.procs", "0");
 }
 
 int cgroup_enter(struct jail *jail)

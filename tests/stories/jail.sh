@@ -759,6 +759,51 @@ ends_with 125
 says "--resource-limit no-file=4: this microVM has as many open"
 says_one_line
 
+# Files of a cgroup that need no controller.
+cgroups=''
+for place in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+	[ ! -w "$place/cgroup.procs" ] || cgroups=$place
+done
+# Its keeper has some moments for that.
+is_removed() { # FOLDER
+	for _ in $(seq 100); do
+		[ -e "$1" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+if [ -n "$cgroups" ]; then
+	id=limited-$$
+	limited="run --id $id --cgroup cgroup.max.depth=5 --kernel"
+
+	story "a start that gets no second process leaves no cgroup"
+	"$WITHOUT" 57 11 "$MAYFLY" $limited /none > "$T/out" 2> "$T/err" # fork(2): EAGAIN
+	status=$?
+	ends_with 125
+	says "starting the cgroup's keeper: Resource temporarily unavailable"
+	holds is_removed "$cgroups/mayfly/$id"
+
+	story "nor does one that is killed, at whatever moment"
+	for n in $(seq 12); do
+		"$MEDDLE" $n 'kill -KILL $PID' "$MAYFLY" $limited /none > "$T/out" 2> "$T/err"
+		status=$?
+		ends_with 137
+		holds is_removed "$cgroups/mayfly/$id"
+	done
+
+	story "one with another's --id is refused, and leaves that one's"
+	stays --id $id --cgroup cgroup.max.depth=5
+	"$MAYFLY" $limited /none > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 125
+	says "mayfly: --cgroup: $cgroups/mayfly/$id (give another --id): File exists"
+	holds grep -qx $pid "$cgroups/mayfly/$id/cgroup.procs"
+	stop
+	holds is_removed "$cgroups/mayfly/$id"
+else
+	skipped "a start that gets no second process leaves no cgroup" "no cgroup v2 here"
+fi
+
 # Where there is a cgroup v2 hierarchy with controllers that can be given on.
 cgroups=''
 for place in /sys/fs/cgroup /sys/fs/cgroup/unified; do

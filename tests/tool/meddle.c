@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * `meddle N SCRIPT COMMAND ARG...`: runs COMMAND, and SCRIPT by sh(1) just before the Nth system
- * call that it makes from its first new folder on: what another process may do at that moment. Ends
- * as COMMAND does, or with 99 where that has entered another root before, or ended, untouched.
+ * call that it makes from its first new folder or process on: what another process may do at that
+ * moment, to the process $PID or beside it. Ends as COMMAND does, or with 99 where that has entered
+ * another root before, or ended, untouched.
  */
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -38,7 +40,7 @@ static bool reaches(pid_t pid, int n)
 		if (!WIFSTOPPED(status))
 			return false;
 		sig = WSTOPSIG(status) & 0x80 || WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
-		is_counting |= call == SYS_mkdir || call == SYS_mkdirat;
+		is_counting |= call == SYS_mkdir || call == SYS_mkdirat || call == SYS_fork;
 		if (call == SYS_pivot_root)
 			return false;
 		if (call >= 0 && is_counting && --n == 0)
@@ -49,6 +51,7 @@ static bool reaches(pid_t pid, int n)
 
 int main(int argc, char **argv)
 {
+	char number[16];
 	int status;
 	bool is_reached;
 	pid_t pid;
@@ -65,6 +68,8 @@ int main(int argc, char **argv)
 	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) ||
 	    ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL))
 		return 1;
+	snprintf(number, sizeof(number), "%d", (int)pid);
+	setenv("PID", number, 1);
 	is_reached = reaches(pid, atoi(argv[1]));
 	if (!is_reached) /* our end is its end */
 		return UNTOUCHED;
