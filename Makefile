@@ -10,6 +10,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR: # what a killed compiler has half written is newer than its source
 POLICY  := seccomp/policy.c seccomp/generate.c # for the machine that builds
 SOURCES := $(filter-out $(POLICY),$(wildcard vmm/*.c api/*.c virtio/*.c seccomp/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/programs.o $(BUILD)/init.o
@@ -37,7 +38,7 @@ include bench/bench.mk
 include kmod/kmod.mk
 include tests/kmod/kmod.mk
 
-.PHONY: all run test soak tests-built bench kernel rootfs check format install clean clean-cache help deps run-deps
+.PHONY: all run test soak tests-built bench kernel rootfs check format install clean clean-cache help deps run-deps dangling
 all: $(BUILD)/mayfly ## build build/mayfly
 
 # Debian packages, and what for. `make run` needs the first group only.
@@ -152,11 +153,14 @@ $(BUILD)/include/.made:
 	@ln -sfn /usr/include/liburing.h $(BUILD)/include/liburing.h
 	@touch $@
 
-# A link into the cache, whose folder may be older than this tree: a file says that it is there.
-$(BUILD)/cjson.made: api/cjson
+# A link into the cache, whose folder may be older than this tree: a file says that it is there. It is made
+# again where it leads nowhere, as after `make clean-cache`.
+$(BUILD)/cjson.made: api/cjson $(if $(wildcard $(BUILD)/cjson/libcjson.a),,dangling)
 	@mkdir -p $(BUILD)
 	@dir=$$(api/cjson) && ln -sfn "$$dir" $(BUILD)/cjson
 	@touch $@
+
+dangling:
 
 $(BUILD)/%.o: %.c $(BUILD)/include/.made $(BUILD)/cjson.made Makefile
 	@mkdir -p $(@D)

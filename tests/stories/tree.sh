@@ -110,6 +110,20 @@ if [ -n "$copied" ]; then
 	shows "mayfly $(sed -n 's/^VERSION := //p' Makefile)"
 	holds [ -s "$T/a dest/usr/share/man/man1/mayfly.1" ]
 
+	story "it builds after make clean-cache, which leaves its link to cJSON leading nowhere"
+	ln -sfn "$T/gone" "$T/elsewhere/cjson"
+	rm "$T/elsewhere/api/json.o"
+	run make -s BUILD="$T/elsewhere" "$T/elsewhere/api/json.o"
+	ends_with 0
+	holds [ -e "$T/elsewhere/cjson/cJSON.h" ]
+
+	story "what a compiler that fails has half written is not there"
+	printf 'for at; do :; done\necho half > "$at"\nexit 1\n' > "$T/half"
+	rm "$T/elsewhere/api/json.o"
+	run make -s BUILD="$T/elsewhere" CC="sh $T/half" "$T/elsewhere/api/json.o"
+	ends_with 2
+	holds [ ! -e "$T/elsewhere/api/json.o" ]
+
 	story "without git the same sources are checked"
 	run make -n check
 	sed -n 's/^clang-format .*-Werror //p' "$T/out" | tr ' ' '\n' | sort > "$T/checked"
