@@ -674,6 +674,7 @@ int jail_keep_folder(const char *path, bool is_folder)
 		if (!getcwd(folder, PATH_MAX))
 			return fail(-errno, "jail: the current folder");
 		used = strlen(folder);
+		jail.has_relative = true;
 	}
 	if (snprintf(folder + used, PATH_MAX - used, "%s%s", used ? "/" : "", path) >=
 	    (int)(PATH_MAX - used))

@@ -359,13 +359,13 @@ static void sort_kept(struct jail *jail)
 		}
 }
 
-/* With the folders in it, and the one in which relative paths begin. */
+/* With the folders in it, and where one has a relative path also that in which it begins. */
 static int build(struct jail *jail, const int *folders)
 {
-	char current[PATH_MAX];
+	char current[PATH_MAX] = "/";
 	int err;
 
-	if (!getcwd(current, sizeof(current)))
+	if (jail->has_relative && !getcwd(current, sizeof(current)))
 		return -errno;
 	err = mount_empty(HARMLESS);
 	if (!err)

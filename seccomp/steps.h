@@ -14,6 +14,7 @@ struct jail {
 	gid_t gid;
 	uint64_t capabilities; /* effective ones, a bit each */
 	bool has_user_ns, has_landlock, is_entered;
+	bool has_relative;	  /* a folder is kept for a path that begins in the current one */
 	const char *lacking;	  /* why there are no namespaces */
 	const char *lacking_net;  /* or, where there are, why there is none for the network, */
 	const char *lacking_user; /* or for root */

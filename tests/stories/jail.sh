@@ -377,6 +377,14 @@ stop
 holds [ ! -e "$T/port" ]
 cd "$here" || exit
 
+story "a current folder that is gone is no matter where no path begins in it"
+mkdir "$T/gone"
+(cd "$T/gone" && rmdir "$T/gone" && exec "$program" run --kernel "$guests/hello.elf" --cmdline exit=3 --net "peer=$T/lan" \
+	> "$T/out" 2> "$T/err")
+status=$?
+ends_with 3
+says_nothing
+
 for port in ./mayfly-test-port /./mayfly-test-port "$T/../$(echo "$T" | sed 's,[^/]*/*,../,g')mayfly-test-port"; do
 	story "the host's root is kept under no name: a socket in it, as ${port#"$T"/}, with / as the current folder"
 	(cd / && exec "$program" run --kernel "$guests/hello.elf" --cmdline hold --serial "unix=$port" > "$T/out" 2> "$T/err") &
