@@ -141,6 +141,81 @@ static void say(const char *what, const char *why)
 }
 
 /*
+ * The folder of /proc; where the job has unmounted it, of one without a name. 1 is FSOPEN_CLOEXEC
+ * and FSMOUNT_CLOEXEC, 6 FSCONFIG_CMD_CREATE of linux/mount.h. Negative: there is none.
+ */
+static int proc_open(void)
+{
+	int fs, fd;
+
+	if (access("/proc/self/mounts", R_OK) == 0)
+		return open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fs = (int)syscall(SYS_fsopen, "proc", 1);
+	syscall(SYS_fsconfig, fs, 6, NULL, NULL, 0);
+	fd = (int)syscall(SYS_fsmount, fs, 1, 0);
+	close(fs);
+	return fd;
+}
+
+/* Undoes the escapes of /proc/self/mounts, three octal digits, in place. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s != '\0'; s++, to++) {
+		*to = *s;
+		if (*s == '\\' && strspn(s + 1, "01234567") >= 3) {
+			*to = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 3;
+		}
+	}
+	*to = '\0';
+}
+
+/*
+ * Of a line of /proc/self/mounts: the disk is unmounted, with what covers it; where it is in use,
+ * it becomes read-only.
+ */
+static void disk_leave(char *line)
+{
+	char *target = strchr(line, ' ');
+
+	if (target == NULL || strncmp(line, "/dev/", 5) != 0)
+		return;
+	target++;
+	target[strcspn(target, " ")] = '\0';
+	unescape(target);
+	while (strcmp(target, "/") != 0 && umount2(target, 0) == 0)
+		;
+	mount(NULL, target, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+}
+
+/*
+ * Leaves nothing that the next one who mounts a disk would have to replay, and could not where it
+ * is read-only to him. What was mounted last comes first, since its file may lie on another disk.
+ * There is room for ten thousand mounts.
+ */
+static void disks_leave(int proc)
+{
+	static char mounts[1 << 20];
+	int fd = openat(proc, "self/mounts", O_RDONLY | O_CLOEXEC);
+	size_t used = 0;
+	ssize_t n;
+
+	while ((n = read(fd, mounts + used, sizeof(mounts) - used)) > 0)
+		used += (size_t)n;
+	close(fd);
+	while (used > 0) {
+		mounts[--used] = '\0'; /* the line's end */
+		while (used > 0 && mounts[used - 1] != '\n')
+			used--;
+		disk_leave(mounts + used);
+	}
+	if (on_disk)
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
+}
+
+/*
  * Ends the guest. The order is the point: output first, so that the monitor has all of it before
  * it learns the status; then the kernel is hushed, which would add "reboot: Power down" to the
  * job's output (a log level of 0 silences even that, and panics too: hence not earlier); power
@@ -148,15 +223,15 @@ static void say(const char *what, const char *why)
  */
 static _Noreturn void finish(int status)
 {
-	int printk = open("/proc/sys/kernel/printk", O_WRONLY | O_CLOEXEC);
+	int proc = proc_open();
+	int printk = openat(proc, "sys/kernel/printk", O_WRONLY | O_CLOEXEC);
 
 	tcdrain(STDERR_FILENO);
 	write(printk, "0", 1);
 	if (control != NULL)
 		control[CONTROL_STATUS / sizeof(*control)] = (uint32_t)status;
 	sync();
-	if (on_disk)
-		mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
+	disks_leave(proc);
 	reboot(RB_POWER_OFF);
 	reboot(RB_AUTOBOOT);
 	for (;;)

@@ -28,6 +28,31 @@ job "$MOUNT seq 1 300000 | cmp - /mnt/numbers; cat /sys/block/vda/ro" --disk "$T
 ends_with 0
 prints 1
 
+# Of the list that init finds them in, which is long, the last, by an escaped name, and covered.
+story "Linux: disks that a job leaves mounted, wherever, are left clean: the next one has them read-only"
+cp "$IMAGE" "$T/second"
+long=$(printf '%0200d' 0)
+job "$MOUNT
+	deep=/tmp/$long/$long/$long/$long; mkdir -p \$deep; i=0
+	while [ \$i -lt 100 ]; do i=\$((i + 1)); mkdir \$deep/\$i; mount --bind /tmp \$deep/\$i; done
+	mkdir '/a blank'; mount -t ext4 /dev/vdb '/a blank'; echo two > '/a blank/two'; mount -t tmpfs none '/a blank'
+	echo one > /mnt/one; mount -t tmpfs none /mnt/lost+found; echo left" --disk "$T/disk" --disk "$T/second"
+ends_with 0
+prints left
+job "mount -t ext4 -o ro /dev/vda /mnt && cat /mnt/one; mount -t ext4 -o ro /dev/vdb /mnt && cat /mnt/two" \
+	--disk "$T/disk,ro" --disk "$T/second,ro"
+prints "one
+two"
+says_nothing
+
+story "Linux: a job that has unmounted /proc has no more in its output than what it wrote"
+job "umount /proc && echo unmounted"
+ends_with 0
+prints unmounted
+job "mount -t tmpfs none /proc && echo covered"
+ends_with 0
+prints covered
+
 story "Linux: a layer takes the writes, the base is the same to the byte, and the next guest sees them"
 cp "$IMAGE" "$T/base"
 job "$MOUNT seq 1 200000 > /mnt/numbers; rm /mnt/hello; umount /mnt" --disk "$T/base,overlay=$T/layer"

@@ -64,12 +64,24 @@ static void words_of_init(void **state)
 	assert_string_equal(quoted, "x=\"a -- b\" root=/dev/a");
 }
 
+static void escapes(void **state)
+{
+	char name[] = "/a\\040b\\011\\012\\134\\1\\", plain[] = "/mnt";
+
+	(void)state;
+	unescape(name);
+	assert_string_equal(name, "/a b\t\n\\\\1\\");
+	unescape(plain);
+	assert_string_equal(plain, "/mnt");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		{ "the last of ro and rw counts", root_words, NULL, NULL, NULL },
 		{ "words behind -- are not the kernel's", words_of_init, NULL, NULL, NULL },
 		{ "a word's last value, where it fits", values, NULL, NULL, NULL },
+		{ "a mount's name without its escapes", escapes, NULL, NULL, NULL },
 	};
 
 	return cmocka_run_group_tests_name("init", tests, NULL, NULL);
