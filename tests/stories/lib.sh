@@ -14,6 +14,7 @@
 #   awaits_guest      waits until that one's guest runs, or it has ended
 #   policy_rows       prints the rows of seccomp/policy.c as they stand there, but for their reasons
 
+umask 022 # of many stories another user is one
 MAYFLY=${MAYFLY:-build/mayfly}
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
