@@ -361,6 +361,53 @@ static void config_files(void **state)
 	assert_string_equal(config.serial.path, "out");
 }
 
+#define FILE_WITH(disk, net)                                                      \
+	"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},"                    \
+	"\"drives\":[{\"drive_id\":\"" disk "\",\"is_root_device\":false" DISK    \
+	"}],\"network-interfaces\":[{\"iface_id\":\"" net "\",\"host_dev_name\":" \
+	"\"t\"}],\"metrics\":{\"metrics_path\":\"m\"}}"
+#define LONG "1234567890123456789012345678901234567890123456789012345678901234"
+
+/* Shown as they are everywhere; but no request can name such a one. */
+static void file_ids(void **state)
+{
+	static const char good[] = FILE_WITH("/nix/store/a-b.img", "vm-{#}");
+	static const char longest[] = FILE_WITH(LONG, "n");
+	static const char *const bad[] = {
+		FILE_WITH("", "n"),	  FILE_WITH("a b", "n"),     FILE_WITH("a\\\"b", "n"),
+		FILE_WITH("a\\\\b", "n"), FILE_WITH("\\u007f", "n"), FILE_WITH("\xc3\xa9", "n"),
+		FILE_WITH("a", "n\\t"),	  FILE_WITH("a", ""),	     FILE_WITH(LONG "5", "n"),
+	};
+	char line[16384] = "";
+	FILE *file;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		make_api(&ops);
+		assert_int_equal(api_config_file(&api, bad[i], strlen(bad[i])), -EINVAL);
+		assert_int_equal(seen.starts, 0);
+	}
+	make_api(&ops);
+	assert_int_equal(api_config_file(&api, longest, strlen(longest)), 0);
+	make_api(&ops);
+	assert_int_equal(api_config_file(&api, good, strlen(good)), 0);
+	assert_int_equal(ask("GET /vm/config"), 200);
+	assert_non_null(strstr(body, "\"drive_id\":\"/nix/store/a-b.img\""));
+	assert_non_null(strstr(body, "\"iface_id\":\"vm-{#}\""));
+	assert_int_equal(ask("GET /metrics"), 200);
+	assert_non_null(strstr(body, "_read_bytes{id=\"/nix/store/a-b.img\"} "));
+	assert_non_null(strstr(body, "_tx_fails{id=\"vm-{#}\"} "));
+	done("PUT /actions {\"action_type\":\"FlushMetrics\"}");
+	file = fopen("m", "r");
+	while (fgets(line, sizeof(line), file))
+		;
+	fclose(file);
+	assert_non_null(strstr(line, "\"block_/nix/store/a-b.img\":{"));
+	assert_non_null(strstr(line, "\"net_vm-{#}\":{"));
+	refused("PATCH /network-interfaces/vm-{#} {\"iface_id\":\"vm-{#}\"}",
+		"API Resource IDs can only contain alphanumeric characters and underscores.");
+}
+
 /* Long paths that need escapes, on all devices: the answer does not fit, and says so. */
 static void large_answers(void **state)
 {
@@ -459,6 +506,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("logger: level, form and file", loggers),
 	TEST("what is allowed when, and a start that fails", states),
 	TEST("a config file starts at once, or says why not", config_files),
+	TEST("ids of a config file may hold what those of a path may not", file_ids),
 	TEST("an answer that does not fit is refused", large_answers),
 	TEST("random requests", random_requests),
 };
