@@ -305,9 +305,11 @@ static void add_device(struct text *t, const struct device_kind *kind, const cha
 	add(t, "}");
 }
 
-static void sum_latency(struct latency *sum, const struct latency *one, bool is_first)
+/* A minimum of 0: nothing was measured. */
+static void sum_latency(struct latency *sum, const struct latency *one)
 {
-	sum->min_us = is_first || one->min_us < sum->min_us ? one->min_us : sum->min_us;
+	if (one->min_us && (!sum->min_us || one->min_us < sum->min_us))
+		sum->min_us = one->min_us;
 	sum->max_us = one->max_us > sum->max_us ? one->max_us : sum->max_us;
 	sum->sum_us += one->sum_us;
 }
@@ -320,7 +322,7 @@ static void sum_devices(struct device_counters *sum, const struct device_counter
 		for (unsigned i = 0; i < NET_COUNTS; i++)
 			sum->counts[i] += devices[d].counts[i];
 		for (unsigned i = 0; i < BLOCK_LATENCIES; i++)
-			sum_latency(&sum->latency[i], &devices[d].latency[i], d == 0);
+			sum_latency(&sum->latency[i], &devices[d].latency[i]);
 	}
 }
 

@@ -145,6 +145,25 @@ static void device_metrics(void **state)
 	fclose(file);
 }
 
+static void one_idle_device(void **state)
+{
+	char line[16384] = "";
+	FILE *file;
+
+	(void)state;
+	done("PUT /metrics {\"metrics_path\":\"m\"}");
+	done(DRIVE("idle", "false", DISK));
+	done(DRIVE("busy", "false", DISK));
+	start_it();
+	file = fopen("m", "r");
+	assert_non_null(fgets(line, sizeof(line), file));
+	fclose(file);
+	assert_non_null(strstr(strstr(line, "\"block_idle\""), "\"write_agg\":{\"min_us\":0,"));
+	strstr(line, "\"block_idle\"")[0] = '\0';
+	assert_non_null(
+		strstr(strstr(line, "\"block\":{"), "\"write_agg\":{\"min_us\":3,\"max_us\":5,"));
+}
+
 /* As many devices as there can be, with names as long as they can be: the line holds them. */
 static void many_device_metrics(void **state)
 {
@@ -176,6 +195,8 @@ int main(void)
 		TEST("metrics: deltas in lines, totals for Prometheus", metrics),
 		TEST("metrics into a pipe that is full: a line is lost and counted", full_metrics),
 		TEST("metrics of devices: each and the sum, deltas", device_metrics),
+		TEST("metrics of devices: the shortest time of all is one that was taken",
+		     one_idle_device),
 		TEST("metrics of as many devices as there can be", many_device_metrics),
 	};
 
