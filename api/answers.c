@@ -38,12 +38,15 @@ static bool add(cJSON *object, const char *name, cJSON *value)
 	return cJSON_AddItemToObjectCS(object, name, value ? value : cJSON_CreateNull());
 }
 
+/* In the guest's order: the root first. */
 static cJSON *list_drives(const struct api *api)
 {
 	cJSON *list = cJSON_CreateArray();
 
-	for (unsigned i = 0; i < api->nr_drives; i++)
-		cJSON_AddItemToArray(list, json_write(&drive_put, &api->drives[i]));
+	for (int pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; i < api->nr_drives; i++)
+			if (api->drives[i].is_root_device == (pass == 0))
+				cJSON_AddItemToArray(list, json_write(&drive_put, &api->drives[i]));
 	return list;
 }
 

@@ -48,14 +48,15 @@ static void drives(void **state)
 	all(rows, COUNT(rows));
 	assert_int_equal(ask("GET /vm/config"), 200);
 	assert_non_null(strstr(
-		body, "\"drives\":[{\"drive_id\":\"data\",\"partuuid\":null,"
-		      "\"is_root_device\":false,\"cache_type\":\"Unsafe\",\"is_read_only\":false,"
-		      "\"path_on_host\":\"disk\",\"rate_limiter\":null,\"io_engine\":\"Sync\","
-		      "\"socket\":null},{\"drive_id\":\"root\",\"partuuid\":null,"
-		      "\"is_root_device\":true,\"cache_type\":\"Writeback\",\"is_read_only\":false,"
-		      "\"path_on_host\":\"disk\",\"rate_limiter\":{\"bandwidth\":null,\"ops\":{"
-		      "\"size\":9007199254740991,\"one_time_burst\":null,\"refill_time\":7}},"
-		      "\"io_engine\":\"Sync\",\"socket\":null}]"));
+		body,
+		"\"drives\":[{\"drive_id\":\"root\",\"partuuid\":null," /* as the guest sees them */
+		"\"is_root_device\":true,\"cache_type\":\"Writeback\",\"is_read_only\":false,"
+		"\"path_on_host\":\"disk\",\"rate_limiter\":{\"bandwidth\":null,\"ops\":{"
+		"\"size\":9007199254740991,\"one_time_burst\":null,\"refill_time\":7}},"
+		"\"io_engine\":\"Sync\",\"socket\":null},{\"drive_id\":\"data\",\"partuuid\":null,"
+		"\"is_root_device\":false,\"cache_type\":\"Unsafe\",\"is_read_only\":false,"
+		"\"path_on_host\":\"disk\",\"rate_limiter\":null,\"io_engine\":\"Sync\","
+		"\"socket\":null}]"));
 	start_it();
 	assert_int_equal(config.nr_disks, 2);
 	assert_string_equal(config.disks[0].id, "root");
@@ -227,7 +228,7 @@ static void serial_ports(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	TEST("drives: fields, one root, files opened at once", drives),
+	TEST("drives: fields, one root, which comes first, files opened at once", drives),
 	TEST("the root disk is named by its UUID where it has one", root_by_uuid),
 	TEST("network interfaces: fields, MAC addresses, taps", networks),
 	TEST("there is room for 19 devices", devices_are_few),
