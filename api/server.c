@@ -347,8 +347,8 @@ static void accept_next(struct server *s)
 }
 
 /*
- * It is told at once, and then given a moment to say what it came for: closed under its hands, it
- * would see its own write fail and never read why. The next client is taken after that.
+ * It is told at once, and then given a moment to say what it came for, and to go: closed under its
+ * hands, it would see its own write fail and never read why. The next client is taken after that.
  */
 static void refuse(struct server *s, int fd)
 {
@@ -367,24 +367,34 @@ static void refuse(struct server *s, int fd)
 		loop_cancel(s->loop, &s->moment_op);
 }
 
+/*
+ * What it says is not listened to; unread, it would cost the client our answer (ECONNRESET).
+ * Descriptors that come along are not taken. Whether there may be more.
+ */
+static bool hear_out(const struct server *s)
+{
+	char said[4096];
+	struct iovec piece = { said, sizeof(said) };
+	struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
+
+	return recvmsg(s->refused_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) > 0;
+}
+
 static void on_refused(struct op *op, int events)
 {
 	struct server *s = container_of(op, struct server, refused_op);
 
-	(void)events;
-	loop_cancel(s->loop, &s->moment_op);
+	(void)events; /* an error or the end shows in the receive */
+	if (!hear_out(s) || loop_wait_ready(s->loop, op, s->refused_fd, EPOLLIN))
+		loop_cancel(s->loop, &s->moment_op);
 }
 
-/* What it said is not listened to; unread, it would cost the client our answer (ECONNRESET). */
 static void on_moment_over(struct op *op, int res)
 {
 	struct server *s = container_of(op, struct server, moment_op);
-	char said[256];
-	struct iovec piece = { said, sizeof(said) };
-	struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
 
 	(void)res; /* -ETIME, or -ECANCELED */
-	(void)!recvmsg(s->refused_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	hear_out(s);
 	close(s->refused_fd);
 	accept_next(s);
 }

@@ -346,6 +346,10 @@ static void vanishing(void **state)
 	fail_msg("there is no room any more");
 }
 
+#define REFUSED                                                                           \
+	"HTTP/1.1 503\r\nServer: unit\r\nConnection: close\r\nContent-Length: 40\r\n\r\n" \
+	"{ \"error\": \"Too many open connections\" }"
+
 /* A client that is one too many is told so, whatever it comes with, and when. Whether it could say
  * that. */
 static bool is_refused(bool comes_with_request, unsigned after_us)
@@ -357,11 +361,29 @@ static bool is_refused(bool comes_with_request, unsigned after_us)
 	usleep(after_us);
 	if (comes_with_request)
 		is_said = send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) > 0;
-	comes(fd, "HTTP/1.1 503\r\nServer: unit\r\nConnection: close\r\nContent-Length: 40"
-		  "\r\n\r\n{ \"error\": \"Too many open connections\" }");
+	comes(fd, REFUSED);
 	assert_int_equal(rest(fd), 0);
 	close(fd);
 	return is_said;
+}
+
+static void connect_ten(int fds[SERVER_CONNECTIONS])
+{
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
+		fds[i] = connect_to();
+		put(fds[i], "GET /version HTTP/1.1\r\n\r\n");
+		comes(fds[i], VERSION);
+	}
+}
+
+static void leave(int fds[SERVER_CONNECTIONS])
+{
+	/* The close is noticed before the next client: both are the loop's, in order. */
+	shutdown(fds[4], SHUT_RDWR);
+	assert_int_equal(rest(fds[4]), 0);
+	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++)
+		close(fds[i]);
+	usleep(100000);
 }
 
 static void eleventh(void **state)
@@ -371,11 +393,7 @@ static void eleventh(void **state)
 
 	(void)state;
 	need_server();
-	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++) {
-		fds[i] = connect_to();
-		put(fds[i], "GET /version HTTP/1.1\r\n\r\n");
-		comes(fds[i], VERSION);
-	}
+	connect_ten(fds);
 	assert_true(is_refused(false, 0));
 	assert_true(is_refused(true, 0));
 	while (!is_refused(true, 20000)) /* on a busy machine 20 ms may be longer than its moment */
@@ -384,12 +402,7 @@ static void eleventh(void **state)
 		put(fds[i], "GET /version HTTP/1.1\r\n\r\n");
 		comes(fds[i], VERSION);
 	}
-	/* The close is noticed before the next client: both are the loop's, in order. */
-	shutdown(fds[4], SHUT_RDWR);
-	assert_int_equal(rest(fds[4]), 0);
-	for (unsigned i = 0; i < SERVER_CONNECTIONS; i++)
-		close(fds[i]);
-	usleep(100000);
+	leave(fds);
 }
 
 static void broken(void **state)
@@ -598,6 +611,54 @@ static void lost_descriptors(void **state)
 	close(image);
 }
 
+/* Whether one that is one too many, and says much, could say it all and read no more than why. */
+static bool is_heard_out(const char *text, size_t len)
+{
+	const int fd = connect_to();
+	const bool is_said = send(fd, text, len, MSG_NOSIGNAL) == (ssize_t)len;
+	bool is_ended;
+
+	usleep(20000); /* closed with bytes unread, it would be reset by now */
+	comes(fd, REFUSED);
+	is_ended = recv(fd, got, 1, 0) == 0;
+	close(fd);
+	return is_said && is_ended;
+}
+
+static void talkative_eleventh(void **state)
+{
+	static char text[150000];
+	struct pollfd gone = { .events = POLLOUT };
+	int fds[SERVER_CONNECTIONS], fd, image;
+	char name[200];
+	unsigned late = 0;
+
+	(void)state;
+	need_server();
+	connect_ten(fds);
+	while (!is_heard_out(text, sizeof(text))) /* a busy machine's moment may be too short */
+		assert_true(++late < 50);
+	/* What it sends along is not kept. */
+	snprintf(name, sizeof(name), "%s/image-refused", dir);
+	image = open(name, O_RDWR | O_CREAT, 0600);
+	fd = connect_to();
+	put_with_fds(fd, "GET /version HTTP/1.1\r\n\r\n", image, 16);
+	comes(fd, REFUSED);
+	comes_to_hold("image-refused", 0);
+	close(fd);
+	close(image);
+	/* Nobody can go on for ever. */
+	gone.fd = fd = connect_to();
+	for (unsigned i = 0; i < 2000 && !(gone.revents & POLLHUP); i++) {
+		send(fd, text, sizeof(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+		poll(&gone, 1, 0);
+		usleep(10000);
+	}
+	assert_true(gone.revents & POLLHUP);
+	close(fd);
+	leave(fds);
+}
+
 /* Kept by the server, the client's end would never be closed. */
 static void own_end_is_sent(void **state)
 {
@@ -715,6 +776,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("a client that has said all gets its answers", half_closed),
 	TEST("clients that vanish at any point cost nothing", vanishing),
 	TEST("the eleventh client is refused, the ten are not", eleventh),
+	TEST("an eleventh client that says much reads why it is refused", talkative_eleventh),
 	TEST("what is no request ends its connection, after the answers before it", broken),
 	TEST("who says too much reads why", too_large),
 	TEST("the largest body, again and again", largest_body),
