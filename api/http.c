@@ -169,7 +169,7 @@ static enum http_event take_request_line(struct http *h, struct piece line)
 	h->method = (enum http_method)m;
 	take_path(h, uri);
 	h->body_len = 0;
-	h->has_length = h->expects = false;
+	h->has_length = h->expects = h->is_last = false;
 	h->state = HTTP_IN_HEADERS;
 	return HTTP_MORE;
 }
@@ -192,6 +192,17 @@ static enum http_event take_length(struct http *h, struct piece key, struct piec
 	return HTTP_MORE;
 }
 
+/* One of the header's words, between commas; RFC 9112, 9.6. */
+static bool is_close(struct piece words)
+{
+	struct piece word;
+	bool is_found = false;
+
+	while (cut(&words, ',', &word))
+		is_found |= is_named(trim(word), "close");
+	return is_found || is_named(trim(words), "close");
+}
+
 /* Headers that are not known, and values that are not supported, are ignored. */
 static enum http_event take_header(struct http *h, struct piece line)
 {
@@ -206,6 +217,8 @@ static enum http_event take_header(struct http *h, struct piece line)
 		return take_length(h, key, line);
 	if (is_named(trim(key), "expect") && is(trim(line), "100-continue"))
 		h->expects = true;
+	if (is_named(trim(key), "connection"))
+		h->is_last |= is_close(line);
 	return HTTP_MORE;
 }
 

@@ -43,6 +43,7 @@ struct http {
 	char path[HTTP_LINE_MAX];
 	uint64_t body_len;
 	bool has_length, expects;
+	bool is_last;	 /* the request is, as it says itself: of its connection */
 	char error[256]; /* a sentence; safe inside of a JSON string */
 };
 

@@ -302,6 +302,7 @@ static void answer(struct connection *c, const struct http_request *request)
 	c->server->is_busy = true;
 	api_request(c->server->api, request, &reply);
 	c->server->is_busy = false;
+	reply.head.is_last = c->http.is_last;
 	http_done(&c->http);
 	leave_descriptors(c);
 	wake_others(c); /* before what this one may have sent already */
