@@ -15,12 +15,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BACKLOG	   64
-#define MINUTE_MS  60000u
-#define RETRY_MS   1000u
-#define REFUSED_MS 100
-#define LINGER_MS  1000u
-#define OUT_SIZE   (HTTP_HEAD_MAX + API_BODY_MAX)
+#define BACKLOG	    64
+#define MINUTE_MS   60000u
+#define RETRY_MS    1000u
+#define REFUSED_MS  100
+#define LINGER_MS   1000u
+#define OUT_SIZE    (HTTP_HEAD_MAX + API_BODY_MAX)
+/*
+ * What a socket of systemd's may pass beside what is sent: credentials, a label and, as a
+ * descriptor, the sender's process. Switched off on that, it would still come from who connected
+ * before (Linux 6.16), such as the client for which mayfly was started.
+ */
+#define SCM_PROCESS 4 /* SCM_PIDFD */
+#define PASSED_MAX  (CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(256) + CMSG_SPACE(sizeof(int)))
 
 static void serve(struct connection *c);
 
@@ -92,10 +99,12 @@ static void take_descriptors(struct connection *c, struct msghdr *message)
 	for (struct cmsghdr *m = CMSG_FIRSTHDR(message); m; m = CMSG_NXTHDR(message, m)) {
 		const int *fds = (const int *)(const void *)CMSG_DATA(m);
 
-		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
+		if (m->cmsg_level != SOL_SOCKET ||
+		    (m->cmsg_type != SCM_RIGHTS && m->cmsg_type != SCM_PROCESS))
 			continue;
 		for (size_t n = (m->cmsg_len - CMSG_LEN(0)) / sizeof(*fds); n; n--, fds++) {
-			const bool has_place = c->fds.nr < API_FDS_MAX;
+			const bool has_place =
+				m->cmsg_type == SCM_RIGHTS && c->fds.nr < API_FDS_MAX;
 			const bool is_taken = has_place && is_useful(*fds);
 
 			if (has_place)
@@ -109,7 +118,7 @@ static void take_descriptors(struct connection *c, struct msghdr *message)
 /* What is there, with its descriptors. Bytes, or -errno. */
 static ssize_t take_bytes(struct connection *c)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(API_FDS_MAX * sizeof(int))];
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(API_FDS_MAX * sizeof(int)) + PASSED_MAX];
 	struct iovec piece;
 	struct msghdr message = { .msg_iov = &piece,
 				  .msg_iovlen = 1,

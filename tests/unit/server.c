@@ -111,6 +111,16 @@ static void tell(struct api *a)
 	server_event(&server, a->state == API_PAUSED ? "{\"state\":\"Paused\"}" : "{}");
 }
 
+/* As a socket of systemd's may be: nothing of it takes a descriptor's place, or stays. */
+static void pass_all(int fd)
+{
+	static const int options[] = { SO_PASSCRED, SO_PASSSEC, 76 /* SO_PASSPIDFD */ };
+	const int on = 1;
+
+	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		setsockopt(fd, SOL_SOCKET, options[i], &on, sizeof(on));
+}
+
 static _Noreturn void be_server(int ready_fd)
 {
 	static const struct api_ops ops = { .start = stop,
@@ -122,7 +132,7 @@ static _Noreturn void be_server(int ready_fd)
 	const struct api_names names = { "unit", "unit", "0", "unit" };
 	const struct log_form quiet = { .fd = STDERR_FILENO, .level = LOG_OFF };
 	const struct server_config with = {
-		.path = path, .listen_fd = -1, .body_max = 1000, .ready_fd = ready_fd
+		.path = path, .listen_fd = -1, .body_max = 1000, .ready_fd = -1
 	};
 	unsigned before;
 
@@ -135,6 +145,10 @@ static _Noreturn void be_server(int ready_fd)
 	server_tick(&server, &loop, &api);
 	if (server_open(&server, &loop, &api, &with))
 		_exit(2);
+	pass_all(server.fd);
+	if (write(ready_fd, "", 1) != 1)
+		_exit(2);
+	close(ready_fd);
 	before = open_descriptors();
 	if (loop_run(&loop))
 		_exit(3);
@@ -526,9 +540,10 @@ static unsigned held(const char *name)
 	return n;
 }
 
-/* A PUT of a drive whose path is four bytes long. */
-#define WITH_DRIVE(path)                                                           \
-	"PUT /drives/a HTTP/1.1\r\nContent-Length: 61\r\n\r\n{\"drive_id\":\"a\"," \
+/* A PUT of a drive whose path is four bytes long; or as many as make it so much. */
+#define WITH_DRIVE(path) WITH_LENGTH("61", path)
+#define WITH_LENGTH(length, path)                                                          \
+	"PUT /drives/a HTTP/1.1\r\nContent-Length: " length "\r\n\r\n{\"drive_id\":\"a\"," \
 	"\"is_root_device\":false,\"path_on_host\":\"" path "\"}"
 static void descriptors(void **state)
 {
@@ -559,10 +574,14 @@ static void descriptors(void **state)
 	put(fd, "GET /vm/config HTTP/1.1\r\n\r\n");
 	recv(fd, got, sizeof(got), 0);
 	assert_non_null(strstr(got, "\"path_on_host\":\"fd:1\""));
+	assert_int_equal(held("pidfd"), 0);
 	/*
 	 * What takes its place closes it.
 	 */
 	put_with_fds(fd, WITH_DRIVE("fd:2"), image, 3);
+	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
+	assert_int_equal(held("image-by-fd"), 1);
+	put_with_fds(fd, WITH_LENGTH("62", "fd:15"), image, 16); /* the last of all */
 	comes(fd, "HTTP/1.1 204 " HEAD "\r\n");
 	assert_int_equal(held("image-by-fd"), 1);
 	close(image);
