@@ -20,8 +20,8 @@
 
 #define GUEST_MIB 64u
 #define LIMIT	  120u /* seconds for a load, in an emulated host */
-#define SETTLE	  14u  /* seconds: by then mayfly looks for a halted guest (halt.h) every 12.8 s */
-#define IDLE	  10u  /* seconds */
+#define SETTLE	  14u  /* seconds: between two looks for a halted guest, as in blk.c */
+#define IDLE	  7u   /* seconds */
 #define TRIES	  10u  /* of what has to be seen as it begins */
 #define ENDS	  2u   /* of a link: who sends or asks, and who counts or answers */
 

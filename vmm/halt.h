@@ -2,7 +2,7 @@
 /*
  * Notices a guest that has halted for good. With the local APIC in the kernel, HLT does not come to
  * user space, also where interrupts are off and nothing will ever wake the vCPU; so the loop looks,
- * often after activity and ever more rarely (down to once a minute) while the guest is idle.
+ * often after activity and ever more rarely (down to every 10 seconds) while the guest is idle.
  */
 #ifndef VMM_HALT_H
 #define VMM_HALT_H

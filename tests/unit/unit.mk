@@ -53,6 +53,7 @@ $(eval $(call unit,args,vmm/args.c vmm/args_disk.c vmm/args_net.c vmm/args_jail.
 $(eval $(call unit,ioapic,vmm/ioapic.c vmm/log.c))
 $(eval $(call unit,cpu,vmm/cpu.c vmm/mem.c vmm/log.c))
 $(eval $(call unit,end,vmm/end.c vmm/log.c))
+$(eval $(call unit,halt,vmm/halt.c vmm/log.c))
 $(eval $(call unit,power,vmm/power.c vmm/end.c vmm/mem.c vmm/timeline.c))
 $(eval $(call unit,log,vmm/log.c))
 $(eval $(call unit,signals,vmm/signals.c vmm/end.c vmm/term.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
