@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * First a look over the text for all that cJSON would let pass (RFC 8259 strictly, whole numbers
- * only), then cJSON, then the tables. The texts are serde's, which Firecracker's clients know.
- * Called by routes.c; the tables are in bodies.c.
+ * First a look over the text for all that cJSON would let pass (RFC 8259 strictly), then cJSON,
+ * then the tables, which take whole numbers only. The texts are serde's, which Firecracker's
+ * clients know. Called by routes.c; the tables are in bodies.c.
  */
 #include "json.h"
 #include "utf8.h"
@@ -21,6 +21,7 @@
 #define VALUES_MAX 4096u
 #define TOO_MANY   "more values than mayfly takes"
 #define TOO_MUCH   "more text than mayfly takes"
+#define NUMBER_MAX 63u /* bytes: cJSON would cut it there */
 static _Alignas(16) char arena[ARENA];
 static size_t arena_used;
 static bool is_arena_full; /* somebody has asked for more than there was */
@@ -90,12 +91,19 @@ static int wrong(char why[JSON_WHY], const char *fmt, ...)
 
 /* The look over the text. */
 
+/* A number that no field takes, as a fraction: refused unless it stands where it is ignored. */
+struct odd {
+	struct odd *next;
+	unsigned before; /* values in the text */
+	size_t end;	 /* of its first digits */
+};
+
 struct scan {
-	const char *text, *key; /* the last key, for texts that name the field */
-	size_t len, at, key_len;
+	const char *text;
+	size_t len, at;
 	unsigned depth, values;
-	const char *why; /* NULL: nothing wrong so far */
-	bool is_number_wrong;
+	struct odd *odd, **odd_end; /* in the text's order */
+	const char *why;	    /* NULL: nothing wrong so far */
 };
 
 static bool refuse(struct scan *s, const char *why)
@@ -140,25 +148,53 @@ static size_t scan_digits(struct scan *s)
 	return s->at - start;
 }
 
-/*
- * JSON's own grammar; of what it allows only whole numbers that a double holds exactly are taken.
- */
+/* A fraction and an exponent, as far as they are there. */
+static bool scan_more_number(struct scan *s)
+{
+	if (peek(s) == '.') {
+		s->at++;
+		if (scan_digits(s) == 0)
+			return false;
+	}
+	if (peek(s) != 'e' && peek(s) != 'E')
+		return true;
+	s->at++;
+	if (peek(s) == '+' || peek(s) == '-')
+		s->at++;
+	return scan_digits(s) > 0;
+}
+
+static bool note_odd(struct scan *s, size_t end)
+{
+	struct odd *odd = take(sizeof(*odd));
+
+	if (!odd)
+		return refuse(s, TOO_MUCH);
+	*odd = (struct odd){ .before = s->values - 1, .end = end };
+	*s->odd_end = odd;
+	s->odd_end = &odd->next;
+	return true;
+}
+
+/* JSON's own grammar. */
 static bool scan_number(struct scan *s)
 {
+	const size_t begin = s->at;
 	uint64_t value = 0;
-	size_t digits, start;
+	size_t digits, start, end;
 
 	if (peek(s) == '-')
 		s->at++;
 	start = s->at;
 	digits = scan_digits(s);
-	if (digits == 0 || (digits > 1 && s->text[start] == '0'))
+	end = s->at;
+	if (digits == 0 || (digits > 1 && s->text[start] == '0') || !scan_more_number(s))
 		return refuse(s, "invalid number");
+	if (s->at - begin > NUMBER_MAX)
+		return refuse(s, "number out of range");
 	for (size_t i = 0; i < digits && value <= JSON_UINT_MAX; i++)
 		value = value * 10 + (uint64_t)(s->text[start + i] - '0');
-	s->is_number_wrong =
-		value > JSON_UINT_MAX || peek(s) == '.' || peek(s) == 'e' || peek(s) == 'E';
-	return s->is_number_wrong ? refuse(s, "expected a whole number of at most 53 bits") : true;
+	return value > JSON_UINT_MAX || s->at > end ? note_odd(s, end) : true;
 }
 
 static bool scan_escape(struct scan *s)
@@ -213,10 +249,8 @@ static bool scan_key(struct scan *s)
 		return refuse(s, "EOF while parsing an object");
 	if (peek(s) != '"')
 		return refuse(s, peek(s) == '}' ? "trailing comma" : "key must be a string");
-	s->key = s->text + s->at + 1;
 	if (!scan_string(s))
 		return false;
-	s->key_len = (size_t)(s->text + s->at - 1 - s->key);
 	skip_blanks(s);
 	if (peek(s) != ':')
 		return refuse(s, peek(s) < 0 ? "EOF while parsing an object" : "expected `:`");
@@ -306,20 +340,31 @@ static void locate(const char *text, size_t at, struct json_text *json)
 	}
 }
 
-static int scan_failed(const struct scan *s, const struct json_text *json, char why[JSON_WHY])
+/* Gives each to its value: the text's n-th value is the tree's. */
+static void mark_odd(cJSON *value, const struct odd **next, unsigned *before)
 {
-	if (s->is_number_wrong && s->key)
-		return wrong(why, "invalid value for `%.*s`, %s at line %u column %u",
-			     s->key_len < 64 ? (int)s->key_len : json_cut(s->key, 64), s->key,
-			     s->why, json->line, json->column);
-	return wrong(why, "%s at line %u column %u", s->why, json->line, json->column);
+	cJSON *one;
+
+	if (*next && (*next)->before == *before) {
+		value->type = cJSON_Raw; /* which no text is parsed into */
+		value->valuedouble = (double)(*next)->end;
+		*next = (*next)->next;
+	}
+	++*before;
+	cJSON_ArrayForEach(one, value)
+	{
+		mark_odd(one, next, before);
+	}
 }
 
 int json_parse(const char *text, size_t len, struct json_text *json, char why[JSON_WHY])
 {
-	struct scan s = { .text = text, .len = len };
+	struct scan s = { .text = text, .len = len, .odd_end = &s.odd };
+	const struct odd *odd;
+	unsigned before = 0;
 
 	json->root = NULL;
+	json->text = text;
 	if (!utf8_is_valid(text, len))
 		return wrong(why, "invalid unicode code point");
 	if (scan_value(&s)) {
@@ -330,6 +375,9 @@ int json_parse(const char *text, size_t len, struct json_text *json, char why[JS
 		else
 			refuse(&s, "trailing characters");
 	}
+	odd = s.odd;
+	if (json->root && odd)
+		mark_odd(json->root, &odd, &before);
 	if (json->root)
 		return 0;
 	if (s.values > VALUES_MAX)
@@ -339,10 +387,21 @@ int json_parse(const char *text, size_t len, struct json_text *json, char why[JS
 	if (!s.why)
 		return wrong(why, "invalid unicode code point");
 	locate(text, s.at < len ? s.at + 1 : len, json);
-	return scan_failed(&s, json, why);
+	return wrong(why, "%s at line %u column %u", s.why, json->line, json->column);
 }
 
 /* The tables. */
+
+static int refuse_odd(const struct json_text *json, const cJSON *value, char why[JSON_WHY])
+{
+	struct json_text at;
+
+	locate(json->text, (size_t)value->valuedouble + 1, &at);
+	return wrong(why,
+		     "invalid value for `%.*s`, expected a whole number of at most 53 bits at line "
+		     "%u column %u",
+		     json_cut(value->string, 64), value->string, at.line, at.column);
+}
 
 /* A value in serde's words: "string \"x\"", "integer `5`". */
 static const char *describe(const cJSON *value, char out[96])
@@ -358,6 +417,7 @@ static const char *describe(const cJSON *value, char out[96])
 		snprintf(out, 96, "%s",
 			 cJSON_IsObject(value)	? "map"
 			 : cJSON_IsArray(value) ? "sequence"
+			 : cJSON_IsRaw(value)	? "number"
 						: "null");
 	json_whole(out);
 	return out;
@@ -540,6 +600,8 @@ int json_read(const struct json_text *json, const cJSON *object, const struct js
 		seen |= 1ull << (f - body->fields);
 		if (cJSON_IsNull(value) && (!f->is_required || body->is_partial))
 			continue;
+		if (cJSON_IsRaw(value))
+			return refuse_odd(json, value, why);
 		if (read_field(json, f, value, to, why))
 			return -EINVAL;
 	}

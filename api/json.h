@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * JSON to C structures and back by tables, one row per field: a thin layer over cJSON, which parses
- * and prints. What cJSON lets pass (bytes that are no UTF-8, duplicates, depth, numbers that are no
- * whole numbers) is refused here, with the field named and the texts that Firecracker's clients
- * know. All memory is one arena: what was parsed or made lives until json_reset(). One thread.
+ * and prints. What cJSON lets pass (bytes that are no UTF-8, duplicates, depth, and where a number
+ * is used, one that is no whole number) is refused here, with the field named and the texts that
+ * Firecracker's clients know. All memory is one arena: what was parsed or made lives until
+ * json_reset(). One thread.
  */
 #ifndef API_JSON_H
 #define API_JSON_H
@@ -50,9 +51,10 @@ struct json_body {
 	bool is_partial; /* no field is required */
 };
 
-/* A parsed text. `line` and `column` are where it ends. */
+/* A parsed text, which must stay until it is read. `line` and `column` are where it ends. */
 struct json_text {
 	cJSON *root;
+	const char *text;
 	unsigned line, column;
 };
 

@@ -94,6 +94,9 @@ static void absent_things(void **state)
 	refused("DELETE /network-interfaces/a", "PCI is not enabled");
 }
 
+#define LONG  "1234567890123456789012345678901234567890123456789012345678901234"
+#define WHOLE "expected a whole number of at most 53 bits"
+
 /* What JSON is not, on a body that has one required field. */
 static void bad_json(void **state)
 {
@@ -118,12 +121,19 @@ static void bad_json(void **state)
 		{ "PUT /actions \"\xff\"", SERDE "invalid unicode code point." },
 		{ "PUT /actions {\"a\":tru}", SERDE "expected ident at line 1 column 6." },
 		{ "PUT /actions {\"a\":01}", SERDE "invalid number at line 1 column 8." },
-		{ "PUT /actions {\"a\":1.5}",
-		  SERDE "invalid value for `a`, expected a whole number "
-			"of at most 53 bits at line 1 column 7." },
-		{ "PUT /actions {\"a\":9007199254740992}", SERDE
-		  "invalid value for `a`, expected a whole number of at most 53 bits at line 1 "
-		  "column 22." },
+		{ "PUT /actions {\"a\":1.}", SERDE "invalid number at line 1 column 8." },
+		{ "PUT /actions {\"a\":1.e1}", SERDE "invalid number at line 1 column 8." },
+		{ "PUT /actions {\"a\":1e+}", SERDE "invalid number at line 1 column 9." },
+		{ "PUT /actions {\"a\":0." LONG "}",
+		  SERDE "number out of range at line 1 column 72." },
+		{ "PUT /actions {\"action_type\":1.0}",
+		  SERDE "invalid value for `action_type`, " WHOLE " at line 1 column 17." },
+		{ "PUT /actions {\"action_type\":1e0}",
+		  SERDE "invalid value for `action_type`, " WHOLE " at line 1 column 17." },
+		{ "PUT /actions {\n\"action_type\":9007199254740992}",
+		  SERDE "invalid value for `action_type`, " WHOLE " at line 2 column 31." },
+		{ "PUT /actions {\"a\":1.5}", SERDE "unknown field `a`, expected `action_type`." },
+		{ "PUT /actions 1.5", SERDE "invalid type: number, expected an object." },
 		{ "PUT /actions []", SERDE "invalid type: sequence, expected an object." },
 		{ "PUT /actions null", SERDE "invalid type: null, expected an object." },
 		{ "PUT /actions {\n}", SERDE "missing field `action_type` at line 2 column 1." },
@@ -315,7 +325,8 @@ static void config_files(void **state)
 		"\"drives\":[{\"drive_id\":\"r\",\"is_root_device\":true,\"path_on_host\":\"disk\"}],"
 		"\"network-interfaces\":[{\"iface_id\":\"n\",\"host_dev_name\":\"t\"}],"
 		"\"machine-config\":{\"vcpu_count\":2,\"mem_size_mib\":64},\"vsock\":null,"
-		"\"pmem\":[],\"serial\":{\"serial_out_path\":\"out\"},\"other\":17}";
+		"\"pmem\":[],\"serial\":{\"serial_out_path\":\"out\"},"
+		"\"other\":[17,-0.5e-3,1E999,{\"a\":18446744073709551615}]}";
 	static const char *const bad[] = {
 		"",
 		"{}",
@@ -332,6 +343,8 @@ static void config_files(void **state)
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"vsock\":{}}",
 		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"pmem\":[{}]}",
 		"{\"boot-source\":{\"kernel_image_path\":\"nowhere\"},\"drives\":[]}",
+		"{\"boot-source\":{\"kernel_image_path\":\"kernel\"},\"drives\":[],\"other\":1.5,"
+		"\"machine-config\":{\"vcpu_count\":1.0,\"mem_size_mib\":64}}",
 	};
 	const int fd = open("kernel", O_RDONLY);
 	char text[128];
@@ -366,7 +379,6 @@ static void config_files(void **state)
 	"\"drives\":[{\"drive_id\":\"" disk "\",\"is_root_device\":false" DISK    \
 	"}],\"network-interfaces\":[{\"iface_id\":\"" net "\",\"host_dev_name\":" \
 	"\"t\"}],\"metrics\":{\"metrics_path\":\"m\"}}"
-#define LONG "1234567890123456789012345678901234567890123456789012345678901234"
 
 /* Shown as they are everywhere; but no request can name such a one. */
 static void file_ids(void **state)

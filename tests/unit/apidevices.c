@@ -40,8 +40,12 @@ static void drives(void **state)
 		  "Drive config error: A root block device already exists!" },
 		{ DRIVE("root", "true",
 			DISK ",\"cache_type\":\"Writeback\",\"rate_limiter\":"
-			     "{\"ops\":{\"size\":9007199254740991,\"refill_time\":7,\"x\":1}}"),
+			     "{\"ops\":{\"size\":9007199254740991,\"refill_time\":7,\"x\":1.5}}"),
 		  NULL },
+		{ DRIVE("root", "true",
+			DISK ",\"rate_limiter\":{\"ops\":{\"x\":1.5,\"size\":7.0}}"),
+		  SERDE "invalid value for `size`, expected a whole number of at most 53 bits at "
+			"line 1 column 103." },
 	};
 
 	(void)state;
