@@ -311,12 +311,13 @@ static void get_segment(enum seg seg, struct kvm_segment *s)
 				   .unusable = !!(rights & AR_UNUSABLE) };
 }
 
+/* What is loaded has been accessed: the entry insists, and KVM sees to it, too. */
 static void set_segment(enum seg seg, const struct kvm_segment *s)
 {
 	const bool unusable = s->unusable || !s->present;
-	const u32 rights = (s->type & 15) | (s->s & 1) << 4 | (s->dpl & 3) << 5 |
-			   (s->present & 1) << 7 | (s->avl & 1) << 12 | (s->l & 1) << 13 |
-			   (s->db & 1) << 14 | (s->g & 1) << 15;
+	const u32 rights = (s->type & 15) | (seg != SEG_LDTR) | (s->s & 1) << 4 |
+			   (s->dpl & 3) << 5 | (s->present & 1) << 7 | (s->avl & 1) << 12 |
+			   (s->l & 1) << 13 | (s->db & 1) << 14 | (s->g & 1) << 15;
 
 	write_segment(seg, s->selector, s->base, s->limit, unusable ? AR_UNUSABLE : rights);
 }

@@ -188,6 +188,24 @@ static void reserved_bits(void)
 	HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
 }
 
+static void accessed(void)
+{
+	struct kvm_sregs s;
+
+	test("segments that are set without the accessed bit have it");
+	CODE(&m, "\xe6\x10", 0); /* out 10,al */
+	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+	s.cs.type = 10;
+	s.ss.type = s.ds.type = s.es.type = s.fs.type = s.gs.type = 2;
+	IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
+	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+	IS(s.cs.type, 11);
+	IS(s.ss.type, 3);
+	IS(s.gs.type, 3);
+	IS(s.ldt.type, 2); /* an LDT knows no such bit */
+	machine_out(&m, 0x10);
+}
+
 static unsigned shadow(void)
 {
 	struct kvm_vcpu_events e;
@@ -249,8 +267,8 @@ static void started_by_sipi(void)
 void modes(void)
 {
 	static void (*const tests[])(void) = {
-		no_way_out, compatibility_mode, smap,	       no_address, undecoded,
-		icr_busy,   triple_fault,	reserved_bits, shadows,	   started_by_sipi,
+		no_way_out,   compatibility_mode, smap,	    no_address, undecoded,	 icr_busy,
+		triple_fault, reserved_bits,	  accessed, shadows,	started_by_sipi,
 	};
 
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
