@@ -183,8 +183,8 @@ bool state_set_cr0(struct vcpu *v, u64 value)
 		return false;
 	value = (value & CR0_VALID) | X86_CR0_ET;
 	if (value & ~old & X86_CR0_PG && efer & EFER_LME) {
-		/* Into long mode: not without PAE, nor from a 64-bit segment. */
-		if (!(cr4 & X86_CR4_PAE) || is_64)
+		/* Into long mode: not without PAE, from a 64-bit segment, or with a 16-bit TSS. */
+		if (!(cr4 & X86_CR4_PAE) || is_64 || !(vmcs_read(GUEST_TR_AR_BYTES) & 8))
 			return false;
 		efer |= EFER_LMA;
 	}

@@ -145,6 +145,43 @@ static void no_way_out(void)
 	HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
 }
 
+/* To a machine without long mode, whose CR0 becomes this one, with a TSS of this type. */
+static void into_long_mode(uint32_t cr0, uint8_t tss)
+{
+	char code[] = "\xb8....\x0f\x22\xc0\xe6\x10"; /* mov eax,CR0; mov cr0,eax; out 10,al */
+	struct kvm_sregs s;
+
+	again();
+	long_mode();
+	IS(call(m.cpu, KVM_GET_SREGS, &s), 0);
+	s.cr0 = 0x21;
+	s.efer = 0x100;
+	s.cs.l = 0;
+	s.cs.db = 1;
+	s.tr.type = tss;
+	IS(call(m.cpu, KVM_SET_SREGS, &s), 0);
+	memcpy(code + 1, &cr0, 4);
+	CODE(&m, code, 0);
+}
+
+static void small_tss(void)
+{
+	static const uint32_t cr0[] = { 0x80000021, 0xc0000021 }; /* the CPU's, the module's */
+
+	test("a guest goes to long mode with a 32-bit TSS, whoever looks at it");
+	for (int i = 0; i < 2; i++) {
+		into_long_mode(cr0[i], 11);
+		machine_out(&m, 0x10);
+	}
+	if (is_kvm()) /* which makes a 64-bit one of it */
+		return;
+	test("long mode with a 16-bit TSS is #GP, whoever looks at it");
+	for (int i = 0; i < 2; i++) {
+		into_long_mode(cr0[i], 3);
+		HOLDS(machine_exits(&m, KVM_EXIT_SHUTDOWN));
+	}
+}
+
 static void triple_fault(void)
 {
 	struct kvm_sregs sregs;
@@ -267,8 +304,9 @@ static void started_by_sipi(void)
 void modes(void)
 {
 	static void (*const tests[])(void) = {
-		no_way_out,   compatibility_mode, smap,	    no_address, undecoded,	 icr_busy,
-		triple_fault, reserved_bits,	  accessed, shadows,	started_by_sipi,
+		no_way_out,    compatibility_mode, smap,      no_address,
+		undecoded,     icr_busy,	   small_tss, triple_fault,
+		reserved_bits, accessed,	   shadows,   started_by_sipi,
 	};
 
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
