@@ -112,10 +112,7 @@ static int exit_exception(struct vcpu *v)
 		/* The SDM, Debug Exceptions: the exit has what DR6 would have got. */
 		v->dr6 = (v->dr6 & ~(u64)DR_TRAP_BITS) | (v->qualification & bits);
 		vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
-		/* In a shadow a single step is due: the exit drops it, the entry asks for it. */
-		if (vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_TF &&
-		    vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & SHADOWS)
-			vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, DR_STEP);
+		state_settle_shadow(); /* the exit drops a single step, the entry asks for it */
 		return raise_info(v, type | vector, 0);
 	}
 	if (vector != AC_VECTOR)

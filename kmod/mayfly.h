@@ -272,6 +272,7 @@ int state_get_regs(struct vcpu *v, void *arg); /* these four for calls.c */
 int state_set_regs(struct vcpu *v, void *arg);
 int state_get_sregs(struct vcpu *v, void *arg);
 int state_set_sregs(struct vcpu *v, void *arg);
+void state_settle_shadow(void); /* of STI or MOV SS, where something else has set its state */
 bool state_set_cr0(struct vcpu *v, u64 value); /* false: #GP */
 bool state_set_cr4(struct vcpu *v, u64 value);
 bool state_set_xcr0(struct vcpu *v, u64 value);

@@ -381,6 +381,7 @@ static int loop(struct vcpu *v)
 {
 	int result = RESUME;
 
+	state_settle_shadow(); /* user space may have changed it, or the flags */
 	if (v->complete) {
 		int (*complete)(struct vcpu *) = v->complete;
 

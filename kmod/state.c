@@ -276,6 +276,22 @@ int state_get_regs(struct vcpu *v, void *arg)
 	return 0;
 }
 
+/*
+ * In a shadow, what a CPU has there (SDM, Checks on Guest Non-Register State): STI's only with IF,
+ * and a single step is due exactly where TF is set, since no guest has DEBUGCTL.BTF.
+ */
+void state_settle_shadow(void)
+{
+	const u64 flags = vmcs_read(GUEST_RFLAGS), due = vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS);
+	const u32 shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+
+	if (shadow & GUEST_INTR_STATE_STI && !(flags & X86_EFLAGS_IF))
+		vmcs_write(GUEST_INTERRUPTIBILITY_INFO, shadow & ~GUEST_INTR_STATE_STI);
+	else if (shadow & SHADOWS)
+		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS,
+			   flags & X86_EFLAGS_TF ? due | DR_STEP : due & ~(u64)DR_STEP);
+}
+
 /* What was about to happen at the old place does not happen at another one. */
 int state_set_regs(struct vcpu *v, void *arg)
 {
@@ -285,8 +301,12 @@ int state_set_regs(struct vcpu *v, void *arg)
 
 	for (i = 0; i < 16; i++)
 		reg_write(v, i, words[kvm_place[i]]);
-	if (r->rip != vmcs_read(GUEST_RIP))
+	if (r->rip != vmcs_read(GUEST_RIP)) {
 		v->complete = NULL;
+		vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
+			   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & ~SHADOWS);
+		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, 0);
+	}
 	vmcs_write(GUEST_RIP, r->rip);
 	vmcs_write(GUEST_RFLAGS, (r->rflags & RFLAGS_VALID) | X86_EFLAGS_FIXED);
 	v->fault_info = 0;

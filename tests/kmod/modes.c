@@ -276,6 +276,65 @@ static void shadows(void)
 	HOLDS(machine_exits(&m, KVM_EXIT_IO));
 }
 
+/* RFLAGS, and RIP so many bytes from here. */
+static void set_flags(uint64_t flags, unsigned bytes)
+{
+	struct kvm_regs regs;
+
+	IS(call(m.cpu, KVM_GET_REGS, &regs), 0);
+	regs.rip += bytes;
+	regs.rflags = flags;
+	IS(call(m.cpu, KVM_SET_REGS, &regs), 0);
+}
+
+static void set_shadow(uint8_t shadow)
+{
+	struct kvm_vcpu_events e = { .flags = KVM_VCPUEVENT_VALID_SHADOW,
+				     .interrupt.shadow = shadow };
+
+	IS(call(m.cpu, KVM_SET_VCPU_EVENTS, &e), 0);
+}
+
+/* At a port write in MOV SS's shadow, with a single step due, which port 31 would tell. */
+static void step_in_shadow(void)
+{
+	again();
+	memcpy(m.low + 0x1a00, "\xe6\x31\xcf", 3); /* out 31,al; iret */
+	vector(m.low, 1, 0x1a00);
+	/* pushf; pop ax; or ah,1; push ax; popf; mov ss,bx; out 10,al; nop; out 11,al */
+	CODE(&m, "\x9c\x58\x80\xcc\x01\x50\x9d\x8e\xd3\xe6\x10\x90\xe6\x11", DATA_GPA);
+	machine_out(&m, 0x10);
+}
+
+/* KVM leaves it to user space that shadows and flags fit together. */
+static void changed_in_shadow(void)
+{
+	if (is_kvm())
+		return;
+	test("the shadow that an exit came in is given up where RIP has been set to another place");
+	CODE(&m, "\xfb\xe6\x10\x90\xe6\x11", DATA_GPA); /* sti; out 10,al; nop; out 11,al */
+	machine_out(&m, 0x10);
+	set_flags(2, 2);
+	IS(shadow(), 0);
+	machine_out(&m, 0x11);
+
+	test("and so is a single step that was due");
+	step_in_shadow();
+	set_flags(2, 2);
+	machine_out(&m, 0x11);
+
+	test("STI's shadow is none where interrupts are off");
+	again();
+	CODE(&m, "\x90\xe6\x10", DATA_GPA); /* nop; out 10,al */
+	set_shadow(KVM_X86_SHADOW_INT_STI);
+	machine_out(&m, 0x10);
+
+	test("a single step that is due in a shadow is not when TF is cleared");
+	step_in_shadow();
+	set_flags(2, 0);
+	machine_out(&m, 0x11);
+}
+
 /* INIT and SIPI have come to a vCPU that does not run: its state shows them. */
 static void started_by_sipi(void)
 {
@@ -304,9 +363,10 @@ static void started_by_sipi(void)
 void modes(void)
 {
 	static void (*const tests[])(void) = {
-		no_way_out,    compatibility_mode, smap,      no_address,
-		undecoded,     icr_busy,	   small_tss, triple_fault,
-		reserved_bits, accessed,	   shadows,   started_by_sipi,
+		no_way_out,	 compatibility_mode, smap,	no_address,
+		undecoded,	 icr_busy,	     small_tss, triple_fault,
+		reserved_bits,	 accessed,	     shadows,	changed_in_shadow,
+		started_by_sipi,
 	};
 
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
