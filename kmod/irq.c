@@ -10,6 +10,7 @@
 
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/nospec.h>
 #include <linux/poll.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
@@ -44,13 +45,15 @@ static void deliver(struct vm *vm, u32 gsi)
 
 static int read_route(struct route *table, const struct kvm_irq_routing_entry *e)
 {
+	const u32 gsi = array_index_nospec(e->gsi, GSI_MAX); /* CVE-2017-5753 */
+
 	if (e->gsi >= GSI_MAX || e->type != KVM_IRQ_ROUTING_MSI || e->flags)
 		return -EINVAL;
-	if (e->u.msi.address_hi || table[e->gsi].is_used)
+	if (e->u.msi.address_hi || table[gsi].is_used)
 		return -EINVAL;
-	table[e->gsi] = (struct route){ .is_used = true,
-					.address = e->u.msi.address_lo,
-					.data = e->u.msi.data };
+	table[gsi] = (struct route){ .is_used = true,
+				     .address = e->u.msi.address_lo,
+				     .data = e->u.msi.data };
 	return 0;
 }
 

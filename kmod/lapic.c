@@ -7,6 +7,7 @@
  */
 #include "mayfly.h"
 
+#include <linux/nospec.h>
 #include <asm/apicdef.h>
 #include <asm/div64.h>
 #include <asm/msr-index.h>
@@ -15,7 +16,7 @@
 /* Linux names the registers by the xAPIC's offset; the MSR is that by 16, from 0x800 on. */
 #define R(offset) ((offset) >> 4)
 
-#define REGISTERS  0x40
+#define REGISTERS  0x40	    /* what is beyond is taken for 0, which is none (CVE-2017-5753) */
 #define VERSION	   0x50014u /* version 0x14, six entries of the vector table */
 #define BROADCAST  0xffffffffu
 #define PERIOD_MIN 200000 /* ns: a guest does not keep a host CPU busy with its timer */
@@ -435,9 +436,9 @@ static void write_register(struct vcpu *v, unsigned reg, u64 value)
 
 bool lapic_read(struct vcpu *v, u32 msr, u64 *value)
 {
-	const unsigned reg = msr - APIC_BASE_MSR;
+	const unsigned reg = array_index_nospec(msr - APIC_BASE_MSR, REGISTERS);
 
-	if (!is_x2apic(v) || reg >= REGISTERS || !(registers[reg].can & RDMSR))
+	if (!is_x2apic(v) || !(registers[reg].can & RDMSR))
 		return false;
 	*value = read_register(v, reg);
 	return true;
@@ -445,10 +446,10 @@ bool lapic_read(struct vcpu *v, u32 msr, u64 *value)
 
 bool lapic_write(struct vcpu *v, u32 msr, u64 value)
 {
-	const unsigned reg = msr - APIC_BASE_MSR;
+	const unsigned reg = array_index_nospec(msr - APIC_BASE_MSR, REGISTERS);
 
-	if (!is_x2apic(v) || reg >= REGISTERS || !(registers[reg].can & WRMSR) ||
-	    (u32)value & ~registers[reg].valid || (value >> 32 && reg != R(APIC_ICR)))
+	if (!is_x2apic(v) || !(registers[reg].can & WRMSR) || (u32)value & ~registers[reg].valid ||
+	    (value >> 32 && reg != R(APIC_ICR)))
 		return false;
 	write_register(v, reg, value);
 	return true;
@@ -463,18 +464,19 @@ static u32 page_read(const struct vcpu *v, unsigned reg)
 /* An access to the page, if it is the APIC's just now: what is not 32 bits has no effect. */
 bool lapic_mmio(struct vcpu *v, u64 gpa, bool write, void *data, unsigned n)
 {
-	const unsigned reg = offset_in_page(gpa) >> 4, byte = gpa & 15;
+	const unsigned reg = array_index_nospec(offset_in_page(gpa) >> 4, REGISTERS);
+	const unsigned byte = gpa & 15;
 	u32 value = 0;
 
 	if ((gpa & PAGE_MASK) != LAPIC_GPA || is_x2apic(v) ||
 	    !(v->lapic.base & MSR_IA32_APICBASE_ENABLE))
 		return false;
-	if (write && n == 4 && byte == 0 && reg < REGISTERS && registers[reg].can & VIA_PAGE) {
+	if (write && n == 4 && byte == 0 && registers[reg].can & VIA_PAGE) {
 		memcpy(&value, data, 4);
 		write_register(v, reg, value & registers[reg].valid);
 	} else if (!write) {
 		memset(data, 0, n);
-		if (byte < 4 && reg < REGISTERS)
+		if (byte < 4)
 			value = page_read(v, reg) >> 8 * byte;
 		memcpy(data, &value, min(n, 4u));
 	}

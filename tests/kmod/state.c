@@ -511,7 +511,12 @@ void segments(void)
 
 void states(void)
 {
+	struct msr msr = { .head.nmsrs = 1, .entry.index = 0x840 };
 	struct kvm_regs regs, again;
+
+	test("an x2APIC has no MSRs beyond its last register's");
+	IS(call(m.cpu, KVM_GET_MSRS, &msr), 0);
+	IS(call(m.cpu, KVM_SET_MSRS, &msr), 0);
 
 	test("immediate_exit comes back before the guest runs");
 	CODE(&m, "\xe6\x10", DATA_GPA);
