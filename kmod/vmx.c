@@ -193,6 +193,7 @@ static void choose_optional(void)
 
 static int check_cpu(u32 slice)
 {
+	const u8 model = boot_cpu_data.x86_model;
 	int err;
 
 	if (!boot_cpu_has(X86_FEATURE_VMX)) {
@@ -208,6 +209,9 @@ static int check_cpu(u32 slice)
 	}
 	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC))
 		return refuse("a TSC of constant pace");
+	/* Exits may clear IA32_PERF_GLOBAL_CTRL[34:32] (errata AAT100, BC86, AAY89, BD102). */
+	if (boot_cpu_data.x86 == 6 && (model == 0x25 || model == 0x2c))
+		return refuse("exits that leave performance counters on (Westmere's do not)");
 	err = choose_controls(slice);
 	if (!err)
 		choose_optional();
