@@ -405,17 +405,45 @@ static int leave_terminal(void)
 	return 0;
 }
 
+static const int operators[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+#define OPERATORS (sizeof(operators) / sizeof(operators[0]))
+
 /* A signal that the caller had us ignore stays ignored. */
-static void take_signals(sigset_t *set)
+static bool is_ignored(int signo)
 {
-	static const int taken[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	struct sigaction old;
 
+	return sigaction(signo, NULL, &old) || old.sa_handler == SIG_IGN;
+}
+
+static void take_signals(sigset_t *set)
+{
 	sigemptyset(set);
-	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
-		if (taken[i] == SIGCHLD ||
-		    (sigaction(taken[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN))
-			sigaddset(set, taken[i]);
+	sigaddset(set, SIGCHLD);
+	for (size_t i = 0; i < OPERATORS; i++)
+		if (!is_ignored(operators[i]))
+			sigaddset(set, operators[i]);
+}
+
+/* As without a handler, but for the first process of a PID namespace, which kill(2) leaves be. */
+static void on_early(int signo)
+{
+	kill(getpid(), signo);
+	_exit(128 + signo);
+}
+
+/*
+ * What has no handler is lost to the first process of a PID namespace, for good: what comes before
+ * signals_init() ends the start, also one that waits for a FIFO's writer.
+ */
+static void catch_early(void)
+{
+	const struct sigaction action = { .sa_handler = on_early,
+					  .sa_flags = SA_RESETHAND | SA_NODEFER };
+
+	for (size_t i = 0; i < OPERATORS; i++)
+		if (!is_ignored(operators[i]))
+			sigaction(operators[i], &action, NULL);
 }
 
 /* `fds`: of the daemon, which says there that it is one. */
@@ -437,16 +465,21 @@ static int start_daemon(struct jail *j, const int fds[2])
 /* `fds`: of the stand-in, which never writes. */
 static int start_child(struct jail *j, const int fds[2])
 {
-	sigset_t set, old;
+	sigset_t set, child, old;
 	pid_t pid;
 
 	take_signals(&set);
-	sigprocmask(SIG_BLOCK, &set, &old);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, &old);
 	pid = fork();
 	if (pid < 0)
 		return fail(-errno, "fork");
-	if (pid > 0)
+	if (pid > 0) {
+		/* Not before: a terminal's, which is not passed on, would be lost. */
+		sigprocmask(SIG_BLOCK, &set, NULL);
 		stand_in(pid, &set, fds[1]);
+	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	close(fds[1]);
 	j->alive_fd = fds[0];
@@ -467,6 +500,8 @@ static int start_process(struct jail *j)
 	if (pipe2(fds, O_CLOEXEC))
 		return fail(-errno, "pipe");
 	signal(SIGCHLD, SIG_DFL); /* where the caller ignores it, no status can be waited for */
+	if (c->has_new_pid_ns)
+		catch_early();
 	return c->is_daemon ? start_daemon(j, fds) : start_child(j, fds);
 }
 

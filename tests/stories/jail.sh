@@ -687,6 +687,38 @@ wait $!
 status=$?
 ends_with 3
 
+# A start that waits, for the writer of a FIFO, and so has not come to where it takes signals.
+mkfifo "$T/unwritten"
+first_inside() { # OPTION...: starts it: $outer, and $pid in its namespace
+	"$MAYFLY" serve --new-pid-ns --no-api --config-file "$T/unwritten" "$@" > "$T/out" 2> "$T/err" &
+	outer=$!
+	pids="$pids $outer"
+	for _ in $(seq 100); do
+		pid=$(child $outer)
+		! grep -qs wait_for_partner "/proc/${pid:-none}/wchan" || break
+		sleep 0.1
+	done
+	pids="$pids $pid"
+}
+story "--new-pid-ns: a signal ends a start, too"
+for signal in 1 15; do
+	first_inside
+	kill -$signal $outer
+	holds gone $pid
+	[ -z "$wrong" ] || kill -KILL $outer
+	wait $outer
+	status=$?
+	ends_with $((128 + signal))
+done
+story "--new-pid-ns: so it does where the caller is not to wait for more"
+first_inside --daemonize
+kill -TERM $pid
+holds gone $pid
+[ -z "$wrong" ] || kill -KILL $pid
+wait $outer
+status=$?
+ends_with 143
+
 # The process with a word in its command line, which its last letter in brackets hides in ours; $pid
 is_daemon() {
 	pid=$(grep -ls "$1" /proc/[0-9]*/cmdline | cut -d/ -f3)
