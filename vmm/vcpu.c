@@ -229,9 +229,15 @@ static void run_failed(struct vcpu *v, int err)
 		     "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "
 		     "while the guest ran?)",
 		     v->id);
+	else if (err == -EAGAIN) /* newer kernels start a thread of the process's with the guest */
+		fail(err,
+		     "vCPU %u: KVM_RUN (may no more threads be started here? pids.max of the "
+		     "cgroup, RLIMIT_NPROC)",
+		     v->id);
 	else
 		fail(err, "vCPU %u: KVM_RUN", v->id);
-	cpu_dump(&v->hv, v->all->mem, v->id);
+	if (err != -EAGAIN)
+		cpu_dump(&v->hv, v->all->mem, v->id);
 	end_now(v->all->end, END_ERROR);
 }
 
@@ -309,6 +315,12 @@ static void park(struct vcpu *v)
 	pthread_mutex_unlock(&all->lock);
 }
 
+/* EAGAIN is what ends a wait for INIT or SIPI, in which the first vCPU never is. */
+static bool is_passing(const struct vcpu *v, int err)
+{
+	return err == -EINTR || (err == -EAGAIN && v->id != 0);
+}
+
 static void *thread(void *arg)
 {
 	struct vcpu *v = arg;
@@ -333,7 +345,7 @@ static void *thread(void *arg)
 		err = hv_run(&v->hv);
 		if (err == 0)
 			handle_exit(v);
-		else if (err != -EINTR && err != -EAGAIN)
+		else if (!is_passing(v, err))
 			run_failed(v, err);
 	}
 }
