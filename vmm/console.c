@@ -26,8 +26,9 @@
 #define STALL_MS    1000 /* a socket, pty or FIFO that takes nothing for so long has no reader */
 #define PAUSE_NS    100000000u /* at most, between two helpings of input */
 #define FETCH_MS    10	       /* between two looks whether the reader of a pty has all */
-#define EINTR_MS    100	 /* of a terminal whose background we are in, and which cannot stop us */
+#define AGAIN_MS    100	 /* a terminal's background, which cannot stop us (EINTR); is_denied() */
 #define RETRY_MS    1000 /* after a client that could not be taken */
+#define DENIED_MAX  10	 /* tries for what a guest that is over has left */
 
 static void client_gone(struct console *c);
 
@@ -278,6 +279,21 @@ static void on_writable(struct op *op, int res)
 	pump_out(c); /* an error shows in the write */
 }
 
+/*
+ * What the kernel does by a thread of its own it cancels where it may not start the first one. That
+ * may pass: other threads end, limits are raised.
+ */
+static bool is_denied(struct console *c, int res)
+{
+	if (res != -ECANCELED || can_vanish(c))
+		return false;
+	if (!c->is_denial_said)
+		note("the serial port waits: the kernel may start no thread for it (pids.max of "
+		     "the cgroup, RLIMIT_NPROC)");
+	c->is_denial_said = true;
+	return true;
+}
+
 static void on_written(struct op *op, int res)
 {
 	struct console *c = container_of(op, struct console, write_op);
@@ -286,12 +302,12 @@ static void on_written(struct op *op, int res)
 		wait_writable(c);
 		return;
 	}
-	if (res == -ECANCELED) {
+	if (res == -ECANCELED && can_vanish(c)) {
 		reader_stalled(c);
 		return;
 	}
-	if (res == -EINTR) {
-		loop_timeout(c->loop, &c->batch_op, &c->batch, EINTR_MS);
+	if (res == -EINTR || (is_denied(c, res) && !(c->drained && ++c->denied > DENIED_MAX))) {
+		loop_timeout(c->loop, &c->batch_op, &c->batch, AGAIN_MS);
 		return;
 	}
 	c->writing = false;
@@ -425,8 +441,8 @@ static void on_read(struct op *op, int res)
 	struct console *c = container_of(op, struct console, read_op);
 
 	c->fed_ns = res > 0 ? loop_now_ns(CLOCK_MONOTONIC) : 0;
-	if (res == -EINTR) {
-		loop_timeout(c->loop, &c->pace_op, &c->pace, EINTR_MS);
+	if (res == -EINTR || is_denied(c, res)) {
+		loop_timeout(c->loop, &c->pace_op, &c->pace, AGAIN_MS);
 		return;
 	}
 	c->reading = false;

@@ -40,6 +40,8 @@ struct console {
 	bool eof_breaks;      /* the end of the input is told to the guest, as a BREAK */
 	bool escaped;	      /* Ctrl-A came, its command has not */
 	bool reading, writing, input_over;
+	bool is_denial_said;		 /* that the kernel may start no thread */
+	unsigned denied;		 /* writes, since the guest is over */
 	void (*asked_to_end)(void *arg); /* by Ctrl-A x */
 	void *asked_arg;
 	void (*drained)(void *arg); /* asked for by console_drain() */

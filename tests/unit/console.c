@@ -242,6 +242,32 @@ static void drained(void **state)
 	close_console();
 }
 
+/* Where the kernel may start no thread for it, it waits; but a guest that is over does not for
+ * ever. */
+static void without_worker(void **state)
+{
+	unsigned tries = 0;
+
+	(void)state;
+	open_console(SERIAL_FILE);
+	guest_writes(THR, "hello", 5);
+	reader_takes("hello", -ECANCELED);
+	assert_null(find(&console.write_op));
+	assert_int_equal(serial.tx_dropped, 0);
+	complete(&console.batch_op, -ETIME);
+	reader_takes("hello", 5);
+	guest_writes(THR, "world", 5);
+	reader_takes("world", -ECANCELED);
+	console_drain(&console, on_drained, NULL);
+	for (; nr_drained == 0; tries++) {
+		complete(&console.batch_op, -ETIME);
+		reader_takes("world", -ECANCELED);
+	}
+	assert_in_range(tries, 5, 50);
+	assert_int_equal(serial.tx_dropped, 5);
+	close_console();
+}
+
 /* What a pseudo-terminal holds is gone with its master: its reader gets the time to fetch it. */
 static void late_reader(void **state)
 {
@@ -579,6 +605,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		{ "all that was written goes out before the end", drained, NULL, NULL, NULL },
+		{ "what the kernel may start no thread for waits", without_worker, NULL, NULL,
+		  NULL },
 		{ "a late reader of a pseudo-terminal", late_reader, NULL, NULL, NULL },
 		{ "a disk that is full", full, NULL, NULL, NULL },
 		{ "a file that has its most bytes", capped, NULL, NULL, NULL },
