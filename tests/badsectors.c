@@ -2,7 +2,8 @@
 /*
  * A host's disk that has bad sectors: linked into build/tests/mayfly-badsectors in front of the
  * loop's transfers (ld --wrap). What touches the bytes $MAYFLY_BAD_SECTORS=FROM-TO of a file comes
- * back with EIO, later and through the ring, as from a real disk; all else is the loop's.
+ * back with EIO, or the error of FROM-TO=NUMBER, later and through the ring, as from a real disk;
+ * all else is the loop's.
  */
 #include "../vmm/log.h"
 #include "../vmm/loop.h"
@@ -17,6 +18,7 @@ struct fault {
 };
 static struct fault faults[1024];
 static unsigned long bad_from, bad_to; /* bytes; none where both are 0 */
+static int error = EIO;
 
 void __real_loop_readv(struct loop *loop, struct op *op, int file, const struct iovec *iov,
 		       unsigned nr, uint64_t offset);
@@ -34,7 +36,7 @@ static void on_fault(struct op *op, int res)
 
 	(void)res;
 	fault->victim = NULL;
-	victim->done(victim, -EIO);
+	victim->done(victim, -error);
 }
 
 /* Before main(): the jail forgets the environment. */
@@ -42,7 +44,7 @@ __attribute__((constructor)) static void read_sectors(void)
 {
 	const char *text = getenv("MAYFLY_BAD_SECTORS");
 
-	if (!text || sscanf(text, "%lu-%lu", &bad_from, &bad_to) != 2)
+	if (!text || sscanf(text, "%lu-%lu=%d", &bad_from, &bad_to, &error) < 2)
 		bad_from = bad_to = 0;
 }
 

@@ -104,11 +104,16 @@ static void complete(struct blk_request *r, int status)
 
 static void warn(struct blk *b, const struct disk_io *io, int err)
 {
-	if (b->is_warned || err == -EOPNOTSUPP || err == -ECANCELED)
+	const bool is_cancelled = err == -ECANCELED; /* by a reset, or for want of a thread */
+
+	if (b->is_warned || err == -EOPNOTSUPP || (is_cancelled && b->is_stopping))
 		return;
 	b->is_warned = true;
-	fail(err, "%s: %s failed, which the guest is told; this is said once", b->disk.config->path,
-	     io->what == DISK_READ ? "reading" : "writing");
+	fail(err, "%s: %s failed%s, which the guest is told; this is said once",
+	     b->disk.config->path, io->what == DISK_READ ? "reading" : "writing",
+	     is_cancelled ? " (may the kernel start no thread for it? pids.max of the cgroup, "
+			    "RLIMIT_NPROC)"
+			  : "");
 }
 
 static void count(const struct blk_request *r)

@@ -296,6 +296,16 @@ if [ -x "$BAD_SECTORS" ]; then
 	shows "blk: bad sectors ok"
 	says "$T/disk: writing failed, which the guest is told; this is said once: I/O error"
 	says_one_line
+
+	story "so do those for which the kernel may start no thread, which it says by ECANCELED"
+	image disk 1M
+	MAYFLY_BAD_SECTORS=100000-200000=125 "$BAD_SECTORS" run --timeout 180s --kernel "$GUESTS/blk.elf" \
+		--cmdline "badfrom=100000 badto=200000" --disk "$T/disk" > "$T/out" 2> "$T/err"
+	status=$?
+	ends_with 0
+	shows "blk: bad sectors ok"
+	says "$T/disk: writing failed (may the kernel start no thread for it? pids.max of the cgroup, RLIMIT_NPROC)"
+	says_one_line
 fi
 
 if [ "$(id -u)" -eq 0 ] && unshare -m true 2> /dev/null; then
