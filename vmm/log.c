@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -172,11 +173,25 @@ static void add_escaped(struct text *t, const struct text *from)
 	}
 }
 
+/*
+ * A reader that is gone ends nobody, also before signals_init(). For good: what is pending would
+ * end us then. Standard output that is printed, such as --help, has its SIGPIPE until a line is.
+ */
+static void block_pipe(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 /* Of a terminal's room, too, poll(2) knows only that there is some: a line that is cut is lost. */
 static void put(int fd, const char *line, size_t len, unsigned patience_ms)
 {
 	if (fd == STDERR_FILENO && terminal >= 0)
 		fd = terminal;
+	block_pipe();
 	if (!is_taken(fd, patience_ms) || write(fd, line, len) != (ssize_t)len)
 		missed++; /* there is no one left to tell */
 }

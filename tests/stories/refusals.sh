@@ -382,6 +382,19 @@ exec 3<> "$T/partner"
 waits_for_a_writer pipe_read
 exec 3>&-
 
+story "a message that nobody reads ends nobody, but help that nobody reads does"
+mkfifo "$T/unread"
+exec 3<> "$T/unread"
+exec 4> "$T/unread"
+exec 3>&-
+"$MAYFLY" run 2>&4
+status=$?
+ends_with 125
+"$MAYFLY" run --help >&4
+status=$?
+ends_with 141
+exec 4>&-
+
 story "an unknown hypervisor"
 mayfly run --kernel "$HELLO" --hv xen
 refused "--hv xen: give auto, mayfly or kvm"

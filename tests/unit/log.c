@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -224,6 +225,21 @@ static void full_for_good(void **state)
 	close(own);
 }
 
+/* As before signals_init(), where SIGPIPE would end the process. */
+static void without_reader(void **state)
+{
+	const struct log_form form = { .fd = fds[1], .level = LOG_TRACE };
+	const uint64_t before = log_missed();
+
+	(void)state;
+	signal(SIGPIPE, SIG_DFL);
+	close(fds[0]);
+	log_to(&form);
+	note("nobody is there");
+	assert_int_equal(log_missed(), before + 1);
+	fds[0] = dup(fds[1]); /* for close_pipe() */
+}
+
 /* It says that there is room where there is less than a line's. */
 static void full_terminal(void **state)
 {
@@ -274,6 +290,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("a reader that does not read holds nobody up", full_pipe),
 	TEST("nor for long where the log may wait, and a process that dies", full_for_good),
 	TEST("nor at a terminal", full_terminal),
+	TEST("one that is gone ends nobody", without_reader),
 };
 
 int main(void)
