@@ -289,14 +289,25 @@ static int enter(struct loop *loop)
 			   : io_uring_submit_and_wait(&loop->ring, 1);
 }
 
-void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns)
+static void set_timer(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns,
+		      unsigned flags)
 {
 	struct io_uring_sqe *sqe = loop_sqe(loop);
 
 	ts->tv_sec = (long long)(ns / 1000000000);
 	ts->tv_nsec = (long long)(ns % 1000000000);
-	io_uring_prep_timeout(sqe, ts, 0, 0);
+	io_uring_prep_timeout(sqe, ts, 0, flags);
 	loop_prepared(sqe, op);
+}
+
+void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns)
+{
+	set_timer(loop, op, ts, ns, 0);
+}
+
+void loop_deadline(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns)
+{
+	set_timer(loop, op, ts, ns, IORING_TIMEOUT_ABS);
 }
 
 void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms)

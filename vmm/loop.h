@@ -109,10 +109,16 @@ void loop_at_turn_end(struct loop *loop, struct turn *turn);
  */
 void loop_turn_again(struct loop *loop, struct turn *turn);
 
-/* Completes with -ETIME once `ms` milliseconds have passed; *ts must live until then. */
+/*
+ * Completes with -ETIME once `ms` milliseconds have passed since the turn in which it goes out; *ts
+ * must live until then.
+ */
 void loop_timeout(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ms);
 
 void loop_timeout_ns(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns);
+
+/* The same once CLOCK_MONOTONIC is at `ns`; at once where that is past. */
+void loop_deadline(struct loop *loop, struct op *op, struct __kernel_timespec *ts, uint64_t ns);
 
 /* Asks for op's end: it completes with -ECANCELED, or with its result where that came first. */
 void loop_cancel(struct loop *loop, struct op *op);

@@ -113,6 +113,12 @@ static void on_timeout(struct op *op, int res)
 		loop_timeout(&v->loop, &v->grace_op, &v->grace, GRACE_MS);
 }
 
+/* By when the guest is to be over: the operator's time is not the guest's alone. */
+static uint64_t deadline_ns(const struct vm *v)
+{
+	return timeline_at(PHASE_START).wall_ns + v->config->timeout_ms * 1000000;
+}
+
 /* The loop, and what it watches from the start: the end, signals, the time limit. */
 static int make_loop(struct vm *v)
 {
@@ -131,7 +137,7 @@ static int make_loop(struct vm *v)
 	v->grace_op.done = on_grace_over;
 	v->timeout_op.done = on_timeout;
 	if (v->config->timeout_ms)
-		loop_timeout(&v->loop, &v->timeout_op, &v->timeout, v->config->timeout_ms);
+		loop_deadline(&v->loop, &v->timeout_op, &v->timeout, deadline_ns(v));
 	return signals_init(&v->signals, &v->loop, &v->end);
 }
 
@@ -378,6 +384,8 @@ static int start(struct vm *v)
 	for (unsigned i = 0; i < v->config->nr_nets; i++)
 		net_listen(&v->nets[i]);
 	confine(v);
+	if (v->config->timeout_ms && loop_now_ns(CLOCK_MONOTONIC) >= deadline_ns(v))
+		end_now(&v->end, END_TIMEOUT); /* nor does one begin */
 	vcpus_await(&v->vcpus); /* no guest runs beside a thread without its filter */
 	vcpus_resume(&v->vcpus);
 	return 0;

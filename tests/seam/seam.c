@@ -214,6 +214,8 @@ static void attempt(const char *name)
 		say(name, fill_pids());
 	if (!strcmp(name, "fill-memory"))
 		say(name, fill_memory());
+	if (!strcmp(name, "sleep"))
+		say(name, usleep(500000));
 	if (!strcmp(name, "malloc")) {
 		void *volatile memory = malloc(100); /* or the compiler leaves both out */
 

@@ -77,6 +77,12 @@ for call in $never; do
 	holds [ ! -s "$T/out" ]
 done
 
+story "a start that takes longer than --timeout runs no guest"
+seam start sleep --timeout 100ms
+ends_with 124
+says "seam: sleep: SUCCEEDED"
+holds [ ! -s "$T/out" ]
+
 # The start-up phase comes before /dev/kvm, which need not be his.
 setpriv=$(which setpriv) # not busybox's
 if [ "$(id -u)" -eq 0 ] && "$setpriv" --help 2>&1 | grep -q reuid; then

@@ -102,6 +102,23 @@ static void timeouts(void **state)
 	assert_int_equal(soon.calls + late.calls, 2);
 }
 
+/* It counts from where the caller says, however late the loop comes to it. */
+static void deadline(void **state)
+{
+	unsigned left = 2;
+	struct probe past = probe(&left), next = probe(&left);
+	const uint64_t now = loop_now_ns(CLOCK_MONOTONIC), in_60_ms = now + 60000000;
+
+	(void)state;
+	need_io_uring();
+	loop_deadline(&loop, &next.op, &next.ts, in_60_ms);
+	loop_deadline(&loop, &past.op, &past.ts, now - 3600000000000);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_true(loop_now_ns(CLOCK_MONOTONIC) >= in_60_ms);
+	assert_int_equal(past.res, -ETIME);
+	assert_int_equal(next.res, -ETIME);
+}
+
 static void cancelled(void **state)
 {
 	unsigned left = 2;
@@ -745,6 +762,7 @@ static void readiness(void **state)
 
 static const struct CMUnitTest tests[] = {
 	TEST("timeouts come in their order", timeouts),
+	TEST("a deadline is kept, and one that is past comes at once", deadline),
 	TEST("a cancelled operation comes back once", cancelled),
 	TEST("cancelling what has ended is harmless", cancelled_late),
 	TEST("files that are cut make room for others", cut_files),
