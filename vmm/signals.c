@@ -168,7 +168,8 @@ int signals_init(struct signals *s, struct loop *loop, struct end *end)
 	s->is_asked = false;
 	s->op.done = on_signal;
 	s->grace_op.done = on_grace_over;
-	s->fd = signalfd(-1, &set, SFD_CLOEXEC);
+	/* What does not block is read without one of the ring's workers, also before Linux 6.10. */
+	s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->fd < 0)
 		return fail(-errno, "signalfd");
 	s->file = loop_file(loop, s->fd);

@@ -907,6 +907,14 @@ if [ -n "$cgroups" ]; then
 	mayfly run --cgroup none.such=1 --kernel "$GUESTS/hello.elf"
 	ends_with 125
 	says "--cgroup"
+
+	story "--cgroup: a microVM that may have no thread more takes signals"
+	stays --id limited --cgroup pids.max=3
+	kill -TERM $pid
+	gone $pid || kill -KILL $pid
+	wait $pid
+	status=$?
+	ends_with 143
 else
 	skipped "--cgroup" "no cgroup v2 with a memory controller that can be given on; told in the emulated host"
 	story "--cgroup without a hierarchy for it is refused, and says why"
