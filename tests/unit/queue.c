@@ -352,6 +352,29 @@ static void longest_chains(void **state)
 	assert_int_equal(chain.nr_readable, QUEUE_MAX);
 }
 
+/* Nothing is written behind chain.iov. */
+static void longer_chains(void **state)
+{
+	struct desc *table;
+
+	(void)state;
+	open_queue(QUEUE_MAX, 0);
+	one_desc(0, (struct desc){ 0x20000, 16, NEXT, 0 });
+	offer(0);
+	assert_int_equal(queue_pop(&q, &chain), -EPROTO);
+	assert_int_equal(chain.nr_readable, QUEUE_MAX);
+
+	open_queue(4, VIRTIO_F_INDIRECT_DESC);
+	one_desc(0, (struct desc){ TABLE_GPA, (QUEUE_MAX + 1) * 16, INDIRECT, 0 });
+	table = mem_at(&mem, TABLE_GPA, (QUEUE_MAX + 1) * 16);
+	for (unsigned i = 0; i <= QUEUE_MAX; i++)
+		table[i] =
+			(struct desc){ 0x20000, 16, i < QUEUE_MAX ? NEXT : 0, (uint16_t)(i + 1) };
+	offer(0);
+	assert_int_equal(queue_pop(&q, &chain), -EPROTO);
+	assert_int_equal(chain.nr_readable, QUEUE_MAX);
+}
+
 static const struct {
 	const char *why;
 	struct desc ring[3], table[3]; /* the table lies at TABLE_GPA */
@@ -568,6 +591,7 @@ int main(void)
 		{ "an indirect table lies at any address", indirect_at_any_address, NULL, NULL,
 		  NULL },
 		{ "the longest chains fit", longest_chains, NULL, NULL, NULL },
+		{ "a chain that is longer breaks the ring", longer_chains, NULL, NULL, NULL },
 		{ "a broken ring is named, stays broken, and opens again", broken_rings, NULL, NULL,
 		  NULL },
 		{ "a chain of more than 4 GiB breaks the ring", too_many_bytes, NULL, NULL, NULL },
