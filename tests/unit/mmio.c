@@ -318,6 +318,10 @@ static void identity(void **state)
 	assert_int_equal(in(INTERRUPT_STATUS), 0);
 	assert_int_equal(in(SHM_LEN), 0xffffffff); /* there is none */
 	assert_int_equal(in(SHM_LEN + 4), 0xffffffff);
+	assert_int_equal(in(SHM_LEN + 8), 0xffffffff); /* its place, likewise */
+	assert_int_equal(in(SHM_LEN + 12), 0xffffffff);
+	assert_int_equal(in(SHM_LEN - 4), 0); /* the registers around it are none */
+	assert_int_equal(in(SHM_LEN + 16), 0);
 	for (unsigned i = 0; i < NR_QUEUES + 2; i++) {
 		out(QUEUE_SEL, i);
 		assert_int_equal(in(QUEUE_NUM_MAX), i < NR_QUEUES ? QUEUE_MAX : 0);
