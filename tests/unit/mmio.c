@@ -529,6 +529,30 @@ static void reset_in_flight(void **state)
 	wait_irq(USED);
 }
 
+/* 2.4: the next driver finds the device as the first one did. */
+static void reset_registers(void **state)
+{
+	(void)state;
+	need_loop();
+	start();
+	offer(0, 0, 2);
+	kick();
+	while (in(INTERRUPT_STATUS) != USED) /* which nobody acknowledges */
+		usleep(1000);
+	out(DEVICE_FEATURES_SEL, 1);
+	out(QUEUE_SEL, NR_QUEUES);
+	out(STATUS, 0);
+	assert_int_equal(in(INTERRUPT_STATUS), 0);
+	assert_int_equal(in(DEVICE_FEATURES), OFFERED_LOW | RING_LOW);
+	assert_int_equal(in(QUEUE_NUM_MAX), QUEUE_MAX);
+	assert_int_equal(in(QUEUE_READY), 0);
+	out(STATUS, ACKNOWLEDGE | DRIVER);
+	out(STATUS, FEATURES_OK); /* what the driver before took is not taken */
+	assert_int_equal(in(STATUS), ACKNOWLEDGE | DRIVER);
+	out(DRIVER_FEATURES, OFFERED_LOW | 2); /* of the low word again */
+	assert_int_equal(m->dev.driver_features, OFFERED_LOW | 2);
+}
+
 /* A reset that takes its time: the write comes back, Status is not 0, and nothing else is taken. */
 static void slow_reset(void **state)
 {
@@ -648,6 +672,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("a queue of a running device is ready until a reset", ready_while_running),
 	TEST("a broken ring: needs a reset, and a reset mends it", broken_ring),
 	TEST("a reset forgets what is in flight", reset_in_flight),
+	TEST("a reset leaves no register as the driver wrote it", reset_registers),
 	TEST("a slow reset holds nobody for ever", slow_reset),
 	TEST("start and reset in any order of the threads", start_and_reset),
 	TEST("config space reads at any width, zeros beyond", config_space),
