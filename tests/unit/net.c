@@ -128,6 +128,19 @@ static void more_room(void **state)
 	assert_int_equal(status(), 15);
 }
 
+/* Frames that the buffers of the first read had no room for are not lost once there are more. */
+static void more_room_for_a_large_frame(void **state)
+{
+	(void)state;
+	open_device(MERGE);
+	post(4, BUF);
+	post_more(4, 40);
+	complete_cancelled();
+	make_frame(20000);
+	feed_frame(20000);
+	expect_frame(20000, BUF);
+}
+
 /* A reset that finds the other end in the middle of something does not wait for the rest of it. */
 static void reset_while_dripping(void **state)
 {
@@ -855,6 +868,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: byte by byte", byte_by_byte),
 	STREAM("stream: a frame that no buffer takes is passed over", too_long),
 	STREAM("stream: more room comes in the middle of a frame", more_room),
+	STREAM("stream: more room comes before a large frame", more_room_for_a_large_frame),
 	STREAM("stream: a reset in the middle of what comes byte by byte", reset_while_dripping),
 	STREAM("stream: an impossible length ends it, and it is made anew", impossible_length),
 	STREAM("stream: an end in the middle of a frame; nobody there; back again", end_of_stream),
