@@ -99,6 +99,23 @@ static void too_long(void **state)
 	expect_frame(100, BUF);
 }
 
+/* To its last byte; what is a byte longer does not fit. */
+static void full_buffer(void **state)
+{
+	uint32_t id, len;
+
+	(void)state;
+	open_device(0);
+	post(8, 512);
+	make_frame(512 - 12);
+	feed_frame(512 - 12);
+	expect_frame(512 - 12, 512);
+	make_frame(512 - 11);
+	feed_frame(512 - 11);
+	assert_false(used(RX, &id, &len));
+	assert_int_equal(net.counters.rx_long_frames, 1);
+}
+
 /* More of them, behind those that post() has posted. */
 static void post_more(uint16_t from, uint16_t to)
 {
@@ -867,6 +884,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: cut at every byte", cut_anywhere),
 	STREAM("stream: byte by byte", byte_by_byte),
 	STREAM("stream: a frame that no buffer takes is passed over", too_long),
+	STREAM("stream: a frame that fills its buffer, and a longer one", full_buffer),
 	STREAM("stream: more room comes in the middle of a frame", more_room),
 	STREAM("stream: more room comes before a large frame", more_room_for_a_large_frame),
 	STREAM("stream: a reset in the middle of what comes byte by byte", reset_while_dripping),
