@@ -372,6 +372,31 @@ static void receive_limit(void **state)
 	assert_non_null(receiving());
 }
 
+/* 5.1.6.3.1: a buffer has room for the header, or where buffers are not merged for the head of a
+ * frame. */
+static void smallest_buffers(void **state)
+{
+	static const struct {
+		uint64_t features;
+		uint32_t least;
+	} row[] = { { MERGE, 12 }, { 0, 12 + 14 } };
+
+	(void)state;
+	open_device(0);
+	for (unsigned i = 0; i < COUNT(row); i++) {
+		reset_driver();
+		start_driver(row[i].features);
+		post(RING, row[i].least);
+		assert_non_null(receiving());
+		assert_int_equal(status(), 15);
+		reset_driver();
+		start_driver(row[i].features);
+		post(RING, row[i].least - 1);
+		assert_null(receiving());
+		assert_int_equal(status(), 15 | 0x40); /* needs a reset */
+	}
+}
+
 /* More buffers than one call takes, of single bytes: they share all descriptors but the first. */
 static void post_crumbs(void)
 {
@@ -894,6 +919,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: in order, and not behind half a frame", sent_in_order),
 	STREAM("stream: a frame that is stuck is given up", stuck),
 	STREAM("a rate limit on what comes", receive_limit),
+	PEERS("buffers as small as they may be, and smaller ones", smallest_buffers),
 	STREAM("stream: more buffers than one call takes", crumbs),
 	STREAM("an index of one buffer more than a queue holds", surplus),
 	PEERS("the same, and a frame larger than all of them", surplus_for_parcel),
