@@ -397,6 +397,32 @@ static void smallest_buffers(void **state)
 	}
 }
 
+/* Chains that together have as many segments as a call takes: the link needs one of them itself. */
+static void most_segments(void **state)
+{
+	const uint32_t table = 0x40000;
+	struct desc *d;
+
+	(void)state;
+	open_device(MERGE | VIRTIO_F_INDIRECT_DESC);
+	for (uint16_t i = 0; i < 4; i++) {
+		const unsigned nr = i ? QUEUE_MAX : QUEUE_MAX - 1;
+
+		d = mem_at(&mem, table + i * 0x1000u, nr * sizeof(*d));
+		for (uint16_t j = 0; j < nr; j++)
+			d[j] = (struct desc){ BUFS_GPA, 30,
+					      (uint16_t)(D_WRITE | (j + 1u < nr ? D_NEXT : 0)),
+					      (uint16_t)(j + 1) };
+		descs(RX)[i] = (struct desc){ table + i * 0x1000u, nr * (uint32_t)sizeof(*d),
+					      D_INDIRECT, 0 };
+		offer(RX, i);
+	}
+	_Static_assert(1 + 4 * QUEUE_MAX - 1 == LINK_IOV, "behind the head they fill it");
+	kick(RX);
+	assert_non_null(receiving());
+	assert_in_range(message_of(receiving())->msg_iovlen, 2, LINK_IOV);
+}
+
 /* More buffers than one call takes, of single bytes: they share all descriptors but the first. */
 static void post_crumbs(void)
 {
@@ -920,6 +946,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: a frame that is stuck is given up", stuck),
 	STREAM("a rate limit on what comes", receive_limit),
 	PEERS("buffers as small as they may be, and smaller ones", smallest_buffers),
+	PEERS("buffers of the most segments", most_segments),
 	STREAM("stream: more buffers than one call takes", crumbs),
 	STREAM("an index of one buffer more than a queue holds", surplus),
 	PEERS("the same, and a frame larger than all of them", surplus_for_parcel),
