@@ -294,6 +294,30 @@ static void sent_with_length(void **state)
 	assert_int_equal(net.counters.tx_fails, 0);
 }
 
+/* From Ethernet's header alone to the longest; others are given back and go nowhere. */
+static void lengths_sent(void **state)
+{
+	(void)state;
+	open_device(0);
+	make_frame(14);
+	send_frame(0, 14);
+	complete(sending(), 4 + 14);
+	make_frame(FRAME_MAX);
+	send_frame(1, FRAME_MAX);
+	complete(sending(), 4 + FRAME_MAX);
+	assert_int_equal(net.counters.tx_malformed_frames, 0);
+	assert_int_equal(net.counters.tx_packets_count, 2);
+	send_frame(2, 13);
+	send_frame(3, 0);
+	make_frame(FRAME_MAX + 1);
+	send_frame(4, FRAME_MAX + 1);
+	assert_null(sending());
+	assert_int_equal(net.counters.tx_malformed_frames, 3);
+	for (uint16_t i = 0; i < 5; i++)
+		expect_sent(i);
+	assert_int_equal(status(), 15);
+}
+
 /* One goes behind the other; where one goes halfway the rest of the stream is of no use. */
 static void sent_in_order(void **state)
 {
@@ -942,6 +966,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: an impossible length ends it, and it is made anew", impossible_length),
 	STREAM("stream: an end in the middle of a frame; nobody there; back again", end_of_stream),
 	STREAM("stream: what is sent has its length before it", sent_with_length),
+	STREAM("frames of any length that is one are sent, and no others", lengths_sent),
 	STREAM("stream: in order, and not behind half a frame", sent_in_order),
 	STREAM("stream: a frame that is stuck is given up", stuck),
 	STREAM("a rate limit on what comes", receive_limit),
