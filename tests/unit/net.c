@@ -645,6 +645,28 @@ static void reset_with_all_in_flight(void **state)
 	}
 }
 
+/* Also where reads have come and gone while it was on its way. */
+static void reset_waits_for_what_is_sent(void **state)
+{
+	struct slot *s;
+
+	(void)state;
+	open_device(0);
+	make_frame(100);
+	post(8, BUF);
+	send_frame(0, 100);
+	send_frame(1, 100);
+	s = sending();
+	feed_frame(100);
+	expect_frame(100, BUF);
+	begin_reset();
+	nr_cancelled = 0; /* too late */
+	complete(receiving(), -ECANCELED);
+	assert_int_not_equal(status(), 0);
+	complete(s, 104);
+	assert_int_equal(status(), 0);
+}
+
 /* A read that fails is tried again after a while, not at once and for ever. */
 static void failing_read(void **state)
 {
@@ -979,6 +1001,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("a reset while a frame waits for the limit", receive_limit_reset),
 	STREAM("a rate limit on what goes", send_limit),
 	STREAM("resets with all in flight, in the middle of a frame", reset_with_all_in_flight),
+	STREAM("a reset waits for what is being sent", reset_waits_for_what_is_sent),
 	PEERS("peers: more buffers than one call takes", crumbs),
 	PEERS("a read that fails", failing_read),
 	PEERS("frames from another MAC", spoofed),
