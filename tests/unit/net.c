@@ -740,7 +740,7 @@ static void closed_before_it_ran(void **state)
 }
 
 /* What stands for a tap of two pairs of queues, where nothing comes and nothing goes. */
-static unsigned nr_set, refused_nr;
+static unsigned nr_set, refused_nr = 99;
 static struct link_in *reading[2]; /* of the second pair's reads, too */
 
 static void receive_nothing(struct link *link, unsigned queue, struct link_in *in, bool is_waiting)
@@ -898,7 +898,7 @@ static void number_refused(void **state)
 	open_pairs(NET_F_CTRL_VQ | NET_F_MQ);
 	refused_nr = 2;
 	assert_int_equal(command(PAIRS(4, 0, 2, 0)), 1);
-	refused_nr = 0;
+	refused_nr = 99;
 	assert_int_equal(nr_set, 1);
 }
 
