@@ -835,6 +835,21 @@ static void number_of_pairs(void **state)
 	assert_int_equal(status(), 15);
 }
 
+/* 5.1.6.5.6: nothing is set by a driver that did not take the feature. */
+static void pairs_not_negotiated(void **state)
+{
+	(void)state;
+	open_pairs(NET_F_CTRL_VQ);
+	memcpy(mem_at(&mem, OUT_GPA, 4), "\x04\0\x02\0", 4);
+	descs(2)[0] = (struct desc){ OUT_GPA, 4, D_NEXT, 1 }; /* behind the only pair */
+	descs(2)[1] = (struct desc){ OUT_GPA + 63, 1, D_WRITE, 0 };
+	offer(2, 0);
+	kick(2);
+	assert_int_equal(device_area(2)[1], 1);
+	assert_int_equal(*(uint8_t *)mem_at(&mem, OUT_GPA + 63, 1), 1);
+	assert_int_equal(nr_set, 1);
+}
+
 /* Both have more to send than the limit lets by: each in its turn. */
 static void pairs_share_a_limit(void **state)
 {
@@ -1009,6 +1024,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("closed before it ran it leaves nothing", closed_before_it_ran),
 	PEERS("the same of a link with parcels", closed_before_it_ran),
 	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
+	TAP("no number of pairs for a driver that did not take the feature", pairs_not_negotiated),
 	TAP("of many commands each turn of the loop obeys one", one_command_a_turn),
 	TAP("pairs that share a rate limit", pairs_share_a_limit),
 	TAP("a number of pairs that the link refuses", number_refused),
