@@ -850,6 +850,22 @@ static void pairs_not_negotiated(void **state)
 	assert_int_equal(nr_set, 1);
 }
 
+/* Whatever queues its driver has set up, none of them is one for commands. */
+static void no_control_queue(void **state)
+{
+	static const uint8_t two[] = { 4, 0, 2, 0 };
+
+	(void)state;
+	open_pairs(0);
+	assert_int_equal(command(two, sizeof(two)), -1);
+	descs(2)[0] = (struct desc){ OUT_GPA, 4, D_NEXT, 1 };
+	descs(2)[1] = (struct desc){ OUT_GPA + 63, 100, D_WRITE, 0 };
+	offer(2, 0);
+	kick(2);
+	assert_int_equal(device_area(2)[1], 0);
+	assert_int_equal(status(), 15);
+}
+
 /* Both have more to send than the limit lets by: each in its turn. */
 static void pairs_share_a_limit(void **state)
 {
@@ -1025,6 +1041,7 @@ static const struct CMUnitTest tests[] = {
 	PEERS("the same of a link with parcels", closed_before_it_ran),
 	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
 	TAP("no number of pairs for a driver that did not take the feature", pairs_not_negotiated),
+	TAP("no commands of a driver that did not take the control queue", no_control_queue),
 	TAP("of many commands each turn of the loop obeys one", one_command_a_turn),
 	TAP("pairs that share a rate limit", pairs_share_a_limit),
 	TAP("a number of pairs that the link refuses", number_refused),
