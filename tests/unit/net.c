@@ -866,6 +866,20 @@ static void no_control_queue(void **state)
 	assert_int_equal(status(), 15);
 }
 
+/* 5.1.6.5.6.1: the second pair, until the driver says that it uses it. */
+static void pair_not_in_use(void **state)
+{
+	(void)state;
+	open_pairs(NET_F_CTRL_VQ | NET_F_MQ);
+	reading[1] = NULL;
+	descs(2)[0] = (struct desc){ BUFS_GPA, BUF, D_WRITE, 0 };
+	offer(2, 0);
+	kick(2);
+	assert_null(reading[1]);
+	assert_int_equal(command(PAIRS(4, 0, 2, 0)), 0);
+	assert_non_null(reading[1]);
+}
+
 /* Both have more to send than the limit lets by: each in its turn. */
 static void pairs_share_a_limit(void **state)
 {
@@ -1042,6 +1056,7 @@ static const struct CMUnitTest tests[] = {
 	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
 	TAP("no number of pairs for a driver that did not take the feature", pairs_not_negotiated),
 	TAP("no commands of a driver that did not take the control queue", no_control_queue),
+	TAP("a pair that is not in use does not read", pair_not_in_use),
 	TAP("of many commands each turn of the loop obeys one", one_command_a_turn),
 	TAP("pairs that share a rate limit", pairs_share_a_limit),
 	TAP("a number of pairs that the link refuses", number_refused),
