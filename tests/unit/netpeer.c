@@ -294,16 +294,21 @@ static void peers_segments(void **state)
 }
 
 /* A frame that this driver sends goes to a peer that is there. */
-static int other_peer(void)
+static int peer_at(unsigned slot)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	const int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
 
 	mkdir(path, 0700);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/9", path);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%u", path, slot);
 	unlink(address.sun_path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	return fd;
+}
+
+static int other_peer(void)
+{
+	return peer_at(9);
 }
 
 static void offer_frames(unsigned nr, uint32_t len)
@@ -486,6 +491,68 @@ static void peers_no_guest_batch(void **state)
 	close(fd);
 }
 
+/* Frames come from this station, so the peer says, at its slot. */
+static void hear(const char *station, uint16_t slot)
+{
+	make_frame(60);
+	memcpy(frame + 6, station, 6);
+	datagram((struct frame_header){ .num_buffers = slot }, 60);
+	expect_frame(60, BUF);
+}
+
+/* The slots that a frame for this station goes to, as bits. */
+static unsigned goes_to(const char *station)
+{
+	uint8_t *at = mem_at(&mem, OUT_GPA, 12 + 60);
+	static uint16_t head;
+	unsigned reached = 0;
+	struct slot *s;
+
+	memset(at, 0, 12 + 60);
+	memcpy(at + 12, station, 6);
+	descs(TX)[head % RING] = (struct desc){ OUT_GPA, 12 + 60, 0, 0 };
+	offer(TX, head++ % RING);
+	kick(TX);
+	while ((s = find_slot(IORING_OP_WRITEV))) {
+		for (unsigned i = 0; i < PEERS_MAX; i++)
+			if (net.peer.slots[i].fd >= 0 && net.peer.slots[i].file == s->sqe.fd)
+				reached |= 1u << i;
+		complete(s, 12 + 60);
+	}
+	return reached;
+}
+
+static void peers_learn(void **state)
+{
+	static const char here[] = "\2\0\0\0\0\5", group[] = "\3\0\0\0\0\5",
+			  same_hash[] = "\2\0\0\0\1\46"; /* as 31 times one byte is another */
+	const unsigned both = 1u << 8 | 1u << 9;
+	const int fd[] = { peer_at(8), peer_at(9) };
+
+	(void)state;
+	open_device(0);
+	post(60, BUF);
+	assert_int_equal(net.peer.slot, 0);
+	assert_int_equal(goes_to(here), both); /* nobody knows where */
+	hear(here, 9);
+	assert_int_equal(goes_to(here), 1u << 9);
+	hear(here, 8); /* it has moved */
+	assert_int_equal(goes_to(here), 1u << 8);
+	hear(here, 0);	       /* our own slot */
+	hear(here, PEERS_MAX); /* and such as there are not */
+	hear(here, PEERS_MAX + 8);
+	hear(here, 0xffff);
+	assert_int_equal(goes_to(here), 1u << 8);
+	assert_int_equal(goes_to(same_hash), both);
+	hear(group, 9); /* is no station's */
+	assert_int_equal(goes_to(group), both);
+	assert_int_equal(goes_to(here), 1u << 8);
+	hear(here, 31); /* where nobody is */
+	assert_int_equal(goes_to(here), both);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 static void peers_headers(void **state)
 {
 	uint32_t id, len;
@@ -554,6 +621,7 @@ static const struct CMUnitTest tests[] = {
 	PEERS("peers: one that reads slowly is not waited for again and again", peers_slow),
 	PEERS("peers: a reset ends what was not under way yet", peers_reset_in_order),
 	PEERS("peers: a guest cannot make a batch itself", peers_no_guest_batch),
+	PEERS("peers: a station that was heard gets its frames alone", peers_learn),
 };
 
 int main(void)
