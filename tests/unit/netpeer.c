@@ -573,9 +573,17 @@ static void peers_headers(void **state)
 	datagram((struct frame_header){ 0 }, 13);
 	datagram((struct frame_header){ 0 }, 0);
 	assert_int_equal(net.counters.rx_bad_frames, 5);
-	complete(receiving(), 5);
-	while (receiving()->sqe.msg_flags & MSG_DONTWAIT)
-		complete(receiving(), -EAGAIN);
+	for (int n = 0; n <= 5; n += 5) { /* bytes, not even a header's */
+		complete(receiving(), n);
+		while (receiving()->sqe.msg_flags & MSG_DONTWAIT)
+			complete(receiving(), -EAGAIN);
+	}
+	assert_int_equal(net.counters.rx_bad_frames, 7);
+	assert_int_equal(net.counters.tap_read_fails, 0);
+	make_frame(14); /* Ethernet's header alone */
+	datagram((struct frame_header){ 0 }, 14);
+	expect_frame(14, BUF);
+	make_frame(100);
 	datagram((struct frame_header){ 0 }, 100);
 	expect_frame(100, BUF);
 }
