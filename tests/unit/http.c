@@ -171,6 +171,9 @@ static void headers(void **state)
 	comes_to("GET / HTTP/1.1\r\nX-Any: thing\r\nAccept: image/png\r\nContent-Type: x/y\r\n"
 		 "Transfer-Encoding: gzip\r\nEmpty:\r\n\r\n",
 		 "GET / []\n");
+	/* As long as Content-Length, and its beginning. */
+	comes_to("GET / HTTP/1.1\r\nAccept-Charset: utf-8\r\nContent: 7\r\n: 7\r\n\r\n",
+		 "GET / []\n");
 	comes_to(
 		"GET / HTTP/1.1\r\nno colon \"here\"\r\n\r\n",
 		"broken: Invalid header. Reason: Header is in invalid format. Key:no colon ?here?\n");
