@@ -160,6 +160,8 @@ static void expectations(void **state)
 	comes_to("GET / HTTP/1.1\r\nExpect: 100-continue\r\n\r\n", "GET / []\n");
 	comes_to("PUT / HTTP/1.1\r\nExpect: 103-checkpoint\r\nContent-Length: 2\r\n\r\n{}",
 		 "PUT / [{}]\n");
+	comes_to("PUT / HTTP/1.1\r\nX: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+		 "PUT / [{}]\n");
 	comes_to("PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx"
 		 "PUT / HTTP/1.1\r\nContent-Length: 1\r\n\r\ny",
 		 "continue\nPUT / [x]\nPUT / [y]\n");
