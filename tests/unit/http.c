@@ -179,6 +179,8 @@ static void headers(void **state)
 	comes_to(
 		"GET / HTTP/1.1\r\nno colon \"here\"\r\n\r\n",
 		"broken: Invalid header. Reason: Header is in invalid format. Key:no colon ?here?\n");
+	comes_to("GET / HTTP/1.1\r\na\tb\nc\x1f\x7f\\~ \r\n\r\n",
+		 "broken: Invalid header. Reason: Header is in invalid format. Key:a?b?c???~ \n");
 	comes_to("GET / HTTP/1.1\r\nX: \xff\r\n\r\n",
 		 "broken: Invalid header. Reason: Header contains invalid characters. Key:X: ?\n");
 }
