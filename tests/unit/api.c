@@ -192,6 +192,9 @@ static void long_text(void **state)
 	memset(line + strlen(line), 'x', sizeof(line) - 20 - strlen(line));
 	strcpy(line + sizeof(line) - 20, "\"}");
 	refused(line, SERDE "more text than mayfly takes.");
+	for (size_t at = 100000; at < sizeof(line) - 20; at += 100000)
+		memcpy(line + at, "\",\"a\":\"", 7);
+	refused(line, SERDE "more text than mayfly takes."); /* neither do its parts together */
 	refused("PUT /actions \"\\ud800\"", SERDE "invalid unicode code point.");
 	assert_int_equal(ask("GET /version"), 200);
 }
