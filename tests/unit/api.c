@@ -120,6 +120,7 @@ static void bad_json(void **state)
 		{ "PUT /actions \"\\ud800\"", SERDE "invalid unicode code point." },
 		{ "PUT /actions \"\xff\"", SERDE "invalid unicode code point." },
 		{ "PUT /actions {\"a\":tru}", SERDE "expected ident at line 1 column 6." },
+		{ "PUT /actions {\"a\":-}", SERDE "invalid number at line 1 column 7." },
 		{ "PUT /actions {\"a\":01}", SERDE "invalid number at line 1 column 8." },
 		{ "PUT /actions {\"a\":1.}", SERDE "invalid number at line 1 column 8." },
 		{ "PUT /actions {\"a\":1.e1}", SERDE "invalid number at line 1 column 8." },
@@ -166,6 +167,11 @@ static void deep_json(void **state)
 	refused(line, SERDE "EOF while parsing a value at line 1 column 32.");
 	strcat(line, "[");
 	refused(line, SERDE "recursion limit exceeded at line 1 column 33.");
+	strcpy(line + start, "[");
+	for (unsigned i = 0; i <= JSON_DEPTH; i++)
+		strcat(line, i ? ",{}" : "{}");
+	strcat(line, "]"); /* beside each other they are not deep */
+	refused(line, SERDE "invalid type: sequence, expected an object.");
 	memset(line + start, ']', 3);
 	refused(line, SERDE "expected value at line 1 column 1.");
 }
