@@ -117,6 +117,12 @@ static void bad_json(void **state)
 		{ "PUT /actions \"\\x\"", SERDE "invalid escape at line 1 column 4." },
 		{ "PUT /actions \"\\u0000\"",
 		  SERDE "a string must not hold \\\\u0000 at line 1 column 8." },
+		{ "PUT /actions \"\\u00g0\"", SERDE "invalid escape at line 1 column 6." },
+		{ "PUT /actions \"\\u00G0\"", SERDE "invalid escape at line 1 column 6." },
+		{ "PUT /actions {\"\\u00afA\":1}", SERDE "unknown field `\xc2\xaf"
+							 "A`, expected `action_type`." },
+		{ "PUT /actions {\"\\u00AFA\":1}", SERDE "unknown field `\xc2\xaf"
+							 "A`, expected `action_type`." },
 		{ "PUT /actions \"\\ud800\"", SERDE "invalid unicode code point." },
 		{ "PUT /actions \"\xff\"", SERDE "invalid unicode code point." },
 		{ "PUT /actions {\"a\":tru}", SERDE "expected ident at line 1 column 6." },
@@ -137,6 +143,8 @@ static void bad_json(void **state)
 		{ "PUT /actions 1.5", SERDE "invalid type: number, expected an object." },
 		{ "PUT /actions []", SERDE "invalid type: sequence, expected an object." },
 		{ "PUT /actions null", SERDE "invalid type: null, expected an object." },
+		{ "PUT /actions { \"x\"\t: 1 , \"y\":2\n}",
+		  SERDE "unknown field `x`, expected `action_type`." },
 		{ "PUT /actions {\n}", SERDE "missing field `action_type` at line 2 column 1." },
 		{ "PUT /actions {\"x\":1}", SERDE "unknown field `x`, expected `action_type`." },
 		{ "PUT /actions {\"action_type\":1}",
