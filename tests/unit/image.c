@@ -325,6 +325,23 @@ static void elf_rest_after_notes(void **state)
 	refuse(&file, sizeof(file), -EINVAL, "a note claims");
 }
 
+/* What makes a program of an ELF without a PVH note, in whichever of its headers. */
+static void elf_with_tls(void **state)
+{
+	struct elf file = elf;
+	struct image img;
+
+	(void)state;
+	file.data.p_type = PT_TLS;
+	accept(&file, sizeof(file), &img);
+	assert_int_equal(img.kind, IMAGE_PVH);
+	assert_int_equal(img.nr_segments, 1);
+
+	memcpy(file.pvh.name, "XEN", 4);
+	file.eh.e_entry = TEXT_GPA;
+	refuse(&file, sizeof(file), -ENOEXEC, "a program");
+}
+
 static void elf_by_entry(void **state)
 {
 	struct elf file = elf;
@@ -804,6 +821,7 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "notes may be aligned to 8 bytes", .test_func = elf_by_wide_note },
 	{ .name = "notes are 1 MiB at most, all together", .test_func = elf_many_notes },
 	{ .name = "a rest too short for a note is passed over", .test_func = elf_rest_after_notes },
+	{ .name = "a kernel with thread-local storage has a PVH note", .test_func = elf_with_tls },
 	{ .name = "an ELF without a PVH note is entered at e_entry", .test_func = elf_by_entry },
 	{ .name = "a position-independent kernel is accepted", .test_func = elf_dyn },
 	{ .name = "an empty segment is passed over", .test_func = elf_empty_segment },
