@@ -58,6 +58,7 @@ static uint64_t load(struct mem *mem, unsigned initrd_size, unsigned job_size, c
 	boot_close(&boot);
 	memcpy(&modlist, mem_at(mem, START_INFO_GPA + MODLIST, 8), 8);
 	memcpy(module, mem_at(mem, modlist, 16), 16);
+	assert_int_equal(module[0], DATA_GPA + 0x2000); /* behind the kernel */
 	*disk = mem_at(mem, module[0], module[1]);
 	return module[1];
 }
