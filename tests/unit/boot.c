@@ -133,6 +133,21 @@ static void too_large(void **state)
 	assert_null(strstr(refusal(8192 * MIB, 3072), "--mem"));
 }
 
+static void fills_memory(void **state)
+{
+	struct vm_config config = configure(64 * MIB);
+	struct boot boot;
+
+	(void)state;
+	make_file(initrd, "initrd", "", 0);
+	config.initrd = initrd;
+	for (unsigned more = 0; more < 2; more++) {
+		assert_int_equal(truncate(initrd, (off_t)(64 * MIB - DATA_GPA - 0x2000 + more)), 0);
+		assert_int_equal(boot_open(&boot, &config, NULL, 0) != 0, more);
+		boot_close(&boot);
+	}
+}
+
 static int make_kernel(void **state)
 {
 	const int err = make_dir(state);
@@ -149,6 +164,8 @@ int main(void)
 		  NULL },
 		{ "a job alone, an initrd alone", alone, NULL, NULL, NULL },
 		{ "an initrd that is too large, with what helps", too_large, NULL, NULL, NULL },
+		{ "an initrd may fill the memory, to its last byte", fills_memory, NULL, NULL,
+		  NULL },
 	};
 
 	return cmocka_run_group_tests_name("boot", tests, make_kernel, remove_dir);
