@@ -148,6 +148,28 @@ static void fills_memory(void **state)
 	}
 }
 
+/* A kernel's own bound, in its setup header. */
+static void long_command_line(void **state)
+{
+	struct vm_config config = configure(64 * MIB);
+	uint8_t file[BZ_SIZE];
+	char path[160];
+	struct boot boot;
+
+	(void)state;
+	bzimage_fill(file);
+	file[0x238] = 9; /* cmdline_size */
+	file[0x239] = 0;
+	make_file(path, "bzImage", file, sizeof(file));
+	config.kernel = path;
+	strcpy(config.cmdline, "123456789");
+	assert_int_equal(boot_open(&boot, &config, NULL, 0), 0);
+	boot_close(&boot);
+	strcat(config.cmdline, "0");
+	assert_int_not_equal(boot_open(&boot, &config, NULL, 0), 0);
+	boot_close(&boot);
+}
+
 static int make_kernel(void **state)
 {
 	const int err = make_dir(state);
@@ -164,6 +186,8 @@ int main(void)
 		  NULL },
 		{ "a job alone, an initrd alone", alone, NULL, NULL, NULL },
 		{ "an initrd that is too large, with what helps", too_large, NULL, NULL, NULL },
+		{ "a command line as long as the kernel takes it", long_command_line, NULL, NULL,
+		  NULL },
 		{ "an initrd may fill the memory, to its last byte", fills_memory, NULL, NULL,
 		  NULL },
 	};
