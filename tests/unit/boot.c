@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What lies in a guest's memory when it begins: the initrd, and behind it the job's archive. */
+#include <asm/bootparam.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +18,7 @@
 #include "scratch.h"
 #include "specimen.h"
 
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define JOB	 "070701 and more"
 #define JOB_SIZE 16u
 #define MODLIST	 16u /* in the start info: the address of { address, size } */
@@ -170,6 +172,55 @@ static void long_command_line(void **state)
 	boot_close(&boot);
 }
 
+/* Linux's Documentation/arch/x86/zero-page.rst. */
+static void zero_page(void **state)
+{
+	static const struct {
+		uint64_t gpa, size;
+		uint32_t type;
+	} map[] = { { 0, EBDA_GPA, 1 },
+		    { ACPI_GPA, ACPI_SIZE, 2 },
+		    { HIGH_MEM_GPA, DEVICE_GPA - HIGH_MEM_GPA, 1 },
+		    { HIGH_RAM_GPA, 1024 * MIB, 1 } };
+	struct vm_config config = configure(4096 * MIB);
+	const struct boot_params *zero;
+	uint8_t file[BZ_SIZE];
+	char path[160];
+	struct boot boot;
+	struct mem mem;
+
+	(void)state;
+	bzimage_fill(file);
+	file[0x211] = 0x80; /* loadflags */
+	make_file(path, "bzImage", file, sizeof(file));
+	make_file(initrd, "initrd", "xyz", 3);
+	config.kernel = path;
+	config.initrd = initrd;
+	strcpy(config.cmdline, "words");
+	assert_int_equal(mem_init(&mem, config.mem_size), 0);
+	assert_int_equal(boot_open(&boot, &config, NULL, 0), 0);
+	assert_int_equal(boot_load(&boot, &mem, &config), 0);
+	boot_close(&boot);
+	zero = mem_at(&mem, ZERO_PAGE_GPA, sizeof(*zero));
+	assert_int_equal(zero->hdr.boot_flag, 0xaa55);
+	assert_int_equal(zero->hdr.header, 0x53726448);
+	assert_int_equal(zero->hdr.version, 0x020f);
+	assert_int_equal(zero->hdr.type_of_loader, 0xff); /* else there is no initrd */
+	assert_int_equal(zero->hdr.loadflags, 0x81);
+	assert_int_equal(zero->hdr.ramdisk_image, 16 * MIB + BZ_INIT_SIZE);
+	assert_memory_equal(mem_at(&mem, zero->hdr.ramdisk_image, 3), "xyz", 3);
+	assert_in_range(zero->hdr.ramdisk_size, 3, 8);
+	assert_string_equal(mem_at(&mem, zero->hdr.cmd_line_ptr, 6), "words");
+	assert_memory_equal(mem_at(&mem, zero->acpi_rsdp_addr, 8), "RSD PTR ", 8);
+	assert_int_equal(zero->e820_entries, COUNT(map));
+	for (unsigned i = 0; i < COUNT(map); i++) {
+		assert_int_equal(zero->e820_table[i].addr, map[i].gpa);
+		assert_int_equal(zero->e820_table[i].size, map[i].size);
+		assert_int_equal(zero->e820_table[i].type, map[i].type);
+	}
+	mem_fini(&mem);
+}
+
 static int make_kernel(void **state)
 {
 	const int err = make_dir(state);
@@ -186,6 +237,7 @@ int main(void)
 		  NULL },
 		{ "a job alone, an initrd alone", alone, NULL, NULL, NULL },
 		{ "an initrd that is too large, with what helps", too_large, NULL, NULL, NULL },
+		{ "a bzImage's zero page", zero_page, NULL, NULL, NULL },
 		{ "a command line as long as the kernel takes it", long_command_line, NULL, NULL,
 		  NULL },
 		{ "an initrd may fill the memory, to its last byte", fills_memory, NULL, NULL,
