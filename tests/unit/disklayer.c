@@ -448,6 +448,37 @@ static void hostile_headers(void **state)
 	close_disk();
 }
 
+/* A flush that fails leaves dirty what was written before it, and what was written meanwhile. */
+static void failed_flush_of_many_blocks(void **state)
+{
+	const struct overlay_base base = { .size = 8ull << 30 };
+	const uint64_t of_block = OVERLAY_BLOCK * 8ull * OVERLAY_CLUSTER;
+	const int fd = memfd_create("layer", MFD_CLOEXEC);
+	struct overlay o;
+	const void *block;
+	uint64_t at;
+
+	(void)state;
+	assert_int_equal(overlay_open_unnamed(&o, fd, &base), 0);
+	overlay_mark(&o, 0, 512);
+	overlay_flush_begin(&o);
+	overlay_mark(&o, of_block, 512);
+	assert_true(overlay_flush_next(&o, &at, &block));
+	assert_false(overlay_flush_next(&o, &at, &block));
+	overlay_flush_end(&o, false);
+	overlay_flush_begin(&o);
+	for (unsigned i = 1; i <= 2; i++) {
+		assert_true(overlay_flush_next(&o, &at, &block));
+		assert_int_equal(at, i * OVERLAY_BLOCK);
+		assert_int_equal(*(const uint8_t *)block, 1);
+	}
+	assert_false(overlay_flush_next(&o, &at, &block));
+	overlay_flush_end(&o, true);
+	assert_false(overlay_is_dirty(&o));
+	overlay_close(&o);
+	close(fd);
+}
+
 /* Any bitmap is legal, also beyond the disk's end. */
 static void hostile_bitmap(void **state)
 {
@@ -530,6 +561,8 @@ int main(void)
 		{ "a base on a file system without fsync()", unsyncable_base, NULL, NULL, NULL },
 		{ "a layer by a descriptor", layer_by_descriptor, NULL, NULL, NULL },
 		{ "a damaged header is refused", hostile_headers, NULL, NULL, NULL },
+		{ "a flush that fails forgets no block of the bitmap", failed_flush_of_many_blocks,
+		  NULL, NULL, NULL },
 		{ "any bitmap is legal", hostile_bitmap, NULL, NULL, NULL },
 		{ "emptying a layer is finished by whoever opens it", emptied, NULL, NULL, NULL },
 		{ "a base that was written since is refused", other_base, NULL, NULL, NULL },
