@@ -677,29 +677,40 @@ static void names(void **state)
 	assert_string_equal(filter_call_name(1 << 30), "?");
 }
 
+/* A file of one program, of which `there` instructions are there; whether it is taken. */
+static int load_file(const char *path, const char *name, uint32_t nr, size_t there)
+{
+	static const struct sock_filter insns[FILTER_INSNS_MAX + 1];
+	char head[20] = "";
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	memcpy(head, name, strlen(name));
+	memcpy(head + 16, &nr, sizeof(nr));
+	assert_int_equal(fwrite(head, sizeof(head), 1, f), 1);
+	assert_int_equal(fwrite(insns, sizeof(insns[0]), there, f), there);
+	fclose(f);
+	return filters_load(path);
+}
+
 /* Whatever the file says, it is not believed beyond its own bytes. */
 static void files(void **state)
 {
-	static const struct {
-		char name[16];
-		uint32_t nr;
-		uint64_t insns[2];
-	} bad[] = {
-		{ "nobody", 1, { 0 } },		  { "vcpu", 0, { 0 } },
-		{ "vcpu", 513, { 0 } },		  { "vcpu", 512, { 0 } },
-		{ "0123456789abcdef", 1, { 0 } },
-	};
 	char path[] = "/tmp/mayfly-filters-XXXXXX";
 	const int fd = mkstemp(path);
 
 	(void)state;
 	assert_true(fd >= 0);
-	for (size_t i = 0; i < COUNT(bad); i++) {
-		assert_int_equal(pwrite(fd, &bad[i], 36, 0), 36);
-		assert_int_equal(filters_load(path), -EINVAL);
-	}
+	assert_int_equal(load_file(path, "nobody", 1, 1), -EINVAL);
+	assert_int_equal(load_file(path, "0123456789abcdef", 1, 1), -EINVAL);
+	assert_int_equal(load_file(path, "vcpu", 0, 0), -EINVAL);
+	assert_int_equal(load_file(path, "vcpu", FILTER_INSNS_MAX + 1, FILTER_INSNS_MAX + 1),
+			 -EINVAL);
+	assert_int_equal(load_file(path, "vcpu", FILTER_INSNS_MAX, FILTER_INSNS_MAX - 1), -EINVAL);
+	assert_int_equal(load_file(path, "vcpu", 1, 2), -EINVAL); /* half a head behind it */
 	assert_int_equal(ftruncate(fd, 5), 0);
 	assert_int_equal(filters_load(path), -EINVAL);
+	assert_int_equal(load_file(path, "vcpu", FILTER_INSNS_MAX, FILTER_INSNS_MAX), 0);
 	close(fd);
 	unlink(path);
 	assert_int_equal(filters_load(path), -ENOENT);
@@ -726,7 +737,7 @@ int main(void)
 		TEST("every row of the policy has a reason and a test", rows),
 		TEST("what the start-up phase never does is trapped, and nothing beside it", never),
 		TEST("system calls by name", names),
-		TEST("files of filters that are none", files),
+		TEST("files of filters, and such as are none", files),
 	};
 
 	return cmocka_run_group_tests_name("filters", tests, NULL, NULL);
