@@ -678,6 +678,30 @@ static void talkative_eleventh(void **state)
 	leave(fds);
 }
 
+/* A kernel may be a FIFO, a disk a device. */
+static void kinds_of_descriptors(void **state)
+{
+	char fifo[200];
+	const char *const names[] = { fifo, "/dev/full" };
+
+	(void)state;
+	need_server();
+	snprintf(fifo, sizeof(fifo), "%s/fifo", dir);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		const int kind = open(names[i], O_RDONLY | O_NONBLOCK), fd = connect_to();
+
+		assert_true(kind >= 0);
+		put_with_fds(fd, "GET /version HTTP/1.1\r\n", kind, 1);
+		comes_to_hold(names[i], 1); /* until the request is whole */
+		put(fd, "\r\n");
+		comes(fd, VERSION);
+		assert_int_equal(held(names[i]), 0);
+		close(fd);
+		close(kind);
+	}
+}
+
 /* Kept by the server, the client's end would never be closed. */
 static void own_end_is_sent(void **state)
 {
@@ -804,6 +828,7 @@ static const struct CMUnitTest tests[] = {
 	TEST("who waits for a request that takes long is served from the loop", many_wait),
 	TEST("descriptors come with a request, and stay only where it wants them", descriptors),
 	TEST("descriptors that nobody has a use for are closed", lost_descriptors),
+	TEST("FIFOs and devices come as descriptors, too", kinds_of_descriptors),
 	TEST("a client that sends its own end is gone when it is gone", own_end_is_sent),
 	TEST("descriptors of a request that comes right behind another", descriptors_in_line),
 };
