@@ -603,14 +603,16 @@ static void start_and_reset(void **state)
 static void config_space(void **state)
 {
 	static const uint8_t want[16] = { 1, 2, 3, 4, 5, 6 };
-	uint8_t data[8];
+	uint8_t data[9];
 
 	(void)state;
+	memset(m->dev.config + m->dev.config_size, 0x77, 3); /* nobody's */
 	for (unsigned len = 1; len <= 8; len *= 2)
 		for (unsigned at = 0; at + len <= sizeof(want); at++) {
 			memset(data, 0xee, sizeof(data));
 			virtio_access(&m->dev, CONFIG + at, data, len, false);
 			assert_memory_equal(data, want + at, len);
+			assert_int_equal(data[len], 0xee);
 			virtio_access(&m->dev, CONFIG + at, data, len, true);
 		}
 	memset(data, 0xee, sizeof(data));
