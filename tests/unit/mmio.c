@@ -362,6 +362,15 @@ static void features(void **state)
 	}
 	out(STATUS, ACKNOWLEDGE | DRIVER);
 	accept_features(0, 1);
+	for (unsigned i = 2; i < 5; i++) { /* drivers of more words write zeros there */
+		out(DRIVER_FEATURES_SEL, i);
+		out(DRIVER_FEATURES, 0);
+	}
+	out(STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
+	assert_int_equal(in(STATUS), ACKNOWLEDGE | DRIVER | FEATURES_OK);
+	out(STATUS, 0);
+	out(STATUS, ACKNOWLEDGE | DRIVER);
+	accept_features(0, 1);
 	out(DRIVER_FEATURES_SEL, 7);
 	out(DRIVER_FEATURES, 1); /* no feature has a bit up there */
 	out(STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
