@@ -410,6 +410,8 @@ static void queue_setup(void **state)
 	assert_int_equal(in(QUEUE_READY), 0);
 	out(QUEUE_NUM, 4);
 	assert_int_equal(m->dev.queue_config[0].size, 4);
+	out(QUEUE_SEL, 1);
+	out(QUEUE_READY, 0); /* of one that has no place yet, which none needs for this */
 	out(QUEUE_SEL, NR_QUEUES);
 	out(QUEUE_READY, 1); /* of no queue */
 	assert_int_equal(in(QUEUE_READY), 0);
