@@ -567,6 +567,8 @@ static void reset_registers(void **state)
 /* A reset that takes its time: the write comes back, Status is not 0, and nothing else is taken. */
 static void slow_reset(void **state)
 {
+	struct pollfd wake = { .fd = m->wake_fd, .events = POLLIN };
+
 	(void)state;
 	need_loop();
 	m->is_slow = true;
@@ -579,6 +581,9 @@ static void slow_reset(void **state)
 	out(STATUS, ACKNOWLEDGE);
 	out(STATUS, 0);
 	out(QUEUE_SEL, 1);
+	kick();			      /* which the kernel takes all the same */
+	while (poll(&wake, 1, 0) > 0) /* until the loop has seen it */
+		usleep(1000);
 	assert_int_not_equal(in(STATUS), 0);
 	signal_it(m->stop_fd, 2);
 	while (in(STATUS) != 0)
