@@ -3,6 +3,7 @@
  * A driver that did not take FLUSH (5.2.6.2), on a real loop: what it is told is written has been
  * synced, on the image to which it was written.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -72,30 +74,58 @@ static void make_image(const char *path)
 	fclose(f);
 }
 
+static bool open_device(struct disk_config *config)
+{
+	memset(&loop, 0, sizeof(loop));
+	memset(&blk, 0, sizeof(blk));
+	if (loop_init(&loop))
+		return false;
+	assert_int_equal(mem_init(&mem, 64 << 20), 0);
+	assert_int_equal(blk_open(&blk, config), 0);
+	assert_int_equal(blk_init(&blk, 1, &mem), 0);
+	assert_int_equal(virtio_open(&blk.dev, &loop, eventfd(0, 0), eventfd(0, 0)), 0);
+	assert_int_equal(blk_attach(&blk, &loop), 0);
+	virtio_listen(&blk.dev);
+	start_device(&blk.dev, 0);
+	return true;
+}
+
 static void replaced(void **state)
 {
 	static struct disk_config config = { .id = "disk0", .cache = DISK_CACHE_WRITEBACK };
 	char path[128], other[128];
 
 	(void)state;
-	if (loop_init(&loop))
-		skip();
 	snprintf(path, sizeof(path), "%s/disk", dir);
 	snprintf(other, sizeof(other), "%s/other", dir);
 	make_image(path);
 	make_image(other);
 	config.path = path;
-	assert_int_equal(mem_init(&mem, 64 << 20), 0);
-	assert_int_equal(blk_open(&blk, &config), 0);
-	assert_int_equal(blk_init(&blk, 1, &mem), 0);
-	assert_int_equal(virtio_open(&blk.dev, &loop, eventfd(0, 0), eventfd(0, 0)), 0);
-	assert_int_equal(blk_attach(&blk, &loop), 0);
-	virtio_listen(&blk.dev);
-	start_device(&blk.dev, 0);
+	if (!open_device(&config))
+		skip();
 	assert_int_equal(write_sector(NULL), S_OK);
 	assert_int_equal(write_sector(path), S_OK);
 	assert_int_equal(write_sector(other), S_IOERR);
 	assert_int_equal(write_sector(NULL), S_OK);
+}
+
+/* A flush that succeeds makes nothing of a write that failed. */
+static void failed(void **state)
+{
+	static struct disk_config config = { .id = "disk0", .cache = DISK_CACHE_WRITEBACK };
+	const int image = memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	char path[128];
+
+	(void)state;
+	assert_int_equal(ftruncate(image, 1 << 20), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
+	config.path = path;
+	if (!open_device(&config))
+		skip();
+	assert_int_equal(write_sector(NULL), S_OK);
+	assert_int_equal(fcntl(image, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	assert_int_equal(write_sector(NULL), S_IOERR);
+	close(image);
 }
 
 int main(void)
@@ -103,6 +133,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		{ "a write to an image that was replaced before it was synced fails", replaced,
 		  NULL, NULL, NULL },
+		{ "a write that fails is not flushed instead", failed, NULL, NULL, NULL },
 	};
 
 	return cmocka_run_group_tests_name("writethrough", tests, make_dir, remove_dir);
