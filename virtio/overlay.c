@@ -144,7 +144,7 @@ static uint8_t *reserve(uint64_t size)
 /* Block by block; those without a bit stay untouched. */
 static int load_bitmap(struct overlay *o, int fd)
 {
-	static const uint8_t none[OVERLAY_BLOCK];
+	static uint8_t none[OVERLAY_BLOCK]; /* constant, it would be zeros in the program's file */
 	uint8_t block[OVERLAY_BLOCK];
 
 	for (uint64_t i = 0; i < o->nr_blocks; i++) {

@@ -105,15 +105,15 @@ static void add(struct text *t, const char *fmt, ...)
 
 static void add_stamp(struct text *t, enum log_level level, const char *file, int line)
 {
-	char thread[16] = "", when[32] = "";
+	struct tm tm = { .tm_mday = 1, .tm_year = 70 };
 	struct timespec now;
-	struct tm tm;
+	char thread[16] = "";
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (gmtime_r(&now.tv_sec, &tm))
-		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	gmtime_r(&now.tv_sec, &tm);
 	prctl(PR_GET_NAME, thread);
-	add(t, "%s.%09ld [%s:%s", when, now.tv_nsec, form.id, thread);
+	add(t, "%04d-%02d-%02dT%02d:%02d:%02d.%09ld [%s:%s", tm.tm_year + 1900, tm.tm_mon + 1,
+	    tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec, form.id, thread);
 	if (form.show_level)
 		add(t, ":%s", names[level]);
 	if (form.show_origin && file)
