@@ -80,14 +80,17 @@ static void end_reset(struct blk *b)
 	virtio_reset_done(&b->dev);
 }
 
-/* After a reset's begin the guest's memory is its own again: nothing is written there. */
+/*
+ * After a reset's begin the guest's memory is its own again: nothing is written there. After that
+ * of a rest, what was done and not answered is done again, which changes nothing.
+ */
 static void complete(struct blk_request *r, int status)
 {
 	struct blk *b = r->blk;
 
 	r->is_in_flight = false;
 	b->nr_in_flight--;
-	b->counters.counts[BLOCK_EXECUTE_FAILS] += status == S_IOERR;
+	b->counters.counts[BLOCK_EXECUTE_FAILS] += status == S_IOERR && !b->is_stopping;
 	b->counters.counts[BLOCK_INVALID_REQS_COUNT] += status == S_UNSUPP;
 	b->has_progress = true;
 	loop_at_turn_end(b->dev.loop, &b->turn);

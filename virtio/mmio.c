@@ -84,6 +84,11 @@ static uint32_t word_of(uint64_t value, uint32_t sel)
 	return sel > 1 ? 0 : (uint32_t)(value >> 32 * sel);
 }
 
+static bool may_have(const struct virtio_device *dev, uint64_t features)
+{
+	return !(features & ~dev->offered) && features & VIRTIO_F_VERSION_1;
+}
+
 static uint32_t read_register(struct virtio_device *dev, uint64_t offset)
 {
 	const struct queue_config *q = selected(dev);
@@ -117,7 +122,7 @@ static uint32_t read_register(struct virtio_device *dev, uint64_t offset)
 /* 3.1.1, step 5; 6.1: nothing that was not offered, and never the legacy interface. */
 static bool are_features_ok(const struct virtio_device *dev)
 {
-	return !(dev->driver_features & ~dev->offered) && dev->driver_features & VIRTIO_F_VERSION_1;
+	return may_have(dev, dev->driver_features);
 }
 
 static void clear_registers(struct virtio_device *dev)
@@ -451,15 +456,149 @@ static void on_wake(struct op *op, int res)
 	must(res == (int)sizeof(dev->wake_count));
 	/* First: what comes from here on is another one. */
 	loop_read(dev->loop, op, dev->wake_file, &dev->wake_count, sizeof(dev->wake_count));
+	if (dev->is_resting)
+		return; /* virtio_go_on() looks at all */
 	if (dev->phase == VIRTIO_RUNNING)
 		kick_notified(dev);
 	else
 		change_phase(dev);
 }
 
+/* What the driver has asked for comes first: it waits for a reset, and a start may have kicks. */
+void virtio_rest(struct virtio_device *dev)
+{
+	change_phase(dev);
+	dev->is_resting = true;
+	if (!dev->is_running)
+		return;
+	dev->is_running = false;
+	dev->is_landing = true;
+	dev->ops->reset(dev);
+}
+
+bool virtio_is_at_rest(const struct virtio_device *dev)
+{
+	return dev->is_resting && !dev->is_landing && dev->phase != VIRTIO_STOPPING;
+}
+
+void virtio_go_on(struct virtio_device *dev)
+{
+	if (!dev->is_resting)
+		return;
+	if (dev->interrupt_status) /* perhaps on its way when the state was taken */
+		loop_signal(dev->irq_fd);
+	if (dev->phase == VIRTIO_RUNNING) {
+		dev->is_running = true;
+		for (unsigned i = 0; i < dev->nr_queues; i++)
+			queue_pop_again(&dev->queues[i]);
+		if (dev->ops->activate)
+			dev->ops->activate(dev);
+	}
+	dev->is_resting = false;
+	for (unsigned i = 0; i < dev->nr_queues; i++) {
+		kick(dev, i);
+		virtio_notify(dev, i); /* of what was pushed before the state was taken */
+	}
+}
+
+void virtio_save(const struct virtio_device *dev, struct virtio_state *s)
+{
+	*s = (struct virtio_state){
+		.id = dev->id,
+		.nr_queues = dev->nr_queues,
+		.offered = dev->offered,
+		.driver_features = dev->driver_features,
+		.status = dev->status,
+		.features_sel = dev->features_sel,
+		.driver_features_sel = dev->driver_features_sel,
+		.queue_sel = dev->queue_sel,
+		.generation = dev->generation,
+		.interrupt_status = dev->interrupt_status,
+	};
+	memcpy(s->config, dev->config, sizeof(s->config));
+	for (unsigned i = 0; i < dev->nr_queues; i++) {
+		const struct queue_config *c = &dev->queue_config[i];
+
+		s->queues[i].size = c->size;
+		s->queues[i].is_ready = c->ready;
+		s->queues[i].desc = c->desc;
+		s->queues[i].driver = c->driver;
+		s->queues[i].device = c->device;
+		s->queues[i].place = queue_place(&dev->queues[i]);
+	}
+}
+
+/* 3.1.1: what the bits of Status have in common with the rest. */
+static bool is_status_ok(const struct virtio_device *dev, const struct virtio_state *s)
+{
+	if (s->status & ~(STATUS_DRIVERS | STATUS_NEEDS_RESET))
+		return false;
+	if (s->status & STATUS_DRIVER_OK && !(s->status & STATUS_FEATURES_OK))
+		return false;
+	return !(s->status & STATUS_FEATURES_OK) || may_have(dev, s->driver_features);
+}
+
+static struct queue_config queue_config_of(const struct virtio_state *s, unsigned i)
+{
+	return (struct queue_config){ .size = s->queues[i].size,
+				      .desc = s->queues[i].desc,
+				      .driver = s->queues[i].driver,
+				      .device = s->queues[i].device,
+				      .ready = s->queues[i].is_ready };
+}
+
+/* As start() opens them, and on to where they stood. A queue of before DRIVER_OK is only looked at.
+ */
+static int load_queues(struct virtio_device *dev, const struct virtio_state *s)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < dev->nr_queues && !err; i++) {
+		const struct queue_config config = queue_config_of(s, i);
+		struct queue *q = &dev->queues[i];
+
+		if (config.ready)
+			err = queue_open(q, dev->mem, &config, s->driver_features);
+		if (config.ready && !err)
+			err = queue_go_to(q, &s->queues[i].place);
+		if (err || !(s->status & STATUS_DRIVER_OK))
+			queue_close(q);
+	}
+	return err;
+}
+
+int virtio_load(struct virtio_device *dev, const struct virtio_state *s)
+{
+	int err;
+
+	if (s->id != dev->id || s->nr_queues != dev->nr_queues || s->offered != dev->offered ||
+	    memcmp(s->config, dev->config, sizeof(s->config)) || !is_status_ok(dev, s))
+		return -EINVAL;
+	err = load_queues(dev, s);
+	if (err)
+		return -EINVAL;
+	for (unsigned i = 0; i < dev->nr_queues; i++)
+		dev->queue_config[i] = queue_config_of(s, i);
+	dev->features = dev->driver_features = s->driver_features;
+	dev->status = s->status;
+	dev->features_sel = s->features_sel;
+	dev->driver_features_sel = s->driver_features_sel;
+	dev->queue_sel = s->queue_sel;
+	dev->generation = s->generation;
+	dev->interrupt_status = s->interrupt_status & (INTERRUPT_USED | INTERRUPT_CONFIG);
+	dev->is_broken = s->status & STATUS_NEEDS_RESET;
+	dev->phase = s->status & STATUS_DRIVER_OK ? VIRTIO_RUNNING : VIRTIO_IDLE;
+	dev->is_resting = true;
+	return 0;
+}
+
 void virtio_reset_done(struct virtio_device *dev)
 {
 	must(!dev->is_running);
+	if (dev->is_landing) {
+		dev->is_landing = false;
+		return;
+	}
 	pthread_mutex_lock(&dev->lock);
 	must(dev->phase == VIRTIO_STOPPING);
 	clear_registers(dev);

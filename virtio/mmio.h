@@ -12,6 +12,9 @@
  * A queue stops with its device, by a reset alone. 4.2.2.2 would let the driver write 0 to
  * QueueReady at any time: once DRIVER_OK is set that is ignored, and 1 is read back.
  *
+ * While the microVM is paused, with no vCPU in the guest, a device is at rest: virtio_rest() gives
+ * back nothing that is in flight, and virtio_go_on() begins it anew.
+ *
  * Kicks do not pass the registers: KVM_IOEVENTFD writes wake_fd, too, whatever the driver writes to
  * QueueNotify, and the loop looks which queues have something.
  */
@@ -43,14 +46,18 @@ struct virtio_device;
 
 /* What a device does. All on the loop's thread, never two at a time. */
 struct virtio_ops {
-	/* The driver is ready: dev->features and dev->queues are what it agreed to. May be NULL. */
+	/*
+	 * The driver is ready: dev->features and dev->queues are what it agreed to. May be NULL.
+	 * Or the device goes on after a rest (dev->is_resting): what was in flight is popped again.
+	 */
 	void (*activate)(struct virtio_device *dev);
 	/* There may be chains in this queue, which is open. Spurious calls are normal. */
 	void (*kick)(struct virtio_device *dev, unsigned queue);
 	/*
 	 * The driver wants a reset. The queues are closed: nothing comes out and pushes are
 	 * forgotten. Cancel what is in flight and call virtio_reset_done(), now or later, once
-	 * guest memory is not touched any more.
+	 * guest memory is not touched any more. The same for a rest (dev->is_resting), in which the
+	 * queues take pushes of what was done.
 	 */
 	void (*reset)(struct virtio_device *dev);
 };
@@ -91,6 +98,8 @@ struct virtio_device {
 
 	/* The loop's. */
 	bool is_running; /* from activate() to reset() */
+	bool is_resting; /* from virtio_rest() to the end of virtio_go_on() */
+	bool is_landing; /* ...and its reset() is under way */
 	bool is_broken;	 /* needs a reset; nothing is popped until then */
 	bool is_warned;	 /* that was said once, which is enough: a guest can do it for ever */
 	uint64_t features;
@@ -102,6 +111,21 @@ struct virtio_device {
 	bool is_notified[VIRTIO_QUEUES_MAX]; /* since the turn began */
 	struct virtio_again again[VIRTIO_QUEUES_MAX];
 	struct queue queues[VIRTIO_QUEUES_MAX];
+};
+
+/* A device at rest, as a snapshot has it. */
+struct virtio_state {
+	uint32_t id, nr_queues;
+	uint64_t offered, driver_features;
+	uint32_t status, features_sel, driver_features_sel, queue_sel;
+	uint32_t generation, interrupt_status;
+	uint32_t nr_active; /* of a network device: struct net has it */
+	uint8_t config[VIRTIO_CONFIG_MAX];
+	struct {
+		uint32_t size, is_ready;
+		gpa_t desc, driver, device;
+		struct queue_place place;
+	} queues[VIRTIO_QUEUES_MAX];
 };
 
 /*
@@ -142,6 +166,21 @@ void virtio_break(struct virtio_device *dev, const char *why);
 
 /* The answer to ops->reset(). */
 void virtio_reset_done(struct virtio_device *dev);
+
+/*
+ * While no vCPU runs: takes the device to rest, which it is once virtio_is_at_rest(), in the same
+ * turn of the loop or a later one; then neither it nor its link touch guest memory. And on again.
+ */
+void virtio_rest(struct virtio_device *dev);
+bool virtio_is_at_rest(const struct virtio_device *dev);
+void virtio_go_on(struct virtio_device *dev);
+
+/*
+ * What a device at rest is; and a device that nobody has used becomes that, and is at rest.
+ * -EINVAL where no driver can have brought this device to it: then it has not changed.
+ */
+void virtio_save(const struct virtio_device *dev, struct virtio_state *state);
+int virtio_load(struct virtio_device *dev, const struct virtio_state *state);
 
 /* Overwrites config[offset, offset + len) and tells the driver (4.2.2: ConfigGeneration). */
 void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *data, unsigned len);

@@ -121,7 +121,10 @@ static void net_activate(struct virtio_device *dev)
 {
 	struct net *n = container_of(dev, struct net, dev);
 
-	n->nr_active = 1; /* 5.1.6.5.6.1: until told otherwise */
+	if (!dev->is_resting)
+		n->nr_active = 1; /* 5.1.6.5.6.1: until told otherwise */
+	else if (n->nr_active > 1)
+		n->link->ops->set_queues(n->link, n->nr_active);
 	for (unsigned i = 0; i < n->link->nr_queues; i++) {
 		rx_start(&n->pairs[i]);
 		tx_start(&n->pairs[i]);
@@ -294,6 +297,34 @@ void net_listen(struct net *n)
 	virtio_listen(&n->dev);
 	if (n->link->ops->listen)
 		n->link->ops->listen(n->link);
+}
+
+void net_save(const struct net *n, struct virtio_state *s)
+{
+	virtio_save(&n->dev, s);
+	s->nr_active = n->nr_active;
+}
+
+int net_load(struct net *n, const struct virtio_state *s)
+{
+	const size_t at = offsetof(struct config, status);
+	struct virtio_state as_here = *s;
+	uint16_t status;
+	int err;
+
+	/* 5.1.6.5.6.1: one, or what a driver asked for that has been offered more. */
+	if (s->nr_active > n->link->nr_queues ||
+	    (s->nr_active > 1 && !(s->driver_features & NET_F_MQ)))
+		return -EINVAL;
+	memcpy(&status, n->dev.config + at, sizeof(status));
+	memcpy(as_here.config + at, &status, sizeof(status));
+	err = virtio_load(&n->dev, &as_here);
+	if (err)
+		return err;
+	n->nr_active = s->nr_active;
+	if (memcmp(s->config + at, &status, sizeof(status)) != 0) /* the link is up or down here */
+		virtio_config_set(&n->dev, at, &status, sizeof(status));
+	return 0;
 }
 
 void net_update(struct net *n, const struct net_update *u)

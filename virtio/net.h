@@ -120,6 +120,10 @@ int net_init(struct net *net, const struct mem *mem);
 /* Hands the link's descriptors to the loop that virtio_open() is given. 0 or -errno, logged. */
 int net_attach(struct net *net, struct loop *loop);
 
+/* virtio_save() and virtio_load(). */
+void net_save(const struct net *net, struct virtio_state *state);
+int net_load(struct net *net, const struct virtio_state *state);
+
 /* Begins to hear driver and link. Once nothing can be refused any more. */
 void net_listen(struct net *net);
 

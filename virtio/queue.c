@@ -66,6 +66,48 @@ void queue_close(struct queue *q)
 	q->device = NULL;
 }
 
+void queue_pop_again(struct queue *q)
+{
+	memcpy(q->again, q->in_flight, sizeof(q->again));
+	for (unsigned i = 0; i < QUEUE_MAX / 64; i++)
+		q->has_again |= q->again[i] != 0;
+}
+
+struct queue_place queue_place(const struct queue *q)
+{
+	struct queue_place place = { q->last_avail, q->used_idx, q->notified_at, 0, { 0 } };
+
+	memcpy(place.in_flight, q->in_flight, sizeof(place.in_flight));
+	return place;
+}
+
+/* The indexes are free running: any is a place. */
+int queue_go_to(struct queue *q, const struct queue_place *place)
+{
+	for (unsigned head = q->size; head < QUEUE_MAX; head++)
+		if (place->in_flight[head / 64] >> head % 64 & 1)
+			return -EINVAL;
+	q->last_avail = place->last_avail;
+	q->used_idx = place->used_idx;
+	q->notified_at = place->notified_at;
+	memcpy(q->in_flight, place->in_flight, sizeof(q->in_flight));
+	queue_pop_again(q);
+	return 0;
+}
+
+/* The next head that is to be popped once more. */
+static bool take_again(struct queue *q, uint16_t *head)
+{
+	for (unsigned i = 0; q->has_again && i < QUEUE_MAX / 64; i++)
+		if (q->again[i]) {
+			*head = (uint16_t)(i * 64 + (unsigned)__builtin_ctzll(q->again[i]));
+			q->again[i] &= q->again[i] - 1;
+			return true;
+		}
+	q->has_again = false;
+	return false;
+}
+
 static int break_ring(struct queue *q, const char *why)
 {
 	q->broken = why;
@@ -172,31 +214,45 @@ static uint16_t waiting(const struct queue *q)
 	return (uint16_t)(idx - q->last_avail);
 }
 
+/* The next head of the driver area: 1, 0 where there is none, or -EPROTO. */
+static int take_next(struct queue *q, uint16_t *head)
+{
+	const uint16_t nr = waiting(q);
+
+	if (nr == 0)
+		return 0;
+	if (nr > q->size) /* 2.7.6: idx counts what was put in, and there is room for no more */
+		return break_ring(q, "an available index that jumps");
+	*head = q->driver[RING + q->last_avail % q->size];
+	if (*head >= q->size) /* 2.7.6: ring[] holds entries of the table */
+		return break_ring(q, "a head beyond the table");
+	if (q->in_flight[*head / 64] >> *head % 64 & 1) /* 2.7.8: it is ours until it is used */
+		return break_ring(q, "a head that is in flight already");
+	return 1;
+}
+
 int queue_pop(struct queue *q, struct queue_chain *chain)
 {
-	uint16_t nr, head;
+	bool is_again;
+	int got = 1;
 
 	if (!q->desc)
 		return 0;
 	if (q->broken)
 		return -EPROTO;
-	nr = waiting(q);
-	if (nr == 0)
-		return 0;
-	if (nr > q->size) /* 2.7.6: idx counts what was put in, and there is room for no more */
-		return break_ring(q, "an available index that jumps");
-	head = q->driver[RING + q->last_avail % q->size];
-	if (head >= q->size) /* 2.7.6: ring[] holds entries of the table */
-		return break_ring(q, "a head beyond the table");
-	if (q->in_flight[head / 64] >> head % 64 & 1) /* 2.7.8: it is ours until it is used */
-		return break_ring(q, "a head that is in flight already");
-	chain->head = head;
+	is_again = take_again(q, &chain->head);
+	if (!is_again)
+		got = take_next(q, &chain->head);
+	if (got <= 0)
+		return got;
 	chain->nr_readable = chain->nr_writable = 0;
 	chain->readable = chain->writable = 0;
 	if (walk(q, chain))
 		return -EPROTO;
+	if (is_again)
+		return 1;
 	q->last_avail++;
-	q->in_flight[head / 64] |= 1ull << head % 64;
+	q->in_flight[chain->head / 64] |= 1ull << chain->head % 64;
 	return 1;
 }
 
@@ -272,12 +328,12 @@ bool queue_enable_notifications(struct queue *q)
 	 * side (2.7.13.4.1) writes idx, a barrier, then reads the above: nothing falls between.
 	 */
 	atomic_thread_fence(memory_order_seq_cst);
-	return waiting(q) != 0;
+	return q->has_again || waiting(q) != 0;
 }
 
 bool queue_has_more(const struct queue *q)
 {
-	return q->desc && waiting(q) != 0;
+	return q->desc && (q->has_again || waiting(q) != 0);
 }
 
 bool queue_is_notified(const struct queue *q)

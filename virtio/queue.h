@@ -46,6 +46,14 @@ struct queue {
 	uint16_t used_idx;    /* free running: the next entry of the device area to fill */
 	uint16_t notified_at; /* used_idx when the driver was last thought of */
 	uint64_t in_flight[QUEUE_MAX / 64]; /* a bit for each head popped and not yet pushed */
+	uint64_t again[QUEUE_MAX / 64];	    /* of those, what is to be popped once more */
+	bool has_again;			    /* there may be such heads */
+};
+
+/* Where a queue stands, for another process to go on from there. */
+struct queue_place {
+	uint16_t last_avail, used_idx, notified_at, unused;
+	uint64_t in_flight[QUEUE_MAX / 64];
 };
 
 /* One request as the driver laid it out: readable segments, then writable ones. */
@@ -65,6 +73,16 @@ int queue_open(struct queue *q, const struct mem *mem, const struct queue_config
 
 /* From here on nothing is popped, pushes are forgotten, and no interrupt is wanted. */
 void queue_close(struct queue *q);
+
+/* Whoever popped what is in flight has forgotten it: it is popped once more, before all else. */
+void queue_pop_again(struct queue *q);
+
+/*
+ * Where an open queue stands; and an open queue to there, with queue_pop_again(). -EINVAL where
+ * that is no place in it.
+ */
+struct queue_place queue_place(const struct queue *q);
+int queue_go_to(struct queue *q, const struct queue_place *place);
 
 /*
  * Takes the next chain: 1; 0 where there is none or the queue is closed; -EPROTO where the driver

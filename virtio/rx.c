@@ -422,6 +422,7 @@ static void on_received(struct link_in *link_in, int res)
 
 	p->nr_reading--;
 	if (n->is_stopping || !is_going(p)) {
+		n->counters.rx_fails += res > 0 && n->dev.is_landing;
 		give_back(p, in);
 		net_landed(n);
 		return;
@@ -499,8 +500,10 @@ static void on_retry(struct op *op, int res)
 
 void rx_start(struct net_pair *p)
 {
-	for (; p->ready; p->ready = p->ready->next)
+	for (; p->ready; p->ready = p->ready->next) {
+		p->net->counters.rx_fails += p->net->dev.is_resting;
 		p->ready->nr_heads = 0; /* they were the driver's before */
+	}
 	p->nr_spare = 0;
 	p->is_failing = p->is_open = p->is_starved = p->is_late = false;
 }

@@ -176,6 +176,8 @@ static void on_sent(struct link_out *link_out, int err)
 
 	p->nr_sending--;
 	if (n->is_stopping) {
+		if (!err) /* in a rest; the guest would send it twice */
+			give_out_back(p, out);
 		net_landed(n);
 		return;
 	}

@@ -3,8 +3,9 @@
  * libFuzzer over a whole block device: registers, rings, requests, with and without a layer. A head
  * says how it begins and what happens step by step; the rest is guest memory. The loop is a
  * stand-in that ends operations when a step says so, in any order, short or failed. Whatever the
- * guest does, requests end, a reset ends them all, and nothing but guest memory is touched. `make
- * fuzz` runs it; tests/unit/blk.c feeds it random strings.
+ * guest does, requests end, a reset ends them all, and nothing but guest memory is touched; nor is
+ * that by a device at rest, which goes on, or another one in its place, with what was in flight.
+ * `make fuzz` runs it; tests/unit/blk.c feeds it random strings.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -251,13 +252,16 @@ static void complete(unsigned at, uint8_t how)
 	p.op->done(p.op, result(&p, how));
 }
 
+/* How operations end that no step ends. */
+static uint8_t end_how;
+
 /* The read of wake_fd never ends by itself: all else does. */
 static bool complete_one(void)
 {
 	for (unsigned i = nr_pending; i-- > 0;) {
 		if (pending[i].kind == READ)
 			continue;
-		complete(i, 0);
+		complete(i, end_how);
 		return true;
 	}
 	return false;
@@ -338,6 +342,51 @@ static void resize(off_t size)
 	promise(b->disk.size == (b->disk.has_layer ? DISK_SIZE : (uint64_t)size));
 }
 
+static int irq_fd = -1, wake_fd;
+static unsigned disk_fds;
+
+static void make_device(void)
+{
+	nr_fds = disk_fds;
+	nr_pending = 0;
+	loop.turns = loop.again = NULL;
+	b->turn = (struct turn){ 0 };
+	promise(blk_init(b, NR_QUEUES, &mem) == 0);
+	b->dev.is_warned = true;
+	promise(virtio_open(&b->dev, &loop, irq_fd, wake_fd) == 0);
+	virtio_listen(&b->dev);
+}
+
+static void drop_device(void)
+{
+	munmap(b->requests, NR_QUEUES * QUEUE_MAX * sizeof(*b->requests));
+}
+
+/* To rest, with requests that end this way, and on: the same device, or one in its place. */
+static void rest(bool is_other, uint8_t how)
+{
+	static uint8_t before[MEM_SIZE];
+	static struct virtio_state saved, again;
+
+	virtio_rest(&b->dev);
+	end_how = how;
+	settle();
+	end_how = 0;
+	promise(virtio_is_at_rest(&b->dev) && b->nr_in_flight == 0 && !b->held);
+	memcpy(before, mem.regions[0].host, MEM_SIZE);
+	settle();
+	promise(!memcmp(before, mem.regions[0].host, MEM_SIZE));
+	if (is_other) {
+		virtio_save(&b->dev, &saved);
+		drop_device();
+		make_device();
+		promise(virtio_load(&b->dev, &saved) == 0);
+		virtio_save(&b->dev, &again);
+		promise(!memcmp(&saved, &again, offsetof(struct virtio_state, queues)));
+	}
+	virtio_go_on(&b->dev);
+}
+
 static void step(const struct head *h, unsigned i)
 {
 	static const uint16_t registers[] = { 0x014, 0x020, 0x024, 0x030, 0x038, 0x044,
@@ -346,7 +395,7 @@ static void step(const struct head *h, unsigned i)
 	const uint8_t a = h->steps[i].a, n = h->steps[i].b, c = h->steps[i].c;
 	uint8_t data[8] = { n, c, a };
 
-	switch (h->steps[i].what % 10) {
+	switch (h->steps[i].what % 12) {
 	case 0:
 		start(h);
 		break;
@@ -377,6 +426,10 @@ static void step(const struct head *h, unsigned i)
 	case 9:
 		resize((a % 64) * 1024u + 512);
 		break;
+	case 10:
+	case 11:
+		rest(h->steps[i].what % 2, n);
+		break;
 	}
 }
 
@@ -391,6 +444,14 @@ static void check_depth(void)
 		nr += b->dev.queues[i / QUEUE_MAX].in_flight[i % QUEUE_MAX / 64] >> i % 64 & 1 &&
 		      b->requests[i].is_in_flight;
 	promise(counters.queue_depth == nr);
+}
+
+/* All that was asked for: a request that nobody remembers would stay in flight. */
+static void check_answers(void)
+{
+	for (unsigned i = 0; i < NR_QUEUES * QUEUE_MAX / 64 && !b->dev.is_broken; i++)
+		promise(!b->dev.queues[i / (QUEUE_MAX / 64)].in_flight[i % (QUEUE_MAX / 64)] ||
+			!b->dev.queues[i / (QUEUE_MAX / 64)].desc);
 }
 
 static void open_disks(void)
@@ -416,8 +477,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static int irq_fd = -1, wake_fd;
-	static unsigned disk_fds;
 	struct head h;
 
 	if (size < sizeof(h))
@@ -437,24 +496,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(mem.regions[0].host, data, size < MEM_SIZE ? size : MEM_SIZE);
 
 	b = &disks[h.has_layer % 2];
-	nr_fds = disk_fds;
-	nr_pending = 0;
-	loop.turns = loop.again = NULL;
-	b->turn = (struct turn){ 0 };
-	promise(blk_init(b, NR_QUEUES, &mem) == 0);
-	b->dev.is_warned = true;
-	promise(virtio_open(&b->dev, &loop, irq_fd, wake_fd) == 0);
-	virtio_listen(&b->dev);
+	make_device();
 	resize(DISK_SIZE);
 	start(&h);
 	for (unsigned i = 0; i < STEPS; i++) {
 		step(&h, i);
 		check_depth();
 	}
+	settle();
+	check_answers();
 	out(0x070, 0);
 	settle();
 	promise(b->dev.status == 0 && b->nr_in_flight == 0 && !b->held && !b->disk.copying);
-	munmap(b->requests, NR_QUEUES * QUEUE_MAX * sizeof(*b->requests));
+	drop_device();
 	free(mem.regions[0].host);
 	return 0;
 }

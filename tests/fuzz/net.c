@@ -2,9 +2,9 @@
 /*
  * libFuzzer over the network device (tests/unit/netdev.h): a head says what the link and the driver
  * are, then steps: bytes of a stream cut anywhere, datagrams of a peer, buffers, frames, timers,
- * resets. Whatever comes, a driver sees whole frames only, those that were sent and in their order,
- * behind headers that make sense; each buffer comes back once. `make fuzz` runs it; tests/unit has
- * its own.
+ * resets, rests. Whatever comes, a driver sees whole frames only, those that were sent and in their
+ * order, behind headers that make sense; each buffer comes back once, after a rest, too, and from
+ * another device in its place. `make fuzz` runs it; tests/unit has its own.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -276,6 +276,54 @@ static void restart(const struct head *head)
 	kick(RX);
 }
 
+static void make_link(void)
+{
+	int fd;
+
+	while ((fd = accept(listener, NULL, NULL)) >= 0)
+		close(fd);
+	memset(slots, 0, sizeof(slots));
+	memset(&net, 0, sizeof(net));
+	turns = NULL;
+	nr_cancelled = 0;
+	promise(net_open(&net, &config, 1) == 0);
+	make_device();
+}
+
+static void drop_link(void)
+{
+	net_close(&net);
+	close(net.dev.irq_fd);
+	close(net.dev.wake_fd);
+}
+
+/* To rest, where a few frames may go out yet, and on: the same device, or one in its place. */
+static void rest(uint8_t much)
+{
+	static struct virtio_state saved;
+	struct slot *s;
+
+	virtio_rest(&net.dev);
+	for (unsigned i = 0; i < much % 8u && (s = find_slot(IORING_OP_SENDMSG)); i++)
+		complete(s, (int)room_of(s));
+	complete_cancelled();
+	while ((s = find_slot(IORING_OP_SENDMSG)))
+		complete(s, -ECANCELED);
+	end_turn();
+	promise(virtio_is_at_rest(&net.dev) && net.nr_in_flight == 0);
+	wake();
+	promise(!find_slot(IORING_OP_SENDMSG) && !find_slot(IORING_OP_RECVMSG));
+	if (much & 8) {
+		net_save(&net, &saved);
+		drop_link();
+		make_link();
+		promise(net_load(&net, &saved) == 0);
+		stream_at = nr_fed;
+	}
+	virtio_go_on(&net.dev);
+	end_turn();
+}
+
 /* One step: what, how much; bytes that follow are for the link. How many of those it took. */
 static size_t step(const struct head *head, uint8_t what, uint8_t much, const uint8_t *data,
 		   size_t size)
@@ -318,39 +366,31 @@ static size_t step(const struct head *head, uint8_t what, uint8_t much, const ui
 	case 10:
 		complete_kind(IORING_OP_NOP, 0);
 		break;
+	case 11:
+		rest(much);
+		break;
 	}
 	return 0;
 }
 
 static void open_device(const struct head *head)
 {
-	int fd;
-
-	while ((fd = accept(listener, NULL, NULL)) >= 0)
-		close(fd);
 	config = (struct net_config){
 		.id = "fuzzed",
 		.kind = head->kind % 2 ? NET_STREAM : NET_PEER,
 		.path = head->kind % 2 ? socket_path : peers_path,
 	};
-	memset(slots, 0, sizeof(slots));
-	memset(&net, 0, sizeof(net));
-	turns = NULL;
-	nr_cancelled = 0;
 	nr_fed = next_frame = next_data = nr_frames = stream_at = 0;
 	buf_size = 32u << head->buf_shift % 7;
 	make_memory();
-	promise(net_open(&net, &config, 1) == 0);
-	make_device();
+	make_link();
 	start_driver(0);
 	restart(head);
 }
 
 static void close_device(void)
 {
-	net_close(&net);
-	close(net.dev.irq_fd);
-	close(net.dev.wake_fd);
+	drop_link();
 	free(mem.regions[0].host);
 }
 

@@ -2,7 +2,8 @@
 /*
  * libFuzzer over the split ring: a head says how the queue is configured and what the device does
  * step by step; the rest is guest memory, rings included. Whatever lies there, what is popped lies
- * in memory and adds up, no head is out twice, and the device area is written nowhere else.
+ * in memory and adds up, no head is out twice but after a rest, and the device area is written
+ * nowhere else.
  * `make fuzz` runs it; tests/unit/queue.c feeds it random strings.
  */
 #include <errno.h>
@@ -91,15 +92,36 @@ static void push(unsigned which)
 	}
 }
 
-static void step(uint8_t what, unsigned size, uint16_t *avail)
+/* What is out is to be popped again: by this queue, or by one that goes on in its place. */
+static void rest(const struct queue_config *config, uint64_t features, uint8_t bits, bool is_other)
 {
-	switch (what % 6) {
+	struct queue_place place = queue_place(&q);
+
+	memset(is_out, 0, sizeof(is_out));
+	if (!is_other || q.broken) {
+		queue_pop_again(&q);
+		return;
+	}
+	promise(queue_open(&q, &mem, config, features) == 0);
+	if (bits & 1) /* whoever wrote it means ill */
+		place.in_flight[bits / 64] ^= 1ull << bits % 64;
+	if (queue_go_to(&q, &place) == 0)
+		return;
+	promise(bits & 1 && bits >= config->size);
+	place.in_flight[bits / 64] ^= 1ull << bits % 64;
+	promise(queue_go_to(&q, &place) == 0);
+}
+
+static void step(uint8_t what, const struct queue_config *config, uint64_t features,
+		 uint16_t *avail)
+{
+	switch (what % 7) {
 	case 0:
 	case 1:
-		pop(size);
+		pop(config->size);
 		break;
 	case 2:
-		push(what / 6 * 7u);
+		push(what / 7 * 7u);
 		break;
 	case 3:
 		queue_needs_interrupt(&q);
@@ -109,7 +131,10 @@ static void step(uint8_t what, unsigned size, uint16_t *avail)
 		queue_enable_notifications(&q);
 		break;
 	case 5: /* the driver goes on */
-		*avail = (uint16_t)(*avail + what / 6);
+		*avail = (uint16_t)(*avail + what / 7);
+		break;
+	case 6:
+		rest(config, features, (uint8_t)(what * 37u), what & 1);
 		break;
 	}
 }
@@ -131,6 +156,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct queue_config config;
 	struct head head;
+	uint64_t features;
 	int err;
 
 	if (size < sizeof(head))
@@ -151,10 +177,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.driver = head.driver,
 		.device = head.device,
 	};
-	err = queue_open(&q, &mem, &config, (uint64_t)head.features << 24);
+	features = (uint64_t)head.features << 24;
+	err = queue_open(&q, &mem, &config, features);
 	promise(err == 0 || err == -EINVAL || err == -EFAULT);
 	for (unsigned i = 0; i < STEPS && !err; i++)
-		step(head.steps[i], config.size, mem_at(&mem, head.driver + 2u, 2));
+		step(head.steps[i], &config, features, mem_at(&mem, head.driver + 2u, 2));
 	free(mem.regions[0].host);
 	free(mem.regions[1].host);
 	return 0;

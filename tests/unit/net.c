@@ -1018,6 +1018,224 @@ static void bursts(void **state)
 	assert_int_equal(looking, LINK_BURST - 1);
 }
 
+static struct virtio_state saved;
+
+/* Takes the device to rest; what was cancelled has ended. */
+static void rest(void)
+{
+	virtio_rest(&net.dev);
+	complete_cancelled();
+	end_turn();
+	assert_true(virtio_is_at_rest(&net.dev));
+	assert_int_equal(net.nr_in_flight, 0);
+	assert_null(receiving());
+	assert_null(sending());
+}
+
+static void go_on(void)
+{
+	virtio_go_on(&net.dev);
+	end_turn();
+}
+
+/* Another process: the link is opened anew, and only the guest's memory is the same. */
+static int move(void)
+{
+	net_save(&net, &saved);
+	net_close(&net);
+	close(net.dev.irq_fd);
+	close(net.dev.wake_fd);
+	memset(slots, 0, sizeof(slots));
+	memset(&net, 0, sizeof(net));
+	turns = NULL;
+	nr_cancelled = 0;
+	assert_int_equal(net_open(&net, &config, 1), 0);
+	make_device();
+	return net_load(&net, &saved);
+}
+
+static void rest_with_buffers(void **state)
+{
+	(void)state;
+	open_device(MERGE);
+	post(40, BUF);
+	make_frame(3000);
+	feed_frame(3000);
+	expect_frame(3000, BUF);
+	for (unsigned i = 0; i < 6; i++) {
+		rest();
+		wake(); /* nobody hears of it */
+		assert_null(receiving());
+		if (i % 2)
+			assert_int_equal(move(), 0);
+		go_on();
+		make_frame(500 + i);
+		feed_frame(500 + i);
+		expect_frame(500 + i, BUF);
+	}
+}
+
+/* A frame whose sending is over when the rest comes, and one that is not. */
+static void rest_while_sending(void **state)
+{
+	(void)state;
+	open_device(0);
+	make_frame(100);
+	send_frame(5, 100);
+	send_frame(3, 100);
+	assert_non_null(sending());
+	virtio_rest(&net.dev);
+	complete(sending(), (int)room_of(sending())); /* the cancel came too late */
+	complete_cancelled();
+	while (sending())
+		complete(sending(), -ECANCELED);
+	assert_true(virtio_is_at_rest(&net.dev));
+	expect_sent(5);
+	assert_int_equal(move(), 0);
+	go_on();
+	assert_non_null(sending());
+	complete(sending(), (int)room_of(sending()));
+	assert_null(sending());
+	expect_sent(3);
+	assert_int_equal(device_area(TX)[1], 2);
+}
+
+static void rest_with_all_in_flight(void **state)
+{
+	(void)state;
+	open_device(MERGE);
+	make_frame(60);
+	for (unsigned round = 0; round < 20; round++) {
+		uint32_t id, len;
+
+		post(RING, BUF);
+		for (uint16_t i = 0; i < 20; i++)
+			send_frame(i, 60);
+		for (unsigned i = 0; i < round; i++)
+			if (sending())
+				complete(sending(), (int)room_of(sending()));
+		virtio_rest(&net.dev);
+		complete_cancelled();
+		while (sending())
+			complete(sending(), -ECANCELED);
+		assert_true(virtio_is_at_rest(&net.dev));
+		go_on();
+		while (sending())
+			complete(sending(), (int)room_of(sending()));
+		for (unsigned i = 0; i < 20; i++)
+			assert_true(used(TX, &id, &len));
+		assert_false(used(TX, &id, &len));
+		feed_frame(60);
+		expect_frame(60, BUF);
+		reset_driver();
+		assert_int_equal(status(), 0);
+		start_driver(MERGE);
+	}
+}
+
+/* A reset that comes before the rest, in it as a driver cannot, and after it. */
+static void rest_and_reset(void **state)
+{
+	(void)state;
+	open_device(MERGE);
+	make_frame(60);
+	for (unsigned round = 0; round < 3; round++) {
+		post(RING, BUF);
+		send_frame(1, 60);
+		if (round == 0)
+			begin_reset();
+		virtio_rest(&net.dev);
+		complete_cancelled();
+		while (sending())
+			complete(sending(), -ECANCELED);
+		assert_true(virtio_is_at_rest(&net.dev));
+		assert_int_equal(status(), round == 0 ? 0 : 15);
+		if (round == 2)
+			assert_int_equal(move(), 0);
+		go_on();
+		if (round > 0)
+			reset_driver();
+		while (sending())
+			complete(sending(), -ECANCELED);
+		assert_int_equal(status(), 0);
+		assert_int_equal(net.nr_in_flight, 0);
+		start_driver(MERGE);
+		post(RING, BUF);
+		feed_frame(60);
+		expect_frame(60, BUF);
+		reset_driver();
+		start_driver(MERGE);
+	}
+}
+
+/* What waits for the limit is the guest's no more, and its buffers are. */
+static void rest_at_the_limit(void **state)
+{
+	(void)state;
+	config.rx.ops = (struct token_bucket){ .size = 1, .refill_ms = 1000 };
+	open_device(0);
+	post(8, BUF);
+	make_frame(60);
+	feed_frame(60);
+	expect_frame(60, BUF);
+	feed_frame(60);
+	assert_null(receiving());
+	rest();
+	complete(find_slot(IORING_OP_TIMEOUT), -ETIME);
+	assert_int_equal(device_area(RX)[1], 1);
+	go_on();
+	clock_ns += 2000000000u;
+	make_frame(61);
+	feed_frame(61);
+	expect_frame(61, BUF);
+}
+
+static void link_changed(void **state)
+{
+	(void)state;
+	open_device(NET_F_STATUS);
+	rest();
+	assert_int_equal(net.dev.config[6], 1);
+	net.dev.config[6] = 0; /* the link was down there */
+	assert_int_equal(move(), 0);
+	assert_int_equal(net.dev.config[6], 1);
+	assert_int_equal(net.dev.generation, 1);
+	assert_int_equal(net.dev.interrupt_status, 2);
+	go_on();
+	post(4, BUF);
+	make_frame(60);
+	feed_frame(60);
+	expect_frame(60, BUF);
+	rest();
+	net.dev.config[7] = 1; /* bytes of the state that are none of the link's */
+	net.dev.config[10] = 1;
+	assert_int_equal(move(), -EINVAL);
+}
+
+static void pairs_of_a_state(void **state)
+{
+	(void)state;
+	open_device(0);
+	rest();
+	assert_int_equal(move(), 0);
+	saved.nr_active = 2;
+	assert_int_equal(net_load(&net, &saved), -EINVAL);
+	saved.nr_active = UINT32_MAX;
+	assert_int_equal(net_load(&net, &saved), -EINVAL);
+	assert_int_equal(net.nr_active, 1);
+	saved.nr_active = 0; /* nothing comes, until its driver begins anew */
+	assert_int_equal(net_load(&net, &saved), 0);
+	go_on();
+	post(4, BUF);
+	assert_null(receiving());
+	reset_driver();
+	start_driver(0);
+	post(4, BUF);
+	make_frame(60);
+	feed_frame(60);
+	expect_frame(60, BUF);
+}
+
 #define TAP PEERS /* opened by the test */
 
 static const struct CMUnitTest tests[] = {
@@ -1053,6 +1271,13 @@ static const struct CMUnitTest tests[] = {
 	PEERS("bursts grow with what they find", bursts),
 	STREAM("closed before it ran it leaves nothing", closed_before_it_ran),
 	PEERS("the same of a link with parcels", closed_before_it_ran),
+	STREAM("stream: a rest keeps buffers, here or in another process", rest_with_buffers),
+	STREAM("stream: what was sent is not sent again after a rest", rest_while_sending),
+	STREAM("stream: rests with all in flight", rest_with_all_in_flight),
+	STREAM("stream: a rest and a reset in any order", rest_and_reset),
+	STREAM("stream: what waits for the limit is dropped by a rest", rest_at_the_limit),
+	STREAM("stream: a link that is up here and was down there", link_changed),
+	STREAM("stream: a state's number of pairs is none that there cannot be", pairs_of_a_state),
 	TAP("the control queue sets the number of pairs, and nothing else", number_of_pairs),
 	TAP("no number of pairs for a driver that did not take the feature", pairs_not_negotiated),
 	TAP("no commands of a driver that did not take the control queue", no_control_queue),

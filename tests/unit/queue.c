@@ -580,6 +580,184 @@ static void notifications(void **state)
 	assert_false(queue_is_notified(&q));
 }
 
+/* A request of one writable descriptor in each of `nr` heads from `first` on, popped. */
+static void pop_some(uint16_t first, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		one_desc((uint16_t)(first + i), (struct desc){ 0x2000, 8, WRITE, 0 });
+		offer((uint16_t)(first + i));
+	}
+	for (unsigned i = 0; i < nr; i++)
+		assert_int_equal(queue_pop(&q, &chain), 1);
+}
+
+static void pops(uint16_t head)
+{
+	assert_int_equal(queue_pop(&q, &chain), 1);
+	assert_int_equal(chain.head, head);
+	assert_int_equal(chain.writable, 8);
+}
+
+static void popped_again(void **state)
+{
+	(void)state;
+	open_queue(QUEUE_MAX, 0);
+	pop_some(60, 8); /* over a word of bits */
+	queue_push(&q, 62, 1);
+	queue_pop_again(&q);
+	one_desc(3, (struct desc){ 0x2000, 8, WRITE, 0 });
+	offer(3);
+	assert_true(queue_has_more(&q));
+	for (uint16_t head = 60; head < 68; head++)
+		if (head != 62)
+			pops(head);
+	pops(3);
+	assert_int_equal(queue_pop(&q, &chain), 0);
+	assert_int_equal(device()[1], 1);
+	for (uint16_t head = 60; head < 68; head++)
+		if (head != 62)
+			queue_push(&q, head, 2);
+	queue_push(&q, 3, 3);
+	assert_int_equal(device()[1], 9);
+	assert_int_equal(used(0)[0], 62);
+	queue_pop_again(&q); /* of nothing */
+	assert_false(queue_has_more(&q));
+	assert_int_equal(queue_pop(&q, &chain), 0);
+}
+
+/* The second time counts from the start: what was popped again, and what was not, is once more. */
+static void forgotten_twice(void **state)
+{
+	(void)state;
+	open_queue(8, 0);
+	pop_some(0, 5);
+	queue_pop_again(&q);
+	pops(0);
+	pops(1);
+	queue_push(&q, 1, 0);
+	queue_pop_again(&q);
+	pops(0);
+	pops(2);
+	pops(3);
+	pops(4);
+	assert_int_equal(queue_pop(&q, &chain), 0);
+}
+
+static void told_of_what_is_again(void **state)
+{
+	(void)state;
+	open_queue(4, 0);
+	pop_some(0, 1);
+	assert_false(queue_has_more(&q));
+	queue_pop_again(&q);
+	assert_true(queue_has_more(&q) && queue_is_notified(&q));
+	queue_disable_notifications(&q);
+	assert_false(queue_is_notified(&q));
+	assert_true(queue_enable_notifications(&q));
+	pops(0);
+	assert_int_equal(queue_pop(&q, &chain), 0);
+	assert_false(queue_enable_notifications(&q));
+	assert_false(queue_has_more(&q));
+}
+
+/* A ring that broke meanwhile: the guest's memory is its own, and another look finds other words.
+ */
+static void broken_again(void **state)
+{
+	(void)state;
+	open_queue(4, 0);
+	pop_some(1, 2);
+	one_desc(1, (struct desc){ MEM_SIZE, 8, WRITE, 0 });
+	queue_pop_again(&q);
+	assert_int_equal(queue_pop(&q, &chain), -EPROTO);
+	assert_int_equal(queue_pop(&q, &chain), -EPROTO);
+	assert_false(queue_enable_notifications(&q));
+	queue_push(&q, 2, 0); /* what is in flight is still completed */
+	assert_int_equal(device()[1], 1);
+}
+
+static void closed_again(void **state)
+{
+	(void)state;
+	open_queue(4, 0);
+	pop_some(0, 2);
+	queue_close(&q);
+	queue_pop_again(&q);
+	assert_int_equal(queue_pop(&q, &chain), 0);
+	assert_false(queue_has_more(&q));
+}
+
+/* As another process does: the memory is the same, and nothing else. */
+static void reopen(unsigned entries, uint64_t features)
+{
+	const struct queue_config at = {
+		.size = entries, .desc = DESC_GPA, .driver = DRIVER_GPA, .device = DEVICE_GPA_
+	};
+
+	memset(&q, 0xff, sizeof(q));
+	assert_int_equal(queue_open(&q, &mem, &at, features), 0);
+}
+
+static void goes_on_elsewhere(void **state)
+{
+	struct queue_place place;
+
+	(void)state;
+	open_queue(8, VIRTIO_F_EVENT_IDX);
+	driver()[2 + 8] = 0; /* used_event: of the first */
+	pop_some(0, 5);
+	queue_push(&q, 1, 11);
+	offer(1); /* and waits */
+	place = queue_place(&q);
+	reopen(8, VIRTIO_F_EVENT_IDX);
+	assert_int_equal(queue_go_to(&q, &place), 0);
+	assert_true(queue_needs_interrupt(&q)); /* nobody had asked before */
+	assert_false(queue_needs_interrupt(&q));
+	pops(0);
+	pops(2);
+	pops(3);
+	pops(4);
+	pops(1);
+	assert_int_equal(queue_pop(&q, &chain), 0);
+	queue_push(&q, 4, 12);
+	assert_int_equal(device()[1], 2);
+	assert_int_equal(used(0)[1], 11);
+	assert_int_equal(used(1)[0], 4);
+	assert_int_equal(used(1)[1], 12);
+}
+
+static void no_place(void **state)
+{
+	(void)state;
+	for (unsigned entries = 1; entries < QUEUE_MAX; entries *= 2) {
+		for (unsigned head = 0; head < QUEUE_MAX; head++) {
+			struct queue_place place = { 0 };
+
+			open_queue(entries, 0);
+			place.in_flight[head / 64] = 1ull << head % 64;
+			assert_int_equal(queue_go_to(&q, &place), head < entries ? 0 : -EINVAL);
+			assert_int_equal(queue_has_more(&q), head < entries);
+		}
+	}
+}
+
+/* Any index is one that a driver can have come to, but then it is to be there. */
+static void any_index(void **state)
+{
+	static const uint16_t row[] = { 0, 1, 4, 5, 0x7fff, 0x8000, 0xfffb, 0xfffc, 0xffff };
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(row); i++) {
+		const struct queue_place place = { row[i], row[i], row[i], 0, { 0 } };
+		const bool is_near = (uint16_t)-row[i] <= 4;
+
+		open_queue(4, 0);
+		assert_int_equal(queue_go_to(&q, &place), 0);
+		assert_int_equal(queue_pop(&q, &chain), row[i] == 0 ? 0 : is_near ? 1 : -EPROTO);
+		assert_false(queue_needs_interrupt(&q));
+	}
+}
+
 static void random_bytes(void **state)
 {
 	static uint8_t bytes[3000];
@@ -609,6 +787,18 @@ int main(void)
 		{ "queues at bad places do not open", bad_places, NULL, NULL, NULL },
 		{ "a closed queue does nothing", closed, NULL, NULL, NULL },
 		{ "notifications are turned off and on", notifications, NULL, NULL, NULL },
+		{ "what was in flight is popped again before all else, once, and pushed once",
+		  popped_again, NULL, NULL, NULL },
+		{ "what is popped again can be forgotten again", forgotten_twice, NULL, NULL,
+		  NULL },
+		{ "what is to be popped again needs no notification", told_of_what_is_again, NULL,
+		  NULL, NULL },
+		{ "a chain that is no chain any more when it is popped again breaks the ring",
+		  broken_again, NULL, NULL, NULL },
+		{ "nothing of a closed queue is popped again", closed_again, NULL, NULL, NULL },
+		{ "a queue goes on where another stood", goes_on_elsewhere, NULL, NULL, NULL },
+		{ "a place with heads beyond the ring is none", no_place, NULL, NULL, NULL },
+		{ "a place with any index is one", any_index, NULL, NULL, NULL },
 		{ "random bytes as a ring keep every promise", random_bytes, NULL, NULL, NULL },
 	};
 
