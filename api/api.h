@@ -25,6 +25,8 @@ struct api_ops {
 	int (*tap_check)(int fd);
 	void (*pause)(void *vm); /* returns when no vCPU runs */
 	void (*resume)(void *vm);
+	/* Writes a snapshot of what is paused; see vmm/snapshot.h. */
+	int (*save)(void *vm, int state_fd, uint64_t at, int mem_fd);
 	/* NULL where the monitor has no such devices. */
 	int (*disk_update)(void *vm, const struct disk_update *update);
 	int (*net_update)(void *vm, const struct net_update *update);
@@ -57,6 +59,8 @@ struct api {
 	struct counters counters;
 
 	struct machine_body machine;
+	bool has_machine;		 /* somebody has set it */
+	uint64_t origin_dev, origin_ino; /* of the file that memory is mapped from; or 0 */
 	struct boot_body *boot; /* one of the two below, the other is for the next; or NULL */
 	bool has_serial;
 	unsigned nr_drives, nr_nets;
@@ -86,6 +90,9 @@ struct api_reply {
 	struct api_fds *fds; /* of the request, or NULL */
 	bool is_events;	     /* the body is the stream of events, which the server keeps going */
 };
+
+/* Of the snapshots that are written, and no others are loaded. */
+#define SNAPSHOT_VERSION 1u
 
 /* Room for the largest answers, with 19 devices of long paths. */
 #define API_BODY_MAX (256u << 10)

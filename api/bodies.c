@@ -150,6 +150,55 @@ static const struct json_field vm_fields[] = {
 };
 const struct json_body vm_patch = { BODY(vm_fields) };
 
+static const char *const snapshot_types[] = { "Full", "Diff", NULL };
+static const struct json_field snapshot_create_fields[] = {
+	{ "snapshot_path", .is_required = true, TEXT(snapshot_create_body, snapshot_path) },
+	{ "mem_file_path", .is_required = true, TEXT(snapshot_create_body, mem_file_path) },
+	{ "snapshot_type", JSON_ENUM, AT(snapshot_create_body, snapshot_type), NO_FLAG,
+	  .names = snapshot_types, .expected = "a string" },
+};
+const struct json_body snapshot_create_put = { BODY(snapshot_create_fields) };
+
+static const char *const backends[] = { "File", "Uffd", NULL };
+static const struct json_field backend_fields[] = {
+	{ "backend_type", JSON_ENUM, .is_required = true, AT(mem_backend_body, backend_type),
+	  NO_FLAG, .names = backends, .expected = "a string" },
+	{ "backend_path", .is_required = true, TEXT(mem_backend_body, backend_path) },
+};
+static const struct json_body backend = { BODY(backend_fields) };
+
+static const char *const snapshot_huge[] = { "Snapshot", "None", NULL };
+static const struct json_field snapshot_load_fields[] = {
+	{ "snapshot_path", .is_required = true, TEXT(snapshot_load_body, snapshot_path) },
+	{ "mem_backend", JSON_OBJECT, AT(snapshot_load_body, mem_backend),
+	  FLAG(snapshot_load_body, has_backend), .object = &backend },
+	{ "mem_file_path", TEXT(snapshot_load_body, mem_file_path) },
+	{ "track_dirty_pages", SWITCH(snapshot_load_body, track_dirty_pages) },
+	{ "enable_diff_snapshots", JSON_BOOL, AT(snapshot_load_body, enable_diff_snapshots),
+	  FLAG(snapshot_load_body, is_deprecated), .expected = "a boolean" },
+	{ "resume_vm", SWITCH(snapshot_load_body, resume_vm) },
+	{ "network_overrides", JSON_LIST, AT(snapshot_load_body, network_overrides), NO_FLAG,
+	  .expected = "a sequence" },
+	{ "drive_overrides", JSON_LIST, AT(snapshot_load_body, drive_overrides), NO_FLAG,
+	  .expected = "a sequence" },
+	{ "huge_pages", JSON_ENUM, AT(snapshot_load_body, huge_pages), NO_FLAG,
+	  .names = snapshot_huge, .expected = "a string" },
+	{ "clock_realtime", SWITCH(snapshot_load_body, clock_realtime) },
+};
+const struct json_body snapshot_load_put = { BODY(snapshot_load_fields) };
+
+static const struct json_field net_override_fields[] = {
+	{ "iface_id", .is_required = true, TEXT(net_override_body, iface_id) },
+	{ "host_dev_name", .is_required = true, TEXT(net_override_body, host_dev_name) },
+};
+const struct json_body net_override = { BODY(net_override_fields) };
+
+static const struct json_field drive_override_fields[] = {
+	{ "drive_id", .is_required = true, TEXT(drive_override_body, drive_id) },
+	{ "path_on_host", .is_required = true, TEXT(drive_override_body, path_on_host) },
+};
+const struct json_body drive_override = { BODY(drive_override_fields) };
+
 bool logger_level(const char *name, unsigned *level)
 {
 	for (*level = 0; levels[*level]; ++*level)

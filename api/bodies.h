@@ -96,10 +96,40 @@ struct vm_body {
 	unsigned state;
 };
 
+enum snapshot_type { SNAPSHOT_FULL, SNAPSHOT_DIFF };
+struct snapshot_create_body {
+	char snapshot_path[API_PATH_MAX], mem_file_path[API_PATH_MAX];
+	unsigned snapshot_type;
+};
+
+enum mem_backend { BACKEND_FILE, BACKEND_UFFD };
+struct mem_backend_body {
+	unsigned backend_type;
+	char backend_path[API_PATH_MAX];
+};
+
+enum snapshot_huge { SNAPSHOT_HUGE_AS_TAKEN, SNAPSHOT_HUGE_NONE };
+struct snapshot_load_body {
+	char snapshot_path[API_PATH_MAX], mem_file_path[API_PATH_MAX];
+	struct mem_backend_body mem_backend;
+	bool has_backend, is_deprecated;
+	bool enable_diff_snapshots, track_dirty_pages, resume_vm, clock_realtime;
+	unsigned huge_pages;
+	const cJSON *network_overrides, *drive_overrides; /* of these: */
+};
+
+struct net_override_body {
+	char iface_id[API_ID_MAX], host_dev_name[16];
+};
+struct drive_override_body {
+	char drive_id[API_ID_MAX], path_on_host[API_PATH_MAX];
+};
+
 /* "Info" -> its place in logger_body's `level`; any case. False where there is none. */
 bool logger_level(const char *name, unsigned *level);
 
 extern const struct json_body machine_put, machine_patch, boot_put, drive_put, drive_patch, net_put,
-	net_patch, serial_put, logger_put, metrics_put, action_put, vm_patch;
+	net_patch, serial_put, logger_put, metrics_put, action_put, vm_patch, snapshot_create_put,
+	snapshot_load_put, net_override, drive_override;
 
 #endif

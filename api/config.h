@@ -101,7 +101,15 @@ struct net_config {
 	struct rate_limit rx, tx;
 };
 
+/* What a microVM goes on from instead of booting: vmm/snapshot.h; state_fd 0: it boots. */
+struct restore_config {
+	int state_fd, mem_fd;
+	uint64_t at; /* of the state, in its file */
+	bool is_paused;
+};
+
 struct vm_config {
+	struct restore_config restore; /* then there is no kernel */
 	const char *kernel;
 	const char *initrd;	  /* or NULL */
 	int kernel_fd, initrd_fd; /* of these, where they are open already */

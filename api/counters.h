@@ -145,7 +145,7 @@ struct counters {
 	struct {
 		uint64_t count, fails;
 	} requests[REQ_KINDS];
-	uint64_t deprecated, startup_us, startup_cpu_us, pause_us, resume_us;
+	uint64_t deprecated, startup_us, startup_cpu_us, pause_us, resume_us, save_us, load_us;
 	uint64_t metrics_fails, metrics_missed, log_missed;
 };
 

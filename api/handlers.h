@@ -16,6 +16,7 @@ int get_metrics(struct call *c);
 int get_events(struct call *c);
 
 /* setup.c */
+extern const struct machine_body machine_default;
 int put_machine(struct call *c);
 int patch_machine(struct call *c);
 int put_boot(struct call *c);
@@ -42,5 +43,14 @@ void devices_let_go(struct api *api);
 int put_action(struct call *c);
 int patch_vm(struct call *c);
 int start_microvm(struct call *c);
+/* Goes on from a snapshot, whose state lies in the first file at `at`. */
+int restore_microvm(struct call *c, const struct restore_config *from);
+
+/* snapshot.c */
+int put_snapshot_create(struct call *c);
+int put_snapshot_load(struct call *c);
+
+/* routes.c: machine, drives and interfaces out of c->json, as a config file has them. */
+int take_machine(struct call *c);
 
 #endif

@@ -563,6 +563,11 @@ static int read_field(const struct json_text *json, const struct json_field *f, 
 	case JSON_MAP:
 		err = read_map(f, value, to + f->at, why);
 		break;
+	case JSON_LIST:
+		if (!cJSON_IsArray(value))
+			return wrong_type(f, value, why);
+		*(const cJSON **)(void *)(to + f->at) = value;
+		break;
 	}
 	if (!err && f->flag != JSON_NO_FLAG)
 		*(bool *)(to + f->flag) = true;
@@ -640,6 +645,8 @@ static cJSON *write_field(const struct json_field *f, const char *from)
 		return json_write(f->object, from + f->at);
 	case JSON_MAP:
 		return cJSON_CreateRaw(from + f->at);
+	case JSON_LIST:
+		break;
 	}
 	return NULL;
 }

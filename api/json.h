@@ -26,6 +26,7 @@ enum json_type {
 	JSON_ENUM,   /* unsigned: index into `names`, which ends with NULL */
 	JSON_OBJECT, /* the structure of `object` */
 	JSON_MAP,    /* char[max]: an object of strings, as JSON text */
+	JSON_LIST,   /* const cJSON *: an array, whose elements the caller reads; never written */
 };
 
 #define JSON_NO_FLAG UINT32_MAX

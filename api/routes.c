@@ -15,14 +15,13 @@
 
 #define ID_SIZE (API_ID_MAX + 1) /* so that one that is too long shows */
 
-#define NO_BALLOON  "mayfly has no balloon device."
-#define NO_MMDS	    "mayfly has no metadata service (MMDS)."
-#define NO_VSOCK    "mayfly has no vsock device."
-#define NO_ENTROPY  "mayfly has no entropy device; guests have RDRAND."
-#define NO_PMEM	    "mayfly has no pmem device."
-#define NO_HOTPLUG  "mayfly has no memory hotplug."
-#define NO_CPU	    "mayfly has no CPU templates; a guest gets what the hypervisor offers."
-#define NO_SNAPSHOT "mayfly has no snapshots yet."
+#define NO_BALLOON "mayfly has no balloon device."
+#define NO_MMDS	   "mayfly has no metadata service (MMDS)."
+#define NO_VSOCK   "mayfly has no vsock device."
+#define NO_ENTROPY "mayfly has no entropy device; guests have RDRAND."
+#define NO_PMEM	   "mayfly has no pmem device."
+#define NO_HOTPLUG "mayfly has no memory hotplug."
+#define NO_CPU	   "mayfly has no CPU templates; a guest gets what the hypervisor offers."
 
 static const struct route {
 	enum http_method method;
@@ -51,6 +50,8 @@ static const struct route {
 	{ HTTP_PUT, "/metrics", put_metrics, BEFORE_START, REQ_METRICS, NULL },
 	{ HTTP_PUT, "/actions", put_action, ANY_TIME, REQ_ACTIONS, NULL },
 	{ HTTP_PATCH, "/vm", patch_vm, AFTER_START, REQ_OTHER, NULL },
+	{ HTTP_PUT, "/snapshot/create", put_snapshot_create, AFTER_START, REQ_OTHER, NULL },
+	{ HTTP_PUT, "/snapshot/load", put_snapshot_load, BEFORE_START, REQ_OTHER, NULL },
 
 	{ HTTP_DELETE, "/drives/{drive_id}", NULL, AFTER_START, REQ_OTHER, "PCI is not enabled" },
 	{ HTTP_DELETE, "/network-interfaces/{iface_id}", NULL, AFTER_START, REQ_OTHER,
@@ -69,8 +70,6 @@ static const struct route {
 	{ HTTP_PUT, "/hotplug/memory", NULL, ANY_TIME, REQ_HOTPLUG, NO_HOTPLUG },
 	{ HTTP_PATCH, "/hotplug/memory", NULL, ANY_TIME, REQ_HOTPLUG_PATCH, NO_HOTPLUG },
 	{ HTTP_PUT, "/cpu-config", NULL, ANY_TIME, REQ_CPU_CONFIG, NO_CPU },
-	{ HTTP_PUT, "/snapshot/create", NULL, ANY_TIME, REQ_OTHER, NO_SNAPSHOT },
-	{ HTTP_PUT, "/snapshot/load", NULL, ANY_TIME, REQ_OTHER, NO_SNAPSHOT },
 	{ HTTP_PUT, "/snapshot/", NULL, ANY_TIME, REQ_OTHER, "Missing snapshot operation type." },
 };
 #define ROUTES (sizeof(routes) / sizeof(routes[0]))
@@ -96,13 +95,7 @@ void api_init(struct api *api, const struct api_names *names, const struct api_o
 	api->config = config;
 	api->log = *log;
 	metrics_init(&api->metrics);
-	api->machine = (struct machine_body){ .has_vcpus = true,
-					      .has_mem = true,
-					      .has_smt = true,
-					      .has_dirty = true,
-					      .has_huge = true,
-					      .vcpu_count = 1,
-					      .mem_size_mib = 128 };
+	api->machine = machine_default;
 }
 
 /* One word of a path: up to the next slash. *rest stands behind it, or is NULL after the last. */
@@ -326,25 +319,27 @@ void api_request(struct api *api, const struct http_request *request, struct api
 static const struct section {
 	const char *name;
 	int (*handle)(struct call *call);
-	bool is_list;
 	const char *id_field; /* of a list's elements */
 	const char *absent;
+	bool is_list;
+	bool is_machine; /* goes with a snapshot */
 } sections[] = {
-	{ "logger", put_logger, false, NULL, NULL },
-	{ "metrics", put_metrics, false, NULL, NULL },
-	{ "machine-config", put_machine, false, NULL, NULL },
-	{ "boot-source", put_boot, false, NULL, NULL },
-	{ "drives", put_drive, true, "drive_id", NULL },
-	{ "network-interfaces", put_net, true, "iface_id", NULL },
-	{ "serial", put_serial, false, NULL, NULL },
-	{ "balloon", NULL, false, NULL, NO_BALLOON },
-	{ "cpu-config", NULL, false, NULL, NO_CPU },
-	{ "vsock", NULL, false, NULL, NO_VSOCK },
-	{ "entropy", NULL, false, NULL, NO_ENTROPY },
-	{ "pmem", NULL, true, NULL, NO_PMEM },
-	{ "memory-hotplug", NULL, false, NULL, NO_HOTPLUG },
-	{ "mmds-config", NULL, false, NULL, NO_MMDS },
+	{ "logger", put_logger, NULL, NULL, false, false },
+	{ "metrics", put_metrics, NULL, NULL, false, false },
+	{ "machine-config", put_machine, NULL, NULL, false, true },
+	{ "boot-source", put_boot, NULL, NULL, false, false },
+	{ "drives", put_drive, "drive_id", NULL, true, true },
+	{ "network-interfaces", put_net, "iface_id", NULL, true, true },
+	{ "serial", put_serial, NULL, NULL, false, false },
+	{ "balloon", NULL, NULL, NO_BALLOON, false, false },
+	{ "cpu-config", NULL, NULL, NO_CPU, false, false },
+	{ "vsock", NULL, NULL, NO_VSOCK, false, false },
+	{ "entropy", NULL, NULL, NO_ENTROPY, false, false },
+	{ "pmem", NULL, NULL, NO_PMEM, true, false },
+	{ "memory-hotplug", NULL, NULL, NO_HOTPLUG, false, false },
+	{ "mmds-config", NULL, NULL, NO_MMDS, false, false },
 };
+#define SECTIONS (sizeof(sections) / sizeof(sections[0]))
 
 static bool is_twice(const cJSON *root, const char *name)
 {
@@ -384,23 +379,31 @@ static int take_list(struct call *c, const struct section *s, const cJSON *list)
 	return 0;
 }
 
-static int take_sections(struct call *c)
+static int check_sections(struct call *c)
+{
+	const cJSON *root = c->json.root;
+
+	if (!cJSON_IsObject(root))
+		return call_refuse(c, "invalid type, expected an object");
+	for (size_t i = 0; i < SECTIONS; i++)
+		if (is_twice(root, sections[i].name))
+			return call_refuse(c, "duplicate field `%s`", sections[i].name);
+	if (!cJSON_GetObjectItemCaseSensitive(root, "drives"))
+		return call_refuse(c, "missing field `drives`");
+	return 0;
+}
+
+/* Those of them that are, or are not, what the guest's hardware consists of. */
+static int take_sections(struct call *c, bool is_machine_only)
 {
 	const cJSON *root = c->json.root;
 	int err = 0;
 
-	if (!cJSON_IsObject(root))
-		return call_refuse(c, "invalid type, expected an object");
-	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
-		if (is_twice(root, sections[i].name))
-			return call_refuse(c, "duplicate field `%s`", sections[i].name);
-	if (!section_of(root, "boot-source"))
-		return call_refuse(c, "missing field `boot-source`");
-	if (!cJSON_GetObjectItemCaseSensitive(root, "drives"))
-		return call_refuse(c, "missing field `drives`");
-	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]) && !err; i++) {
+	for (size_t i = 0; i < SECTIONS && !err; i++) {
 		const struct section *s = &sections[i];
 
+		if (is_machine_only && !s->is_machine)
+			continue;
 		c->body = s->is_list ? cJSON_GetObjectItemCaseSensitive(root, s->name)
 				     : section_of(root, s->name);
 		if (!c->body)
@@ -413,6 +416,11 @@ static int take_sections(struct call *c)
 	return err;
 }
 
+int take_machine(struct call *c)
+{
+	return check_sections(c) || take_sections(c, true) ? -EINVAL : 0;
+}
+
 int api_config_file(struct api *api, const char *text, size_t len)
 {
 	struct call c = { .api = api, .id = "" };
@@ -422,7 +430,11 @@ int api_config_file(struct api *api, const char *text, size_t len)
 	if (err)
 		call_refuse(&c, "%s", why);
 	if (!err)
-		err = take_sections(&c);
+		err = check_sections(&c);
+	if (!err && !section_of(c.json.root, "boot-source"))
+		err = call_refuse(&c, "missing field `boot-source`");
+	if (!err)
+		err = take_sections(&c, false);
 	if (!err)
 		err = start_microvm(&c);
 	json_reset();

@@ -14,6 +14,14 @@
 
 /* The machine. */
 
+const struct machine_body machine_default = { .has_vcpus = true,
+					      .has_mem = true,
+					      .has_smt = true,
+					      .has_dirty = true,
+					      .has_huge = true,
+					      .vcpu_count = 1,
+					      .mem_size_mib = 128 };
+
 #define BAD_CPUS                                                                             \
 	"The number of vCPUs must be greater than 0, less than 32 and must be 1 or an even " \
 	"number if SMT is enabled."
@@ -37,6 +45,7 @@ static int set_machine(struct call *c, const struct machine_body *m)
 		return call_refuse(c,
 				   "Machine config error: mayfly takes no reserved huge pages; use "
 				   "`Transparent`.");
+	c->api->has_machine = true;
 	c->api->machine = *m;
 	c->api->machine.has_template = false; /* None is as if it were not given */
 	return 0;

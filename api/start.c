@@ -6,17 +6,12 @@
 
 #include <errno.h>
 
-static int fill_config(struct call *c)
+/* The hardware, and where its serial port goes. */
+static void fill_machine(struct call *c)
 {
 	const struct api *api = c->api;
 	struct vm_config *config = api->config;
-	char root[CONFIG_ROOT_SIZE];
-	size_t len;
 
-	config->kernel = api->boot->kernel_image_path;
-	config->kernel_fd = api->boot->kernel_fd;
-	config->initrd = *api->boot->initrd_path ? api->boot->initrd_path : NULL;
-	config->initrd_fd = api->boot->initrd_fd;
 	config->mem_size = api->machine.mem_size_mib << 20;
 	config->cpus = (unsigned)api->machine.vcpu_count;
 	config->huge_pages = api->machine.huge_pages == HUGE_TRANSPARENT;
@@ -28,6 +23,21 @@ static int fill_config(struct call *c)
 	if (api->has_serial)
 		config->serial.limit = devices_bucket(&api->serial.rate_limiter);
 	devices_fill(config, api);
+}
+
+static int fill_config(struct call *c)
+{
+	const struct api *api = c->api;
+	struct vm_config *config = api->config;
+	char root[CONFIG_ROOT_SIZE];
+	size_t len;
+
+	config->restore = (struct restore_config){ 0 };
+	config->kernel = api->boot->kernel_image_path;
+	config->kernel_fd = api->boot->kernel_fd;
+	config->initrd = *api->boot->initrd_path ? api->boot->initrd_path : NULL;
+	config->initrd_fd = api->boot->initrd_fd;
+	fill_machine(c);
 	config_root(config, root);
 	len = setup_cmdline(config, api->boot, root);
 	if (len >= CMDLINE_SIZE)
@@ -73,6 +83,20 @@ int start_microvm(struct call *c)
 	log_line(LOG_DEBUG, "event_end: boot microvm");
 	api_let_go(api); /* the microVM has opened them all */
 	change_state(api, API_RUNNING);
+	api_flush_metrics(api);
+	return 0;
+}
+
+int restore_microvm(struct call *c, const struct restore_config *from)
+{
+	struct api *api = c->api;
+
+	fill_machine(c);
+	api->config->restore = *from;
+	if (api->ops->start(api->vm, api->config))
+		return call_refuse(c, "Load snapshot error: %s", log_last_failure());
+	api_let_go(api);
+	change_state(api, from->is_paused ? API_PAUSED : API_RUNNING);
 	api_flush_metrics(api);
 	return 0;
 }

@@ -134,6 +134,37 @@ int hv_get_events(const struct hv_vcpu *vcpu, struct kvm_vcpu_events *events)
 	return 0;
 }
 
+/* A process's own state is in no file: there are no snapshots. */
+int hv_get_state(const struct hv_vcpu *vcpu, struct hv_state *state)
+{
+	(void)vcpu, (void)state;
+	return -ENOTSUP;
+}
+
+int hv_set_state(const struct hv_vcpu *vcpu, const struct hv_state *state)
+{
+	(void)vcpu, (void)state;
+	return -ENOTSUP;
+}
+
+int hv_part_tsc(const struct hv_vcpu *vcpu, const struct hv_state *state)
+{
+	(void)vcpu, (void)state;
+	return -ENOTSUP;
+}
+
+int hv_get_clock(const struct hv *hv, uint64_t *ns)
+{
+	(void)hv, (void)ns;
+	return -ENOTTY;
+}
+
+int hv_set_clock(const struct hv *hv, uint64_t ns)
+{
+	(void)hv, (void)ns;
+	return -ENOTTY;
+}
+
 /* What is only told it. */
 
 int hv_set_memory(const struct hv *hv, unsigned slot, uint64_t gpa, uint64_t size, void *host)

@@ -21,6 +21,7 @@
 #define FS_READ_FILE   (1ull << 2)
 #define FS_READ_DIR    (1ull << 3)
 #define FS_REMOVE_FILE (1ull << 5)
+#define FS_MAKE_REG    (1ull << 8)
 #define FS_TRUNCATE    (1ull << 14)
 #define FS_IOCTL_DEV   (1ull << 15)
 
@@ -65,7 +66,7 @@ static int allow(int ruleset, const char *path, uint64_t rights)
 static int allow_all(const struct jail *jail, int ruleset, const struct ruleset *all)
 {
 	const uint64_t files = FS_WRITE_FILE | FS_READ_FILE | FS_READ_DIR | FS_REMOVE_FILE |
-			       FS_TRUNCATE | FS_IOCTL_DEV;
+			       FS_MAKE_REG | FS_TRUNCATE | FS_IOCTL_DEV;
 	int err = 0;
 
 	if (jail->config->chroot_base)

@@ -49,7 +49,7 @@
 #define FUTEX_CALL (INT & ~(uint64_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME))
 
 /* What musl's open(2) adds is O_LARGEFILE, of another value than glibc's. */
-#define OPEN_FLAGS (O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_DIRECT | 0100000)
+#define OPEN_FLAGS (O_WRONLY | O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_DIRECT | 0100000)
 
 const struct policy_row policy[] = {
 	/* All threads. */
@@ -113,7 +113,15 @@ const struct policy_row policy[] = {
 	{ SERVE, SYS_fcntl, "the same: whether its client's lock comes along", { IS(1, F_GETLK) } },
 	{ SERVE, SYS_fstat, "the same: its kind and size", ANY },
 	{ SERVE, SYS_ioctl, "the same: the size of a block device", { IS(1, BLKGETSIZE64) } },
-	{ FILES, SYS_open, "the same, by its path: nothing new is made, and all lies in the jail", { WITHIN(1, OPEN_FLAGS) } },
+	{ FILES, SYS_open, "the same, by its path, or a snapshot's files: all lies in the jail", { WITHIN(1, OPEN_FLAGS), WITHIN(2, 0600) } },
+	{ SERVE, SYS_ftruncate, "a snapshot: what its files held before", ANY },
+	{ SERVE, SYS_ioctl, "the same: a paused vCPU's registers", { IS(1, KVM_GET_SREGS) } },
+	{ SERVE, SYS_ioctl, "the same", { IS(1, KVM_GET_XCRS) } },
+	{ SERVE, SYS_ioctl, "the same", { IS(1, KVM_GET_XSAVE) } },
+	{ SERVE, SYS_ioctl, "the same", { IS(1, KVM_GET_DEBUGREGS) } },
+	{ SERVE, SYS_ioctl, "the same: its local APIC", { IS(1, KVM_GET_LAPIC) } },
+	{ SERVE, SYS_ioctl, "the same: its MSRs", { IS(1, KVM_GET_MSRS) } },
+	{ SERVE, SYS_ioctl, "the same: KVM's clock", { IS(1, KVM_GET_CLOCK) } },
 };
 
 /*

@@ -7,7 +7,6 @@
 #include "layout.h"
 #include "log.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -183,6 +182,18 @@ static void frequency(struct hv_cpuid *cpuid, unsigned tsc_khz)
 		leaf(cpuid, HYPERVISOR_TIMING)->eax = tsc_khz;
 		leaf(cpuid, HYPERVISOR_TIMING)->ebx = APIC_BUS_KHZ;
 	}
+}
+
+bool cpu_is_incidental(uint32_t function)
+{
+	static const uint32_t leaves[] = {
+		2, 4, 0x15, 0x16, HYPERVISOR_TIMING, 0x18, 0x80000005, 0x80000006, 0x8000001d
+	};
+	bool found = false;
+
+	for (size_t i = 0; i < sizeof(leaves) / sizeof(leaves[0]); i++)
+		found |= leaves[i] == function;
+	return found;
 }
 
 void cpu_cpuid(struct hv_cpuid *cpuid, unsigned id, unsigned cpus, unsigned tsc_khz)

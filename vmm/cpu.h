@@ -10,12 +10,20 @@
 #include "image.h"
 #include "mem.h"
 
+#include <stdbool.h>
+
 /*
  * Turns what the provider supports into what vCPU `id` of `cpus` shows: topology, TSC frequency in
  * kHz, hypervisor bits. `cpuid` holds the provider's entries, or what another vCPU's were turned
  * into, and has room for mayfly's own.
  */
 void cpu_cpuid(struct hv_cpuid *cpuid, unsigned id, unsigned cpus, unsigned tsc_khz);
+
+/*
+ * Whether a leaf tells what is another on another host, after a boot, or on another core: a
+ * frequency, caches.
+ */
+bool cpu_is_incidental(uint32_t function);
 
 /* Bits of a guest-physical address that the provider's CPUs have. */
 unsigned cpu_physical_bits(struct hv_cpuid *supported);

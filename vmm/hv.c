@@ -256,6 +256,171 @@ int hv_get_events(const struct hv_vcpu *vcpu, struct kvm_vcpu_events *events)
 	return call(vcpu->fd, KVM_GET_VCPU_EVENTS, events);
 }
 
+/*
+ * The MSRs that a guest can have changed (SDM vol. 4; the last eight are KVM's own). The deadline
+ * of the timer comes behind the TSC that it is in.
+ */
+static const uint32_t msrs[] = {
+	0x10,				 /* IA32_TIME_STAMP_COUNTER */
+	0x3b,				 /* IA32_TSC_ADJUST */
+	0x48,				 /* IA32_SPEC_CTRL */
+	0xe1,				 /* IA32_UMWAIT_CONTROL */
+	0x122,				 /* IA32_TSX_CTRL */
+	0x140,				 /* MISC_FEATURES_ENABLES */
+	0x174,				 /* IA32_SYSENTER_CS */
+	0x175,				 /* IA32_SYSENTER_ESP */
+	0x176,				 /* IA32_SYSENTER_EIP */
+	0x1a0,				 /* IA32_MISC_ENABLE */
+	0x1c4,				 /* IA32_XFD */
+	0x1c5,				 /* IA32_XFD_ERR */
+	0x1d9,				 /* IA32_DEBUGCTL */
+	0x277,				 /* IA32_PAT */
+	0x2ff,				 /* IA32_MTRR_DEF_TYPE */
+	0xda0,				 /* IA32_XSS */
+	0xc0000081,			 /* IA32_STAR */
+	0xc0000082,			 /* IA32_LSTAR */
+	0xc0000083,			 /* IA32_CSTAR */
+	0xc0000084,			 /* IA32_FMASK */
+	0xc0000102,			 /* IA32_KERNEL_GS_BASE */
+	0xc0000103,			 /* IA32_TSC_AUX */
+	0xc001011f,			 /* AMD's VIRT_SPEC_CTRL */
+	0x6a0,				 /* IA32_U_CET */
+	0x6a2,				 /* IA32_S_CET */
+	0x6a4,				 /* IA32_PL0_SSP, and the other three */
+	0x6a5,	    0x6a6, 0x6a7, 0x6a8, /* IA32_INTERRUPT_SSP_TABLE_ADDR */
+	0x6e0,				 /* IA32_TSC_DEADLINE */
+	0x11,				 /* MSR_KVM_WALL_CLOCK */
+	0x12,				 /* MSR_KVM_SYSTEM_TIME */
+	0x4b564d00,			 /* MSR_KVM_WALL_CLOCK_NEW */
+	0x4b564d01,			 /* MSR_KVM_SYSTEM_TIME_NEW */
+	0x4b564d06,			 /* MSR_KVM_ASYNC_PF_INT: before it is enabled */
+	0x4b564d02,			 /* MSR_KVM_ASYNC_PF_EN */
+	0x4b564d03,			 /* MSR_KVM_STEAL_TIME */
+	0x4b564d04,			 /* MSR_KVM_PV_EOI_EN */
+	0x4b564d05,			 /* MSR_KVM_POLL_CONTROL */
+};
+#define MSRS (sizeof(msrs) / sizeof(msrs[0]))
+_Static_assert(MSRS <= HV_MSRS_MAX, "room in struct hv_msrs");
+
+/* One by one: a call stops at the first that the provider does not have. */
+static int get_msrs(const struct hv_vcpu *vcpu, struct hv_msrs *all)
+{
+	struct hv_msrs one = { .head.nmsrs = 1 };
+
+	all->head.nmsrs = 0;
+	for (size_t i = 0; i < MSRS; i++) {
+		int n;
+
+		one.entries[0] = (struct kvm_msr_entry){ .index = msrs[i] };
+		n = call(vcpu->fd, KVM_GET_MSRS, &one);
+		if (n < 0)
+			return n;
+		if (n == 1)
+			all->entries[all->head.nmsrs++] = one.entries[0];
+	}
+	return 0;
+}
+
+/*
+ * A TSC that is set to less than a second from where KVM expects it is taken for another vCPU's,
+ * and stays as it is (Linux before 6.7, kvm_synchronize_tsc). That is right for all but the first,
+ * which in a young VM would lose that second; so it is set to days away before.
+ */
+int hv_part_tsc(const struct hv_vcpu *vcpu, const struct hv_state *state)
+{
+	struct hv_msrs tsc = { .head.nmsrs = 1, .entries[0] = { .index = msrs[0] } };
+
+	if (state->msrs.head.nmsrs > 0 && state->msrs.entries[0].index == msrs[0])
+		tsc.entries[0].data = state->msrs.entries[0].data ^ 1ull << 50;
+	return hv_set_msrs(vcpu, &tsc);
+}
+
+static bool is_known(uint32_t msr)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < MSRS; i++)
+		found |= msrs[i] == msr;
+	return found;
+}
+
+/* What is as it should be need not be settable; what is none of ours a file has made up. */
+static int set_msrs(const struct hv_vcpu *vcpu, const struct hv_msrs *all)
+{
+	int err = all->head.nmsrs <= MSRS ? 0 : -EINVAL;
+
+	for (uint32_t i = 0; !err && i < all->head.nmsrs; i++) {
+		const struct kvm_msr_entry *wanted = &all->entries[i];
+		struct hv_msrs one = { .head.nmsrs = 1, .entries[0] = *wanted };
+
+		err = is_known(wanted->index) ? hv_set_msrs(vcpu, &one) : -EINVAL;
+		if (err == -ENOTSUP && call(vcpu->fd, KVM_GET_MSRS, &one) == 1 &&
+		    one.entries[0].data == wanted->data)
+			err = 0;
+	}
+	return err;
+}
+
+/* In the order in which they are set; MSRs, which are counted, have calls of their own. */
+static const struct {
+	unsigned long get, set;
+	size_t at;
+} parts[] = {
+	{ KVM_GET_SREGS, KVM_SET_SREGS, offsetof(struct hv_state, sregs) },
+	{ KVM_GET_REGS, KVM_SET_REGS, offsetof(struct hv_state, regs) },
+	{ KVM_GET_XCRS, KVM_SET_XCRS, offsetof(struct hv_state, xcrs) },
+	{ KVM_GET_XSAVE, KVM_SET_XSAVE, offsetof(struct hv_state, xsave) },
+	{ KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, offsetof(struct hv_state, debugregs) },
+	{ KVM_GET_LAPIC, KVM_SET_LAPIC, offsetof(struct hv_state, lapic) },
+	{ KVM_GET_MSRS, KVM_SET_MSRS, offsetof(struct hv_state, msrs) },
+	{ KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, offsetof(struct hv_state, events) },
+	{ KVM_GET_MP_STATE, KVM_SET_MP_STATE, offsetof(struct hv_state, mp_state) },
+};
+#define PARTS (sizeof(parts) / sizeof(parts[0]))
+
+/*
+ * The other way round. The MP state comes first: asking for it has KVM do what an INIT or SIPI that
+ * has come does to the rest, as asking for the events does with an exception's address. MSRs come
+ * before the LAPIC: a deadline that passes in between is then in both, not in neither.
+ */
+int hv_get_state(const struct hv_vcpu *vcpu, struct hv_state *state)
+{
+	int err = 0;
+
+	for (size_t i = PARTS; i > 0 && !err; i--)
+		err = parts[i - 1].get == KVM_GET_MSRS ? get_msrs(vcpu, &state->msrs)
+						       : call(vcpu->fd, parts[i - 1].get,
+							      (uint8_t *)state + parts[i - 1].at);
+	return err;
+}
+
+int hv_set_state(const struct hv_vcpu *vcpu, const struct hv_state *state)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < PARTS && !err; i++)
+		err = parts[i].set == KVM_SET_MSRS
+			      ? set_msrs(vcpu, &state->msrs)
+			      : call(vcpu->fd, parts[i].set, (uint8_t *)state + parts[i].at);
+	return err;
+}
+
+int hv_get_clock(const struct hv *hv, uint64_t *ns)
+{
+	struct kvm_clock_data clock = { 0 };
+	const int err = call(hv->vm_fd, KVM_GET_CLOCK, &clock);
+
+	*ns = clock.clock;
+	return err;
+}
+
+int hv_set_clock(const struct hv *hv, uint64_t ns)
+{
+	struct kvm_clock_data clock = { .clock = ns };
+
+	return call(hv->vm_fd, KVM_SET_CLOCK, &clock);
+}
+
 int hv_run(const struct hv_vcpu *vcpu)
 {
 	return call_with(vcpu->fd, KVM_RUN, 0);

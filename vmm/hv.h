@@ -33,13 +33,26 @@ struct hv_cpuid {
 	struct kvm_cpuid_entry2 entries[HV_CPUID_MAX];
 };
 
-#define HV_MSRS_MAX 16u
+#define HV_MSRS_MAX 48u
 struct hv_msrs {
 	struct kvm_msrs head; /* head.nmsrs entries follow */
 	struct kvm_msr_entry entries[HV_MSRS_MAX];
 };
 
 #define HV_ROUTES_MAX 32u
+
+/* A vCPU as a snapshot has it, but for its CPUID. */
+struct hv_state {
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	struct kvm_xcrs xcrs;
+	struct kvm_xsave xsave;
+	struct kvm_debugregs debugregs;
+	struct kvm_lapic_state lapic;
+	struct hv_msrs msrs; /* those of the table in hv.c that there are */
+	struct kvm_mp_state mp_state;
+	struct kvm_vcpu_events events;
+};
 
 /* Opens the provider (auto: the module where it is loaded) and checks it; logs why it cannot. */
 int hv_open(struct hv *hv, enum hv_provider provider);
@@ -74,6 +87,22 @@ int hv_get_sregs(const struct hv_vcpu *vcpu, struct kvm_sregs *sregs);
 int hv_set_sregs(const struct hv_vcpu *vcpu, const struct kvm_sregs *sregs);
 int hv_get_mp_state(const struct hv_vcpu *vcpu, struct kvm_mp_state *state);
 int hv_get_events(const struct hv_vcpu *vcpu, struct kvm_vcpu_events *events);
+
+/*
+ * All of a vCPU that does not run and has no exit to finish; and of one that has its CPUID and has
+ * not run. What is set may be anything: the kernel refuses what no CPU can be.
+ */
+int hv_get_state(const struct hv_vcpu *vcpu, struct hv_state *state);
+int hv_set_state(const struct hv_vcpu *vcpu, const struct hv_state *state);
+/* Before the first vCPU's: its TSC is to be what is set, and not what the VM's age says. */
+int hv_part_tsc(const struct hv_vcpu *vcpu, const struct hv_state *state);
+
+/*
+ * KVM's own clock, which guests read where their TSC is not good enough, in nanoseconds. -ENOTTY
+ * where the provider has none.
+ */
+int hv_get_clock(const struct hv *hv, uint64_t *ns);
+int hv_set_clock(const struct hv *hv, uint64_t ns);
 
 /* Runs the guest until an exit (0), a signal or run->immediate_exit (-EINTR), or an error. */
 int hv_run(const struct hv_vcpu *vcpu);

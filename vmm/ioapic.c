@@ -66,7 +66,7 @@ static struct kvm_irq_routing_entry route(unsigned gsi, uint64_t rte)
 	};
 }
 
-static void update_routes(struct ioapic *ioapic)
+static int update_routes(struct ioapic *ioapic)
 {
 	struct kvm_irq_routing_entry routes[IOAPIC_PINS];
 	unsigned nr = 0;
@@ -79,6 +79,7 @@ static void update_routes(struct ioapic *ioapic)
 	if (err && !ioapic->is_refused)
 		fail(err, "KVM_SET_GSI_ROUTING; the guest's interrupts stay as they were");
 	ioapic->is_refused = err;
+	return err;
 }
 
 static void write_pin(struct ioapic *ioapic, unsigned pin, bool high, uint32_t value)
@@ -117,6 +118,21 @@ static uint32_t read_register(const struct ioapic *ioapic)
 	if (r >= IOREDTBL && r < IOREDTBL + 2 * ioapic->nr_pins)
 		return (uint32_t)(ioapic->pins[(r - IOREDTBL) / 2] >> (r & 1 ? 32 : 0));
 	return 0;
+}
+
+void ioapic_save(const struct ioapic *ioapic, struct ioapic_state *to)
+{
+	*to = (struct ioapic_state){ .select = ioapic->select, .id = ioapic->id };
+	memcpy(to->pins, ioapic->pins, sizeof(to->pins));
+}
+
+int ioapic_load(struct ioapic *ioapic, const struct ioapic_state *from)
+{
+	ioapic->select = from->select & 0xff;
+	ioapic->id = from->id & ID_MASK;
+	for (unsigned i = 0; i < ioapic->nr_pins; i++)
+		ioapic->pins[i] = from->pins[i] & ~(RTE_STATUS | RTE_REMOTE_IRR);
+	return update_routes(ioapic);
 }
 
 void ioapic_access(void *device, uint64_t offset, uint8_t *data, unsigned len, bool write)

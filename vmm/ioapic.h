@@ -27,6 +27,14 @@ struct ioapic {
 /* `nr_pins` pins (1 to IOAPIC_PINS), all masked. Each costs a guest some ten exits at boot. */
 void ioapic_init(struct ioapic *ioapic, const struct hv *hv, unsigned nr_pins);
 
+/* Its registers, as a snapshot has them; what is loaded may be anything. 0 or -errno, logged. */
+struct ioapic_state {
+	uint32_t select, id;
+	uint64_t pins[IOAPIC_PINS];
+};
+void ioapic_save(const struct ioapic *ioapic, struct ioapic_state *state);
+int ioapic_load(struct ioapic *ioapic, const struct ioapic_state *state);
+
 /* For the bus: the register window at IOAPIC_GPA. */
 void ioapic_access(void *ioapic, uint64_t offset, uint8_t *data, unsigned len, bool write);
 

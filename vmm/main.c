@@ -2,6 +2,7 @@
 /*
  * mayfly: one process, one microVM. The commands and what each calls; next: vm.c.
  */
+#include "../api/client.h"
 #include "../virtio/commit.h"
 #include "args.h"
 #include "check.h"
@@ -34,6 +35,8 @@ static void print_help(void)
 	args_jail_help(27, true);
 	printf("\nmayfly check [--json | --quiet]\n"
 	       "  Says what this host offers; exits with 0 where a stock kernel can boot.\n\n"
+	       "mayfly snapshot SOCKET STATE MEMORY\n"
+	       "  Takes a snapshot of the microVM that serves at SOCKET, into two files.\n\n"
 	       "mayfly disk commit LAYER BASE\n"
 	       "  Writes what is in a copy-on-write layer into its base, and empties the layer.\n"
 	       "mayfly disk reset LAYER\n"
@@ -105,6 +108,15 @@ static int disk(int argc, char **argv)
 	return err ? EXIT_MONITOR : 0;
 }
 
+static int snapshot(int argc, char **argv)
+{
+	if (argc != 4) {
+		fail(0, "snapshot: give 'SOCKET STATE MEMORY'");
+		return EXIT_MONITOR;
+	}
+	return client_snapshot(argv[1], argv[2], argv[3]) ? EXIT_MONITOR : 0;
+}
+
 static bool is_called(const char *path, const char *name)
 {
 	const char *slash = strrchr(path, '/');
@@ -130,6 +142,8 @@ static int act(int argc, char **argv)
 		return check(argc - 1, argv + 1);
 	if (!strcmp(command, "disk"))
 		return disk(argc - 1, argv + 1);
+	if (!strcmp(command, "snapshot"))
+		return snapshot(argc - 1, argv + 1);
 	if (!strcmp(command, "--version")) {
 		puts("mayfly " MAYFLY_VERSION);
 		return 0;

@@ -324,6 +324,41 @@ void serial_limit(struct serial *s, bool (*allows)(void *arg), void *arg)
 	s->tx_allows_arg = arg;
 }
 
+/* A full queue is an empty one there, which a driver that waits for it is told. */
+void serial_save(struct serial *s, struct serial_state *to)
+{
+	*to = (struct serial_state){ s->ier,
+				     s->lcr,
+				     s->mcr,
+				     s->scr,
+				     s->fcr,
+				     s->thre_pending || !is_ready(s),
+				     s->overrun,
+				     s->rx_breaks > 0,
+				     .divisor = s->divisor,
+				     .nr_rx = (uint16_t)rx_used(s) };
+	for (unsigned i = 0; i < to->nr_rx; i++)
+		to->rx[i] = s->rx[(s->rx_tail + i) % sizeof(s->rx)];
+}
+
+void serial_load(struct serial *s, const struct serial_state *from)
+{
+	pthread_mutex_lock(&s->lock);
+	s->ier = from->ier & IER_MASK;
+	s->lcr = from->lcr;
+	s->mcr = from->mcr & MCR_MASK;
+	s->scr = from->scr;
+	s->fcr = from->fcr;
+	s->divisor = from->divisor;
+	s->thre_pending = from->thre_pending;
+	s->overrun = from->overrun;
+	s->rx_breaks = from->nr_breaks;
+	for (unsigned i = 0; i < from->nr_rx && i < sizeof(from->rx); i++)
+		rx_push(s, from->rx[i]);
+	update_irq(s);
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* Wider accesses are as many registers, one after the other, as on the ISA bus. */
 void serial_access(void *device, uint64_t offset, uint8_t *data, unsigned len, bool write)
 {

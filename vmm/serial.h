@@ -55,6 +55,13 @@ struct serial {
 	uint8_t tx[SERIAL_TX];
 };
 
+/* The chip, as a snapshot has it: what it was given to send is gone for the guest. */
+struct serial_state {
+	uint8_t ier, lcr, mcr, scr, fcr, thre_pending, overrun, nr_breaks;
+	uint16_t divisor, nr_rx;
+	uint8_t rx[SERIAL_RX + SERIAL_FIFO];
+};
+
 /*
  * The descriptors stay the caller's. `gated`: hold input back until the guest sets OUT1, which
  * mayfly's init does once the terminal is set up; a kernel alone would take bytes too early and
@@ -67,6 +74,10 @@ void serial_limit(struct serial *s, bool (*allows)(void *arg), void *arg);
 
 /* For the bus: the eight ports from COM1_PORT. */
 void serial_access(void *serial, uint64_t offset, uint8_t *data, unsigned len, bool write);
+
+/* While no vCPU runs; what is loaded may be anything, and may interrupt at once. */
+void serial_save(struct serial *s, struct serial_state *state);
+void serial_load(struct serial *s, const struct serial_state *state);
 
 /* The loop's side. Bytes waiting to go out, contiguous, at *data; 0 also re-arms wake_fd. */
 size_t serial_tx_peek(struct serial *s, const uint8_t **data);

@@ -195,10 +195,11 @@ static int refuse_pci(const char *value)
 	return fail(0, "--enable-pci: mayfly has no PCI bus");
 }
 
-static int refuse_snapshot(const char *value)
+static int refuse_describe(const char *value)
 {
 	(void)value;
-	return fail(0, "mayfly has no snapshots yet");
+	return fail(0, "mayfly describes no snapshots; those that it loads have version %u",
+		    SNAPSHOT_VERSION);
 }
 
 static const struct {
@@ -231,8 +232,8 @@ static const struct {
 	{ "mmds-size-limit", "N", "taken, without effect", take_nothing },
 	{ "metadata", "FILE", "refused: there is no MMDS", refuse_metadata },
 	{ "enable-pci", NULL, "refused: there is no PCI", refuse_pci },
-	{ "snapshot-version", NULL, "refused: there are no snapshots", refuse_snapshot },
-	{ "describe-snapshot", "FILE", "refused: there are no snapshots", refuse_snapshot },
+	{ "describe-snapshot", "FILE", "refused: snapshots are not described", refuse_describe },
+	{ "snapshot-version", NULL, "print the version of snapshots and exit", NULL },
 	{ "version", NULL, "print the version and exit", NULL },
 	{ "help", NULL, "print this and exit", NULL },
 };
@@ -254,6 +255,10 @@ static int print(const char *name, bool is_firecracker)
 {
 	if (!strcmp(name, "version")) {
 		say_version(is_firecracker);
+		return 1;
+	}
+	if (!strcmp(name, "snapshot-version")) {
+		printf("v%u\n", SNAPSHOT_VERSION);
 		return 1;
 	}
 	serve_help();
@@ -363,6 +368,11 @@ static void on_resume(void *arg)
 	vm_resume(arg);
 }
 
+static int on_save(void *arg, int state_fd, uint64_t at, int mem_fd)
+{
+	return vm_save(arg, state_fd, at, mem_fd);
+}
+
 static void on_count(void *arg, struct counters *counters)
 {
 	vm_count(arg, counters);
@@ -389,6 +399,7 @@ static const struct api_ops ops = {
 	.tap_check = vm_tap_check,
 	.pause = on_pause,
 	.resume = on_resume,
+	.save = on_save,
 	.disk_update = on_disk_update,
 	.net_update = on_net_update,
 	.count = on_count,

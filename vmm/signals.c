@@ -18,7 +18,8 @@ static const struct {
 	const char *line;
 } fatal[] = {
 	{ SIGSYS, EXIT_FORBIDDEN, "mayfly: fatal: a forbidden system call\n" },
-	{ SIGBUS, 149, "mayfly: fatal: SIGBUS (was a kernel or initrd file cut short?)\n" },
+	{ SIGBUS, 149,
+	  "mayfly: fatal: SIGBUS (was a kernel, an initrd or a memory file cut short?)\n" },
 	{ SIGSEGV, 150, "mayfly: fatal: SIGSEGV; please report it\n" },
 	{ SIGXFSZ, 151, "mayfly: fatal: SIGXFSZ (the file size limit is too low)\n" },
 	{ SIGXCPU, 154, "mayfly: fatal: SIGXCPU (the CPU time limit is used up)\n" },

@@ -164,6 +164,7 @@ int vcpus_create(struct vcpus *vcpus, const struct hv *hv, unsigned nr)
 		if (khz <= 0)
 			return fail(khz ? khz : -EINVAL, "%s: KVM_GET_TSC_KHZ", hv->device);
 		vcpus->us_per_cycle = (1000ull << 32) / (unsigned)khz;
+		vcpus->tsc_khz = (unsigned)khz;
 		err = cpu_init(&v->hv, &vcpus->cpuid, i, nr, (unsigned)khz);
 		if (err)
 			return err;
@@ -226,8 +227,8 @@ static void run_failed(struct vcpu *v, int err)
 	add(&v->failures, 1);
 	if (err == -EFAULT)
 		fail(err,
-		     "vCPU %u: guest memory is gone (was the kernel or initrd file cut short "
-		     "while the guest ran?)",
+		     "vCPU %u: guest memory is gone (was the kernel, the initrd or the memory "
+		     "file cut short while the guest ran?)",
 		     v->id);
 	else if (err == -EAGAIN) /* newer kernels start a thread of the process's with the guest */
 		fail(err,
@@ -321,10 +322,20 @@ static bool is_passing(const struct vcpu *v, int err)
 	return err == -EINTR || (err == -EAGAIN && v->id != 0);
 }
 
+/*
+ * An exit's instruction ends with the next KVM_RUN, and the registers are right only then (KVM API,
+ * KVM_RUN): who parks has done that, and has not entered the guest for it.
+ */
+static void set_immediate_exit(const struct vcpu *v, uint8_t value)
+{
+	__atomic_store_n(&v->hv.run->immediate_exit, value, __ATOMIC_SEQ_CST);
+}
+
 static void *thread(void *arg)
 {
 	struct vcpu *v = arg;
 	struct vcpus *all = v->all;
+	bool is_unfinished = false;
 	int err;
 
 	pthread_setname_np(pthread_self(), v->name);
@@ -333,16 +344,19 @@ static void *thread(void *arg)
 		end_now(all->end, END_ERROR); /* and so it never runs */
 	for (;;) {
 		/* Cleared before the flags are read; kick() sets the flags before it. */
-		__atomic_store_n(&v->hv.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+		set_immediate_exit(v, 0);
 		if (all->stop)
 			return NULL;
-		if (is_held(all)) {
+		if (is_held(all) && is_unfinished && all->end->reason == END_NONE) {
+			set_immediate_exit(v, 1);
+		} else if (is_held(all)) {
 			park(v);
 			continue;
 		}
 		if (v->id == 0)
 			timeline_mark(PHASE_FIRST_ENTRY);
 		err = hv_run(&v->hv);
+		is_unfinished = err == 0;
 		if (err == 0)
 			handle_exit(v);
 		else if (!is_passing(v, err))
@@ -390,7 +404,7 @@ static void kick(struct vcpus *vcpus)
 	for (unsigned i = 0; i < vcpus->started; i++) {
 		struct vcpu *v = &vcpus->vcpu[i];
 
-		__atomic_store_n(&v->hv.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		set_immediate_exit(v, 1);
 		if (v->tid)
 			syscall(SYS_tgkill, vcpus->pid, v->tid, KICK);
 	}
@@ -433,6 +447,13 @@ static void wait_for_parking(struct vcpus *vcpus)
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
 	pthread_cond_timedwait(&vcpus->all_parked, &vcpus->lock, &until);
+}
+
+void vcpus_wait(struct vcpus *vcpus)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	wait_for_parking(vcpus);
+	pthread_mutex_unlock(&vcpus->lock);
 }
 
 void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg)

@@ -43,6 +43,7 @@ struct vcpus {
 	const struct mem *mem;
 	struct end *end;
 	uint64_t us_per_cycle; /* as a fraction of 2^32 */
+	unsigned tsc_khz;
 	/*
 	 * Signs of life for halt.c: exits to user space, and an eventfd for the first one wanted.
 	 */
@@ -83,6 +84,8 @@ void vcpus_pause(struct vcpus *vcpus, void (*meanwhile)(void *arg), void *arg);
  * longer, which then waits for the loop itself (a reset with requests in flight).
  */
 bool vcpus_pause_soon(struct vcpus *vcpus);
+/* A millisecond's wait, while they are parked. */
+void vcpus_wait(struct vcpus *vcpus);
 /*
  * While all are parked: whether none can ever run again. Only then is it one moment for all: a vCPU
  * that another one has just woken must not be taken for halted.

@@ -25,6 +25,7 @@
 #include "power.h"
 #include "serial.h"
 #include "signals.h"
+#include "snapshot.h"
 #include "term.h"
 #include "timeline.h"
 #include "vcpu.h"
@@ -33,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /*
@@ -54,6 +56,7 @@ static struct vm {
 	void (*ended)(void *vm); /* or NULL */
 	int irq_fd, wake_fd;	 /* of the serial port; 0: none */
 	bool is_started;
+	uint64_t file_max; /* bytes: RLIMIT_FSIZE */
 	uint64_t end_count;
 	int end_file;
 	struct __kernel_timespec timeout, grace;
@@ -303,13 +306,27 @@ static int make_devices(struct vm *v)
 	return err ? err : make_nets(v);
 }
 
+static bool is_restored(const struct vm *v)
+{
+	return v->config->restore.state_fd;
+}
+
+static struct machine machine(struct vm *v)
+{
+	return (struct machine){ v->config,  &v->hv,   &v->mem, &v->vcpus,  &v->ioapic,
+				 &v->serial, v->disks, v->nets, v->file_max };
+}
+
 static int make_vcpus(struct vm *v)
 {
+	const struct machine m = machine(v);
 	int err = vcpus_create(&v->vcpus, &v->hv, v->config->cpus);
 
 	if (err)
 		return err;
 	hv_made(&v->hv);
+	if (is_restored(v))
+		return snapshot_load(&m);
 	return cpu_enter(&v->vcpus.vcpu[0].hv, &v->mem, v->boot.image.kind, v->boot.image.entry);
 }
 
@@ -361,6 +378,7 @@ static void on_asked_to_end(void *arg)
  */
 static int start(struct vm *v)
 {
+	struct rlimit file_size = { .rlim_cur = RLIM_INFINITY };
 	int err = halt_init(&v->halt, &v->loop, &v->vcpus);
 
 	if (!err)
@@ -376,6 +394,8 @@ static int start(struct vm *v)
 		err = jail_detach();
 	if (err)
 		return err;
+	getrlimit(RLIMIT_FSIZE, &file_size); /* which no filter lets through later */
+	v->file_max = file_size.rlim_cur;
 	v->is_started = true;
 	console_listen(&v->console, on_asked_to_end, v);
 	halt_watch(&v->halt);
@@ -387,7 +407,10 @@ static int start(struct vm *v)
 	if (v->config->timeout_ms && loop_now_ns(CLOCK_MONOTONIC) >= deadline_ns(v))
 		end_now(&v->end, END_TIMEOUT); /* nor does one begin */
 	vcpus_await(&v->vcpus); /* no guest runs beside a thread without its filter */
-	vcpus_resume(&v->vcpus);
+	if (v->config->restore.is_paused)
+		halt_hold(&v->halt, true);
+	else
+		vm_resume(v);
 	return 0;
 }
 
@@ -484,7 +507,8 @@ static int prepare(struct vm *v, const struct vm_config *config)
 	v->hv = (struct hv){ .sys_fd = -1, .vm_fd = -1 };
 	v->boot = (struct boot){ .kernel_fd = -1, .initrd_fd = -1 };
 	vcpus_init(&v->vcpus, &v->pio, &v->mmio, &v->mem, &v->end);
-	err = open_boot(v);
+	err = is_restored(v) ? snapshot_read(config, config->restore.state_fd, config->restore.at)
+			     : open_boot(v);
 	if (!err)
 		err = open_disks(v);
 	if (!err)
@@ -505,7 +529,8 @@ static int build(struct vm *v)
 	if (!err)
 		err = make_devices(v);
 	if (!err)
-		err = boot_load(&v->boot, &v->mem, v->config);
+		err = is_restored(v) ? snapshot_map(&v->mem, v->config->restore.mem_fd)
+				     : boot_load(&v->boot, &v->mem, v->config);
 	if (!err)
 		err = make_vcpus(v);
 	close_boot(v);
@@ -582,16 +607,51 @@ static void go_on(void *arg)
 	loop_turn(&v->loop);
 }
 
+static struct virtio_device *device(struct vm *v, unsigned i)
+{
+	return i < v->config->nr_disks ? &v->disks[i].dev : &v->nets[i - v->config->nr_disks].dev;
+}
+
+static unsigned nr_devices(const struct vm *v)
+{
+	return v->config->nr_disks + v->config->nr_nets;
+}
+
+static bool are_at_rest(struct vm *v)
+{
+	bool is_resting = true;
+
+	for (unsigned i = 0; i < nr_devices(v); i++)
+		is_resting &= virtio_is_at_rest(device(v, i));
+	return is_resting;
+}
+
 void vm_pause(struct vm *v)
 {
 	halt_hold(&v->halt, true);
 	vcpus_pause(&v->vcpus, go_on, v);
+	for (unsigned i = 0; i < nr_devices(v); i++)
+		virtio_rest(device(v, i));
+	while (!are_at_rest(v)) {
+		loop_turn(&v->loop);
+		if (!are_at_rest(v))
+			vcpus_wait(&v->vcpus);
+	}
 }
 
 void vm_resume(struct vm *v)
 {
+	for (unsigned i = 0; i < nr_devices(v); i++)
+		virtio_go_on(device(v, i));
 	vcpus_resume(&v->vcpus);
 	halt_hold(&v->halt, false);
+}
+
+int vm_save(struct vm *v, int state_fd, uint64_t at, int mem_fd)
+{
+	const struct machine m = machine(v);
+
+	return snapshot_write(&m, state_fd, at, mem_fd);
 }
 
 bool vm_wait(struct vm *v)

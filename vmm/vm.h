@@ -26,9 +26,18 @@ struct loop *vm_loop(struct vm *vm);
  */
 int vm_start(struct vm *vm, const struct vm_config *config);
 
-/* While it runs, and then while it is paused. */
+/*
+ * While it runs, and then while it is paused: then no vCPU is in the guest, and no device touches
+ * its memory or does what it asked for.
+ */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
+
+/*
+ * While it is paused: writes a snapshot, the state at `at`; see snapshot.h. 0 or -errno, logged;
+ * then what the files hold is none.
+ */
+int vm_save(struct vm *vm, int state_fd, uint64_t at, int mem_fd);
 
 /* Runs the loop until the microVM ends; false: an error of the loop's, logged. */
 bool vm_wait(struct vm *vm);

@@ -15,6 +15,7 @@ Each story of tests/api/cases gets a `mayfly serve` of its own. Its lines:
   ! stall, and then ! drain CODE  the guest's output has no reader; then it has, and the process ends
   ! events, and then <e LINE      listens to GET /events on another connection
   ! hold N                        N more connections, each of them answered
+  ! anew                          a new process that has been told nothing
   ! again                         the same configuration as a config file, in a new process
   ! metrics FILE                  its last line has the keys of tests/api/metrics, no others
   ! log TEXT                      the log has such a line
@@ -39,7 +40,10 @@ from schema import Schema
 
 MAYFLY = os.environ.get("MAYFLY", "build/mayfly")
 GUESTS = os.environ.get("GUESTS", "build/guest")
-FILES = {"kernel": b"no kernel\n", "disk": bytes(1 << 20), "other": bytes(2 << 20), "text": b"text\n"}
+FILES = {
+    "kernel": b"no kernel\n", "disk": bytes(1 << 20), "other": bytes(2 << 20), "text": b"text\n",
+    "state": b"", "memory": b"",
+}
 PATIENCE = 60  # seconds; no case is about time
 
 
@@ -222,6 +226,10 @@ class Story:
             if one.answer()[0] != 200:
                 raise Wrong("a connection is not served")
             self.held.append(one)
+
+    def act_anew(self):
+        self.stop_server()
+        self.connect()
 
     def act_again(self):
         self.send("GET", "/vm/config", None)

@@ -23,6 +23,7 @@
 #define EFER_LME       0x100
 #define RFLAGS_FIXED   0x2
 #define RFLAGS_IF      0x200
+#define RFLAGS_IOPL3   0x3000
 #define PTE_PRESENT    0x07 /* present, writable, user */
 #define PTE_LARGE      0x80
 #define ERROR_CODES    0x60227d00 /* the exceptions that push an error code */
@@ -63,8 +64,9 @@ ring0:
 
 	/*
 	 * RDX: this processor's TSS, with RSP0 at byte 4 and the offset of the I/O permission
-	 * bitmap at 102. The bitmap is one for all and open: IOPL 3 would do, but where ring 0
-	 * is emulated IRETQ drops it. RCX: the TSS's descriptor, built here.
+	 * bitmap at 102. The bitmap is one for all and open, beside IOPL 3, which IRETQ drops
+	 * where ring 0 is emulated; QEMU's emulation looks at the bitmap of no TSS that came
+	 * from a snapshot, as a busy one. RCX: the TSS's descriptor, built here.
 	 */
 	movl %ebx, %edx
 	shll $TSS_SHIFT, %edx
@@ -97,7 +99,7 @@ ring0:
 	addl $stacks3, %eax
 	pushq $DATA3
 	pushq %rax
-	pushq $RFLAGS_FIXED
+	pushq $(RFLAGS_FIXED | RFLAGS_IOPL3)
 	pushq $CODE3
 	pushq $ring3
 	iretq

@@ -160,7 +160,7 @@ another_image() {
 scene another_image 143
 row another_image loop 'LOOP io_uring_register { IS(1, IORING_REGISTER_FILES_UPDATE) }'
 row another_image loop 'LOOP fcntl { IS(1, F_OFD_SETLK) }'
-row another_image loop 'FILES open { WITHIN(1, OPEN_FLAGS) }'
+row another_image loop 'FILES open { WITHIN(1, OPEN_FLAGS), WITHIN(2, 0600) }'
 row another_image loop 'SERVE fcntl { IS(1, F_DUPFD_CLOEXEC) }'
 row another_image loop 'SERVE fcntl { IS(1, F_SETFD) }'
 row another_image loop 'SERVE fcntl { IS(1, F_GETFL) }'
@@ -168,6 +168,26 @@ row another_image loop 'SERVE fcntl { IS(1, F_SETFL) }'
 row another_image loop 'SERVE fcntl { IS(1, F_GETLK) }'
 row another_image loop 'SERVE fstat ANY'
 row another_image loop 'SERVE ioctl { IS(1, BLKGETSIZE64) }'
+
+# By paths, and so that the files are made.
+a_snapshot() {
+	start exits spin 1
+	go
+	ask PATCH /vm '{"state":"Paused"}'
+	rm -f "$T/state" "$T/memory"
+	ask PUT /snapshot/create "{\"snapshot_path\":\"$T/state\",\"mem_file_path\":\"$T/memory\"}"
+	[ -n "$filters" ] || is_done
+	served
+}
+scene a_snapshot 143
+row a_snapshot loop 'SERVE ftruncate ANY'
+row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_SREGS) }'
+row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_XCRS) }'
+row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_XSAVE) }'
+row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_DEBUGREGS) }'
+row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_LAPIC) }'
+row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_MSRS) }'
+row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_CLOCK) }'
 
 a_layer_that_is_kept() {
 	truncate -s 1M "$T/base"

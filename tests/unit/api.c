@@ -82,8 +82,6 @@ static void absent_things(void **state)
 		{ "PUT /hotplug/memory {}", "mayfly has no memory hotplug." },
 		{ "PUT /cpu-config {}",
 		  "mayfly has no CPU templates; a guest gets what the hypervisor offers." },
-		{ "PUT /snapshot/create {}", "mayfly has no snapshots yet." },
-		{ "PUT /snapshot/load {}", "mayfly has no snapshots yet." },
 		{ "DELETE /drives/a", UNTIL },
 	};
 

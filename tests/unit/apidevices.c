@@ -7,7 +7,8 @@
 
 static const struct api_ops ops_without_devices = { note_start, note_tap_open, note_tap_check,
 						    note_pause, note_resume,   NULL,
-						    NULL,	note_count,    NULL };
+						    NULL,	NULL,	       note_count,
+						    NULL };
 
 static void drives(void **state)
 {

@@ -66,6 +66,7 @@ static const struct {
 	{ SYS_exit, VCPU },	     { SYS_io_uring_enter, LOOP }, { SYS_close, LOOP },
 	{ SYS_shutdown, LOOP },	     { SYS_fdatasync, LOOP },	   { SYS_pwrite64, LOOP },
 	{ SYS_munmap, LOOP },	     { SYS_epoll_ctl, LOOP },	   { SYS_fstat, SERVE },
+	{ SYS_ftruncate, SERVE },
 };
 
 /* What is trapped in the start-up phase with all bits of all arguments set. */
@@ -151,7 +152,13 @@ static const struct attempt {
 	{ SYS_ioctl, VCPU, { -1, KVM_SET_GSI_ROUTING } },
 	{ SYS_ioctl, ALL, { -1, KVM_GET_REGS } },
 	{ SYS_ioctl, ALL, { -1, (uint64_t)(int)KVM_GET_REGS } }, /* as musl's ioctl() has it */
-	{ SYS_ioctl, VCPU, { -1, KVM_GET_SREGS } },
+	{ SYS_ioctl, VCPU | SERVE, { -1, KVM_GET_SREGS } },
+	{ SYS_ioctl, SERVE, { -1, KVM_GET_XCRS } },
+	{ SYS_ioctl, SERVE, { -1, KVM_GET_XSAVE } },
+	{ SYS_ioctl, SERVE, { -1, KVM_GET_DEBUGREGS } },
+	{ SYS_ioctl, SERVE, { -1, KVM_GET_LAPIC } },
+	{ SYS_ioctl, SERVE, { -1, KVM_GET_MSRS } },
+	{ SYS_ioctl, SERVE, { -1, KVM_GET_CLOCK } },
 	{ SYS_ioctl, LOOP, { -1, KVM_GET_MP_STATE } },
 	{ SYS_ioctl, LOOP, { -1, KVM_GET_VCPU_EVENTS } },
 	{ SYS_ioctl, ALL, { -1, TCSETS_ } },
@@ -162,6 +169,8 @@ static const struct attempt {
 	{ SYS_ioctl, NONE, { -1, TIOCSTI } },
 	{ SYS_ioctl, NONE, { -1, TUNSETIFF } },
 	{ SYS_ioctl, NONE, { -1, KVM_SET_REGS } },
+	{ SYS_ioctl, NONE, { -1, KVM_SET_SREGS } },
+	{ SYS_ioctl, NONE, { -1, KVM_SET_MSRS } },
 	{ SYS_ioctl, NONE, { -1, KVM_CREATE_VM } },
 	{ SYS_ioctl, NONE, { -1, KVM_CREATE_VCPU } },
 	{ SYS_ioctl, NONE, { -1, KVM_CREATE_DEVICE } },
@@ -221,7 +230,9 @@ static const struct attempt {
 	{ SYS_recvmsg, NONE, { -1, 0, 0 } },
 	{ SYS_open, FILES, { 0, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK } },
 	{ SYS_open, FILES, { 0, O_RDWR | O_CLOEXEC | O_DIRECT | 0100000 } },
-	{ SYS_open, NONE, { 0, O_RDWR | O_CREAT | O_CLOEXEC } },
+	{ SYS_open, FILES, { 0, O_WRONLY | O_CREAT | O_CLOEXEC, 0600 } },
+	{ SYS_open, NONE, { 0, O_WRONLY | O_CREAT | O_CLOEXEC, 0644 } },
+	{ SYS_open, NONE, { 0, O_WRONLY | O_CREAT | O_CLOEXEC, 04600 } },
 	{ SYS_open, NONE, { 0, O_RDWR | O_TRUNC | O_CLOEXEC } },
 	{ SYS_open, NONE, { 0, O_RDWR | O_APPEND | O_CLOEXEC } },
 	{ SYS_open, NONE, { 0, O_PATH | O_CLOEXEC } },

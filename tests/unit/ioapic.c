@@ -288,6 +288,91 @@ static void refused(void **state)
 	assert_int_equal(told.nr, 2);
 }
 
+static void moved(void **state)
+{
+	struct ioapic_state saved;
+
+	(void)state;
+	set(ID, 0x05000000);
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		set_pin(pin, DEST(pin) | (0x30 + pin) | (pin % 3 ? 0 : MASKED) | LEVEL);
+	access32(IOREGSEL, &(uint32_t){ REDTBL + 7 }, true);
+	ioapic_save(&ioapic, &saved);
+	make_ioapic(NULL);
+	assert_int_equal(ioapic_load(&ioapic, &saved), 0);
+	assert_int_equal(told.calls, 1);
+	assert_int_equal(told.nr, IOAPIC_PINS * 2 / 3);
+	assert_int_equal(told.routes[0].gsi, 1);
+	assert_int_equal(told.routes[0].u.msi.data, 0x31);
+	assert_int_equal(told.routes[0].u.msi.address_lo, 0xfee01000);
+	assert_int_equal(ioapic.select, REDTBL + 7);
+	assert_int_equal(get(ID), 0x05000000);
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+		assert_int_equal(get(REDTBL + 2 * pin),
+				 (0x30 + pin) | (pin % 3 ? 0 : MASKED) | LEVEL);
+		assert_int_equal(get(REDTBL + 2 * pin + 1), pin << 24);
+	}
+}
+
+/* With fewer pins than the state has room for: those beyond are not there. */
+static void moved_pins_beyond(void **state)
+{
+	struct ioapic_state saved;
+
+	(void)state;
+	memset(&saved, 0, sizeof(saved));
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		saved.pins[pin] = 0x30 + pin;
+	memset(&ioapic, 0, sizeof(ioapic));
+	ioapic_init(&ioapic, &hv, 6);
+	assert_int_equal(ioapic_load(&ioapic, &saved), 0);
+	assert_int_equal(told.nr, 6);
+	assert_int_equal(get(REDTBL + 12), 0);
+}
+
+static void hostile_state(void **state)
+{
+	struct ioapic_state bad;
+	uint32_t x = 2463534242u;
+
+	(void)state;
+	for (unsigned run = 0; run < 2000; run++) {
+		for (unsigned i = 0; i < sizeof(bad); i++) {
+			x ^= x << 13;
+			x ^= x >> 17;
+			x ^= x << 5;
+			((uint8_t *)&bad)[i] = run == 0 ? 0xff : (uint8_t)(x >> 8);
+		}
+		make_ioapic(NULL);
+		assert_int_equal(ioapic_load(&ioapic, &bad), 0);
+		assert_in_range(ioapic.select, 0, 0xff);
+		assert_int_equal(get(ID) & ~0x0f000000u, 0);
+		for (unsigned i = 0; i < told.nr; i++) {
+			assert_in_range(told.routes[i].gsi, 0, IOAPIC_PINS - 1);
+			assert_int_equal(told.routes[i].type, KVM_IRQ_ROUTING_MSI);
+			assert_int_equal(told.routes[i].u.msi.address_lo >> 20, 0xfee);
+			assert_int_equal(told.routes[i].u.msi.address_hi, 0);
+			assert_int_equal(told.routes[i].u.msi.data & ~0x7ffu, 0);
+		}
+		for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) /* what is read only is not set */
+			assert_int_equal(get(REDTBL + 2 * pin) & (1u << 12 | 1u << 14), 0);
+		set_pin(4, 0x24);
+		assert_int_equal(get(REDTBL + 8), 0x24);
+	}
+}
+
+static void moved_and_refused(void **state)
+{
+	struct ioapic_state saved;
+
+	(void)state;
+	set_pin(4, 0x24);
+	ioapic_save(&ioapic, &saved);
+	make_ioapic(NULL);
+	told.answer = -ENOMEM;
+	assert_int_equal(ioapic_load(&ioapic, &saved), -ENOMEM);
+}
+
 #define TEST(text, function)                                                   \
 	{                                                                      \
 		.name = text, .test_func = function, .setup_func = make_ioapic \
@@ -304,6 +389,10 @@ static const struct CMUnitTest tests[] = {
 	TEST("other delivery modes send nothing", other_modes),
 	TEST("the kernel is told what changed, and no more often", updates),
 	TEST("all pins at once", all_pins),
+	TEST("another one's registers become what one's were, and the kernel is told", moved),
+	TEST("a state's pins beyond those that there are do nothing", moved_pins_beyond),
+	TEST("a state may be anything", hostile_state),
+	TEST("a state whose table the kernel refuses is refused", moved_and_refused),
 	TEST("a refused table is offered again with the next", refused),
 };
 

@@ -87,11 +87,12 @@ static int look_in_own_root(void)
 	HOLDS(open("file", O_RDWR) >= 0);
 	/* Not that it had one: whether it may be asked. */
 	HOLDS(ioctl(null, BLKGETSIZE64, &size) == -1 && errno == ENOTTY);
-	HOLDS(is_forbidden(open("new", O_RDWR | O_CREAT, 0600)));
+	HOLDS(open("new", O_RDWR | O_CREAT, 0600) >= 0); /* a snapshot's */
+	HOLDS(is_forbidden(mkfifo("fifo", 0600)));
 	HOLDS(is_forbidden(mkdir("folder", 0700)));
 	HOLDS(is_forbidden(symlink("file", "link")));
 	HOLDS(is_forbidden(execl("/bin/true", "true", NULL)));
-	HOLDS(unlink("file") == 0);
+	HOLDS(unlink("file") == 0 && unlink("new") == 0);
 	return 0;
 }
 

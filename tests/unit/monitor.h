@@ -28,7 +28,7 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static struct {
-	unsigned starts, pauses, resumes, changes, taps, counts;
+	unsigned starts, pauses, resumes, saves, changes, taps, counts;
 	bool is_no_tap, ends_in_pause;
 	const char *refusal; /* of the next start */
 	struct disk_update disk;
@@ -82,6 +82,19 @@ static void note_resume(void *vm)
 	seen.resumes++;
 }
 
+/* The state is its place in the file, and the memory what `saves` says. */
+static int note_save(void *vm, int state_fd, uint64_t at, int mem_fd)
+{
+	(void)vm;
+	seen.saves++;
+	if (seen.refusal)
+		return (fail)(-EIO, "%s", seen.refusal);
+	if (pwrite(state_fd, &at, sizeof(at), (off_t)at) != sizeof(at) ||
+	    pwrite(mem_fd, &seen.saves, sizeof(seen.saves), 0) != sizeof(seen.saves))
+		return -EIO;
+	return 0;
+}
+
 static int note_disk(void *vm, const struct disk_update *update)
 {
 	(void)vm;
@@ -131,9 +144,9 @@ static void note_devices(void *vm, struct devices_counters *d)
 	d->nets[0].counts[NET_TX_REMAINING_REQS_COUNT] = seen.counts * 2u;
 }
 
-static const struct api_ops ops = { note_start, note_tap_open, note_tap_check,
-				    note_pause, note_resume,   note_disk,
-				    note_net,	note_count,    note_devices };
+static const struct api_ops ops = { note_start,	 note_tap_open, note_tap_check, note_pause,
+				    note_resume, note_save,	note_disk,	note_net,
+				    note_count,	 note_devices };
 static const struct api_names names = { "mayfly", "mayfly API", "0.1.0", "unit" };
 
 static void make_api(const struct api_ops *with)

@@ -671,6 +671,146 @@ static void two_threads(void **state)
 	assert_true(serial_tx_empty(s));
 }
 
+/* Another process, to which goes what the chip is and nothing of what it has sent. */
+static void move(struct serial_state *saved)
+{
+	serial_save(s, saved);
+	drop_serial(NULL);
+	make(false);
+	serial_load(s, saved);
+}
+
+static void moved_registers(void **state)
+{
+	struct serial_state saved;
+
+	(void)state;
+	out(LCR, DLAB);
+	out(THR_RBR, 0x12);
+	out(IER, 0x34);
+	move(&saved);
+	assert_int_equal(in(LCR), DLAB);
+	assert_int_equal(in(THR_RBR), 0x12);
+	assert_int_equal(in(IER), 0x34);
+	out(LCR, 3);
+	out(IER, ERBFI | ETBEI);
+	out(IIR_FCR, 0x81);
+	out(MCR, DTR | RTS | OUT2);
+	out(SCR, 0x5a);
+	move(&saved);
+	assert_int_equal(in(LCR), 3);
+	assert_int_equal(in(IER), ERBFI | ETBEI);
+	assert_int_equal(in(MCR), DTR | RTS | OUT2);
+	assert_int_equal(in(SCR), 0x5a);
+	assert_int_equal(in(MSR), CTS | DSR | DCD);
+	assert_int_equal(in(LSR), IDLE);
+	assert_int_equal(edges(), 1);
+	assert_int_equal(in(IIR_FCR), FIFOS | THRE_INT);
+	assert_int_equal(in(IIR_FCR), FIFOS | NO_INT);
+	move(&saved);
+	assert_int_equal(edges(), 0); /* it has been told */
+	assert_int_equal(in(IIR_FCR), FIFOS | NO_INT);
+}
+
+static void moved_input(void **state)
+{
+	struct serial_state saved;
+	char long_one[SERIAL_RX + 1];
+
+	(void)state;
+	out(IER, ERBFI);
+	put("abc");
+	assert_int_equal(in(THR_RBR), 'a');
+	serial_rx_break(s);
+	move(&saved);
+	assert_int_equal(edges(), 1);
+	assert_int_equal(serial_rx_room(s), 0);
+	assert_int_equal(in(THR_RBR), 'b');
+	assert_int_equal(in(LSR), IDLE | DR);
+	assert_int_equal(in(THR_RBR), 'c');
+	assert_int_equal(in(LSR), IDLE | DR | BI);
+	assert_int_equal(in(THR_RBR), 0);
+	assert_int_equal(in(LSR), IDLE);
+	memset(long_one, 'x', SERIAL_RX);
+	long_one[SERIAL_RX] = '\0';
+	for (unsigned i = 0; i < 3; i++) { /* from anywhere in the ring */
+		put(long_one);
+		move(&saved);
+		for (unsigned n = 0; n < SERIAL_RX; n++)
+			assert_int_equal(in(THR_RBR), 'x');
+		assert_int_equal(in(LSR), IDLE);
+	}
+}
+
+static void moved_overrun(void **state)
+{
+	struct serial_state saved;
+
+	(void)state;
+	out(MCR, LOOP);
+	for (unsigned i = 0; i <= SERIAL_FIFO; i++)
+		out(THR_RBR, (uint8_t)i);
+	move(&saved);
+	assert_int_equal(in(LSR), IDLE | DR | OE);
+	for (unsigned i = 0; i < SERIAL_FIFO; i++)
+		assert_int_equal(in(THR_RBR), i);
+	assert_int_equal(in(LSR), IDLE);
+}
+
+/* Who waits for a full queue waits for nothing there, where it is empty. */
+static void moved_while_full(void **state)
+{
+	struct serial_state saved;
+
+	(void)state;
+	fill_tx();
+	out(IER, ETBEI);
+	assert_int_equal(in(LSR), 0);
+	assert_int_equal(in(IIR_FCR), NO_INT);
+	move(&saved);
+	assert_true(serial_tx_empty(s));
+	assert_int_equal(in(LSR), IDLE);
+	assert_int_equal(edges(), 1);
+	assert_int_equal(in(IIR_FCR), THRE_INT);
+	print("x");
+	assert_false(serial_tx_empty(s));
+}
+
+/* Whoever wrote it meant ill: a chip comes out of it that can be used, and is no larger. */
+static void hostile_states(void **state)
+{
+	uint32_t x = 2463534242u;
+
+	(void)state;
+	for (unsigned run = 0; run < 2000; run++) {
+		struct serial_state bad;
+		unsigned nr = 0;
+
+		for (unsigned i = 0; i < sizeof(bad); i++) {
+			x ^= x << 13;
+			x ^= x >> 17;
+			x ^= x << 5;
+			((uint8_t *)&bad)[i] = run == 0 ? 0xff : (uint8_t)(x >> 8);
+		}
+		drop_serial(NULL);
+		make(false);
+		serial_load(s, &bad);
+		assert_int_equal(in(MCR)&0xe0, 0);
+		out(LCR, 0);
+		assert_int_equal(in(IER)&0xf0, 0);
+		while (in(LSR)&DR) {
+			in(THR_RBR);
+			nr++;
+		}
+		assert_in_range(nr, 0, SERIAL_RX + SERIAL_FIFO + 255);
+		out(MCR, DTR | RTS);
+		put("abc");
+		assert_int_equal(in(THR_RBR), 'a');
+		print("x");
+		assert_false(serial_tx_empty(s));
+	}
+}
+
 static void random_accesses(void **state)
 {
 	static uint8_t steps[3 * 2000];
@@ -720,6 +860,12 @@ static const struct CMUnitTest tests[] = {
 	TEST("output without a reader is dropped and counted", make_serial, no_reader),
 	TEST("a wide access is several registers", make_open, wide_accesses),
 	TEST("300000 bytes cross two threads in order", make_serial, two_threads),
+	TEST("another chip's registers become what one's were", make_open, moved_registers),
+	TEST("input that was not read yet goes with them", make_open, moved_input),
+	TEST("so does an overrun", make_serial, moved_overrun),
+	TEST("who waited for a full queue is told there that it is empty", make_serial,
+	     moved_while_full),
+	TEST("a chip's state may be anything", make_serial, hostile_states),
 	TEST("random accesses agree with a model", make_serial, random_accesses),
 };
 

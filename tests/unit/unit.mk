@@ -18,8 +18,8 @@ UNIT_TESTS :=
 FUZZERS :=
 
 # cJSON's header comes with its library: what includes it is compiled after api/cjson.
-API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
-API_TESTS := api apimachine apidevices apifiles metrics server tick
+API_SOURCES := $(addprefix api/,routes.c call.c answers.c setup.c devices.c start.c snapshot.c bodies.c json.c metrics.c config.c http.c utf8.c) vmm/log.c
+API_TESTS := api apimachine apidevices apifiles apisnapshot metrics server tick
 API_OBJECTS := $(foreach o,tests/obj tests/obj-san fuzz/obj,$(API_SOURCES:%.c=$(BUILD)/$(o)/%.o) \
 	$(addprefix $(BUILD)/$(o)/,$(API_TESTS:%=tests/unit/%.o) tests/fuzz/api.o api/server.o))
 $(API_OBJECTS): UNIT_CFLAGS += -isystem $(BUILD)/cjson
@@ -65,6 +65,8 @@ $(eval $(call unit,init,))
 $(eval $(call unit,job,vmm/job.c vmm/cpio.c))
 $(eval $(call unit,queue,virtio/queue.c vmm/mem.c vmm/log.c tests/fuzz/queue.c))
 $(eval $(call unit,mmio,virtio/mmio.c virtio/queue.c vmm/loop.c seccomp/ring.c vmm/mem.c vmm/log.c,$(LIBURING) -lpthread))
+$(eval $(call unit,rest,virtio/mmio.c virtio/queue.c vmm/mem.c vmm/log.c))
+$(eval $(call unit,snapshot,vmm/snapshot.c vmm/mem.c vmm/ioapic.c vmm/serial.c virtio/mmio.c virtio/queue.c vmm/log.c))
 DISK_SOURCES := virtio/disk.c virtio/disk_io.c virtio/overlay.c api/config.c vmm/log.c
 $(eval $(call unit,disk,$(DISK_SOURCES)))
 $(eval $(call unit,disklayer,$(DISK_SOURCES)))
@@ -88,6 +90,7 @@ $(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a
 $(eval $(call unit,apimachine,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,apidevices,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,apifiles,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
+$(eval $(call unit,apisnapshot,$(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,metrics,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,server,api/server.c seccomp/sealed.c vmm/loop.c seccomp/ring.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm $(LIBURING)))
 $(eval $(call unit,tick,api/server.c seccomp/sealed.c $(API_SOURCES),$(BUILD)/cjson/libcjson.a -lm))
