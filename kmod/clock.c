@@ -41,11 +41,11 @@ bool clock_set_system(struct vcpu *v, u64 value)
 	return !(value & 1) || !guest_copy(v->vm, value & ~1ull, &t, sizeof(t), true);
 }
 
-/* MSR_KVM_WALL_CLOCK_NEW: the date at the VM's beginning. */
+/* MSR_KVM_WALL_CLOCK_NEW: the date at the VM's beginning. 0, as a restore may set, is no place. */
 bool clock_set_wall(struct vcpu *v, u64 value)
 {
 	const struct timespec64 t = ns_to_timespec64(ktime_get_real_ns() - vm_ns(v));
 	struct pvclock_wall_clock clock = { .version = 2, .sec = t.tv_sec, .nsec = t.tv_nsec };
 
-	return !guest_copy(v->vm, value, &clock, sizeof(clock), true);
+	return !value || !guest_copy(v->vm, value, &clock, sizeof(clock), true);
 }

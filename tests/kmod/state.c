@@ -131,6 +131,7 @@ static uint64_t msr_value(int cpu, unsigned long request, uint32_t index, uint64
 }
 
 #define TSC	    0x10
+#define WALL_CLOCK  0x4b564d00
 #define SYSTEM_TIME 0x4b564d01
 
 static void tscs_agree(int a, int b)
@@ -223,6 +224,19 @@ void clock_goes_on(void)
 	after = clock_ns();
 	HOLDS(after >= before && after - before < 10000000000);
 	msr_value(m.cpu, KVM_SET_MSRS, SYSTEM_TIME, 0);
+}
+
+/* A restore sets all MSRs, also those that name no place. */
+void clock_without_a_place(void)
+{
+	static const uint8_t before[16] = { 0x5a, 0xa5 };
+
+	test("a clock that is set to 0 writes nothing there");
+	memcpy(m.low, before, sizeof(before));
+	msr_value(m.cpu, KVM_SET_MSRS, WALL_CLOCK, 0);
+	msr_value(m.cpu, KVM_SET_MSRS, SYSTEM_TIME, 0);
+	HOLDS(!memcmp(m.low, before, sizeof(before)));
+	memset(m.low, 0, sizeof(before));
 }
 
 static bool is_not_affected(const char *bug)
