@@ -76,14 +76,15 @@ static int load_next(int fd)
 int filters_load(const char *path)
 {
 	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	int got = 1;
+	unsigned nr = 0;
+	int got;
 
 	if (fd < 0)
 		return fail(-errno, "--seccomp-filter %s", path);
-	while (got > 0)
-		got = load_next(fd);
+	while ((got = load_next(fd)) > 0)
+		nr++;
 	close(fd);
-	if (got)
+	if (got || nr == 0) /* who has written stricter ones would not run without them */
 		return fail(0, "--seccomp-filter %s: is no file of mayfly's filters", path);
 	is_loaded = true;
 	return check_choice();

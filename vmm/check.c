@@ -184,7 +184,7 @@ static const struct {
 	  "use the emulated host: tests/host/run --on svm -- COMMAND" },
 	{ "io_uring", check_io_uring, true,
 	  "sysctl kernel.io_uring_disabled=0; needs Linux 6.1 or newer" },
-	{ "tun", check_tun, false, "modprobe tun (for tap networks)" },
+	{ "tun", check_tun, false, "modprobe tun (for tap networks); as a user: access to /dev/net/tun" },
 	{ "huge pages", check_huge_pages, false,
 	  "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled" },
 	{ "cgroup v2", check_cgroup, false,

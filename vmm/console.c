@@ -342,8 +342,6 @@ static void end_input(struct console *c)
 static void put_typed(struct console *c, const uint8_t *data, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		const uint8_t prefix = ESCAPE;
-
 		if (!c->escaped && data[i] == ESCAPE) {
 			c->escaped = true;
 			continue;
@@ -352,11 +350,31 @@ static void put_typed(struct console *c, const uint8_t *data, size_t n)
 			c->asked_to_end(c->asked_arg);
 		} else {
 			if (c->escaped && data[i] != ESCAPE)
-				serial_rx_put(c->serial, &prefix, 1);
-			serial_rx_put(c->serial, &data[i], 1);
+				c->typed[c->nr_typed++] = ESCAPE;
+			c->typed[c->nr_typed++] = data[i];
 		}
 		c->escaped = false;
 	}
+}
+
+/* What it does not take now it takes later; serial_rx_room() has it tell when. */
+static void feed_typed(struct console *c)
+{
+	if (c->nr_typed == 0 || serial_rx_room(c->serial) == 0)
+		return;
+	serial_rx_put(c->serial, c->typed, c->nr_typed);
+	c->nr_typed = 0;
+}
+
+/* A terminal is read also while the guest takes nothing, for the sake of Ctrl-A x. */
+static size_t input_room(struct console *c)
+{
+	size_t room;
+
+	if (!c->is_tty)
+		return serial_rx_room(c->serial);
+	room = sizeof(c->typed) - c->nr_typed;
+	return room > 1 ? room : 0;
 }
 
 static void wait_readable(struct console *c)
@@ -391,6 +409,7 @@ static void pump_in(struct console *c)
 {
 	size_t room;
 
+	feed_typed(c);
 	if (c->reading)
 		return;
 	if (c->leaving) {
@@ -399,7 +418,7 @@ static void pump_in(struct console *c)
 	}
 	if (c->input_over || (c->in < 0 && !c->eof_breaks))
 		return;
-	room = serial_rx_room(c->serial);
+	room = input_room(c);
 	if (room == 0)
 		return;
 	if (c->in < 0) { /* a job's, which waits for the end of what it has none of */

@@ -54,6 +54,8 @@ struct console {
 	uint64_t written_ns; /* when the last write went out */
 	uint64_t fed_ns;     /* when input was last put; 0: the guest has had its pause since */
 	uint8_t input[1024];
+	uint8_t typed[SERIAL_RX]; /* at a terminal, and not yet taken by the guest */
+	size_t nr_typed;
 };
 
 /*

@@ -49,7 +49,7 @@ static const struct {
 	long call;
 	long args[6];
 } calls[] = {
-	{ "open", SYS_open, { (long)path, O_RDWR | O_CREAT } },
+	{ "open", SYS_open, { (long)path, O_RDWR | O_TRUNC } },
 	{ "openat", SYS_openat, { AT_FDCWD, (long)path, O_RDONLY } },
 	{ "openat2", SYS_openat2, { AT_FDCWD, (long)path, 0, 24 } },
 	{ "execve", SYS_execve, { (long)path, (long)arguments, 0 } },

@@ -561,6 +561,33 @@ static void escapes(void **state)
 	close_console();
 }
 
+/* The guest takes no keys: it is busy, or dead. */
+static void escape_behind_a_key(void **state)
+{
+	int pair[2];
+	uint8_t byte;
+
+	(void)state;
+	open_console(SERIAL_UNIX);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	complete(&console.accept_op, pair[0]);
+	console.is_tty = true;
+	for (const char *keys = "one\0two\0\1x"; *keys; keys += strlen(keys) + 1) {
+		memcpy(console.input, keys, strlen(keys));
+		complete(&console.read_op, (int)strlen(keys));
+		complete(&console.pace_op, -ETIME);
+	}
+	assert_int_equal(nr_asked, 1);
+	for (const char *keys = "onetwo"; *keys; keys++) {
+		serial_access(&serial, 0, &byte, 1, false);
+		assert_int_equal(byte, *keys);
+		if (!strcmp(keys, "etwo"))
+			complete(&console.wake_op, 8);
+	}
+	console.is_tty = false;
+	close_console();
+}
+
 /* As in a terminal's background, where nobody stops the first process of a PID namespace. */
 static void interrupted_read(void **state)
 {
@@ -617,6 +644,8 @@ int main(void)
 		{ "and does not wait for minutes after a pause", client_after_a_pause, NULL, NULL,
 		  NULL },
 		{ "Ctrl-A at a terminal", escapes, NULL, NULL, NULL },
+		{ "and behind keys that the guest has not read", escape_behind_a_key, NULL, NULL,
+		  NULL },
 		{ "a read that is interrupted waits", interrupted_read, NULL, NULL, NULL },
 		{ "a client that cannot be taken yet", client_not_taken, NULL, NULL, NULL },
 		{ "another's socket in its place stays", place_taken, NULL, NULL, NULL },

@@ -721,6 +721,8 @@ static void files(void **state)
 	assert_int_equal(load_file(path, "vcpu", 1, 2), -EINVAL); /* half a head behind it */
 	assert_int_equal(ftruncate(fd, 5), 0);
 	assert_int_equal(filters_load(path), -EINVAL);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(filters_load(path), -EINVAL);
 	assert_int_equal(load_file(path, "vcpu", FILTER_INSNS_MAX, FILTER_INSNS_MAX), 0);
 	close(fd);
 	unlink(path);
