@@ -582,16 +582,26 @@ static void root_disk(void **state)
 			    " root=/dev/vda ro loglevel=1 rdinit=/.mayfly/init x -- y");
 }
 
-/* /dev/null is a file of filters, none at all. */
+/* The file is one program of one instruction, for vCPUs. */
 static void filters(void **state)
 {
+	static const char program[28] = "vcpu\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\6\0\0\0\0\0\3";
+	char path[] = "/tmp/mayfly-filters-XXXXXX";
+	const int fd = mkstemp(path);
+
 	(void)state;
-	assert_int_equal(RUN(K, "--seccomp-filter", "/dev/null"), 0);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, program, sizeof(program)), sizeof(program));
+	close(fd);
+	assert_int_equal(RUN(K, "--seccomp-filter", path), 0);
 	assert_int_equal(RUN(K, "--no-seccomp"), 0);
-	RUN(K, "--no-seccomp", "--seccomp-filter", "/dev/null");
+	RUN(K, "--no-seccomp", "--seccomp-filter", path);
 	refused("mayfly: --no-seccomp and --seccomp-filter: give one of the two\n");
-	RUN(K, "--seccomp-filter", "/dev/null", "--no-seccomp");
+	RUN(K, "--seccomp-filter", path, "--no-seccomp");
 	refused("mayfly: --no-seccomp and --seccomp-filter: give one of the two\n");
+	RUN(K, "--seccomp-filter", "/dev/null");
+	refused("mayfly: --seccomp-filter /dev/null: is no file of mayfly's filters\n");
+	unlink(path);
 }
 
 /* What has no name gets one that nobody was given, its place's if that is free. */
