@@ -257,7 +257,7 @@ int hv_get_events(const struct hv_vcpu *vcpu, struct kvm_vcpu_events *events)
 }
 
 /*
- * The MSRs that a guest can have changed (SDM vol. 4; the last eight are KVM's own). The deadline
+ * The MSRs that a guest can have changed (SDM vol. 4; the last nine are KVM's own). The deadline
  * of the timer comes behind the TSC that it is in.
  */
 static const uint32_t msrs[] = {
