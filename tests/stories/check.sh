@@ -92,7 +92,7 @@ umount /sys/fs/cgroup
 echo 0 > /proc/sys/user/max_user_namespaces
 mayfly check
 ends_with 0
-row "no tun No such file or directory" "modprobe tun (for tap networks)"
+row "no tun No such file or directory" "modprobe tun (for tap networks); as a user: access to /dev/net/tun"
 row "no huge pages 0 reserved; transparent: always madvise [never]" \
 	"echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
 row "no cgroup v2 not mounted at /sys/fs/cgroup" "systemd.unified_cgroup_hierarchy=1 for the host's kernel (for limits)"
