@@ -57,7 +57,7 @@ const struct policy_row policy[] = {
 	{ ALL, SYS_futex, "waits: parked vCPUs, room in the serial port's queue", { { 1, FUTEX_CALL, FUTEX_WAIT } } },
 	{ ALL, SYS_futex, "the same, woken", { { 1, FUTEX_CALL, FUTEX_WAKE } } },
 	{ ALL, SYS_clock_gettime, "CPU time, which the vDSO does not know", ANY },
-	{ ALL, SYS_rt_sigprocmask, "the end of a thread, the terminal's restoration", ANY },
+	{ ALL, SYS_rt_sigprocmask, "the end of a thread, the terminal's restoration, the log, which holds SIGPIPE back", ANY },
 	{ ALL, SYS_restart_syscall, "the kernel's own, when a timed wait goes on after SIGCONT", ANY },
 	{ ALL, SYS_exit_group, "the end of the process, also out of a fatal signal's handler", ANY },
 	{ ALL, SYS_poll, "whether the log's reader takes a line, a pty's has read all: without waiting", { IS(1, 1), IS(2, 0) } },

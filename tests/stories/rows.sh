@@ -79,7 +79,7 @@ a_guest_that_ends() {
 scene a_guest_that_ends 3
 row a_guest_that_ends vcpu 'VCPU ioctl { IS(1, KVM_RUN) }'
 row a_guest_that_ends vcpu 'ALL clock_gettime ANY'
-row a_guest_that_ends vcpu 'ALL rt_sigprocmask ANY'
+fatal_row a_guest_that_ends vcpu 'ALL rt_sigprocmask ANY'
 row a_guest_that_ends vcpu 'ALL futex { { 1, FUTEX_CALL, FUTEX_WAIT } }'
 either_row a_guest_that_ends vcpu 'ALL futex { { 1, FUTEX_CALL, FUTEX_WAKE } }'
 fatal_row a_guest_that_ends vcpu 'VCPU exit ANY'
@@ -228,7 +228,7 @@ a_terminal() {
 }
 scene a_terminal 0
 row a_terminal loop 'ALL ioctl { IS(1, TCSETS) }'
-row a_terminal loop 'ALL rt_sigprocmask ANY'
+fatal_row a_terminal loop 'ALL rt_sigprocmask ANY'
 
 a_terminal_and_a_stop() {
 	: > "$T/err"
