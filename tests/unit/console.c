@@ -572,7 +572,7 @@ static void escape_behind_a_key(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	complete(&console.accept_op, pair[0]);
 	console.is_tty = true;
-	for (const char *keys = "one\0two\0\1x"; *keys; keys += strlen(keys) + 1) {
+	for (const char *keys = "one\0two\0\1x\0"; *keys; keys += strlen(keys) + 1) {
 		memcpy(console.input, keys, strlen(keys));
 		complete(&console.read_op, (int)strlen(keys));
 		complete(&console.pace_op, -ETIME);
