@@ -120,11 +120,11 @@ static int open_files(const char *state, const char *memory, int fds[FDS])
 int client_snapshot(const char *socket, const char *state, const char *memory)
 {
 	char answer[ANSWER_MAX];
-	int fds[FDS], err = open_files(state, memory, fds);
+	int fds[FDS], err = ask(socket, "GET", "/", "", NULL, answer);
 	bool was_running = false;
 
-	if (!err)
-		err = ask(socket, "GET", "/", "", NULL, answer);
+	if (!err) /* no files where nobody serves */
+		err = open_files(state, memory, fds);
 	if (!err)
 		was_running = strstr(answer, "\"state\":\"Running\"");
 	if (was_running)

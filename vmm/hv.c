@@ -261,43 +261,46 @@ int hv_get_events(const struct hv_vcpu *vcpu, struct kvm_vcpu_events *events)
  * of the timer comes behind the TSC that it is in.
  */
 static const uint32_t msrs[] = {
-	0x10,				 /* IA32_TIME_STAMP_COUNTER */
-	0x3b,				 /* IA32_TSC_ADJUST */
-	0x48,				 /* IA32_SPEC_CTRL */
-	0xe1,				 /* IA32_UMWAIT_CONTROL */
-	0x122,				 /* IA32_TSX_CTRL */
-	0x140,				 /* MISC_FEATURES_ENABLES */
-	0x174,				 /* IA32_SYSENTER_CS */
-	0x175,				 /* IA32_SYSENTER_ESP */
-	0x176,				 /* IA32_SYSENTER_EIP */
-	0x1a0,				 /* IA32_MISC_ENABLE */
-	0x1c4,				 /* IA32_XFD */
-	0x1c5,				 /* IA32_XFD_ERR */
-	0x1d9,				 /* IA32_DEBUGCTL */
-	0x277,				 /* IA32_PAT */
-	0x2ff,				 /* IA32_MTRR_DEF_TYPE */
-	0xda0,				 /* IA32_XSS */
-	0xc0000081,			 /* IA32_STAR */
-	0xc0000082,			 /* IA32_LSTAR */
-	0xc0000083,			 /* IA32_CSTAR */
-	0xc0000084,			 /* IA32_FMASK */
-	0xc0000102,			 /* IA32_KERNEL_GS_BASE */
-	0xc0000103,			 /* IA32_TSC_AUX */
-	0xc001011f,			 /* AMD's VIRT_SPEC_CTRL */
-	0x6a0,				 /* IA32_U_CET */
-	0x6a2,				 /* IA32_S_CET */
-	0x6a4,				 /* IA32_PL0_SSP, and the other three */
-	0x6a5,	    0x6a6, 0x6a7, 0x6a8, /* IA32_INTERRUPT_SSP_TABLE_ADDR */
-	0x6e0,				 /* IA32_TSC_DEADLINE */
-	0x11,				 /* MSR_KVM_WALL_CLOCK */
-	0x12,				 /* MSR_KVM_SYSTEM_TIME */
-	0x4b564d00,			 /* MSR_KVM_WALL_CLOCK_NEW */
-	0x4b564d01,			 /* MSR_KVM_SYSTEM_TIME_NEW */
-	0x4b564d06,			 /* MSR_KVM_ASYNC_PF_INT: before it is enabled */
-	0x4b564d02,			 /* MSR_KVM_ASYNC_PF_EN */
-	0x4b564d03,			 /* MSR_KVM_STEAL_TIME */
-	0x4b564d04,			 /* MSR_KVM_PV_EOI_EN */
-	0x4b564d05,			 /* MSR_KVM_POLL_CONTROL */
+	0x10,	    /* IA32_TIME_STAMP_COUNTER */
+	0x3b,	    /* IA32_TSC_ADJUST */
+	0x48,	    /* IA32_SPEC_CTRL */
+	0xe1,	    /* IA32_UMWAIT_CONTROL */
+	0x122,	    /* IA32_TSX_CTRL */
+	0x140,	    /* MISC_FEATURES_ENABLES */
+	0x174,	    /* IA32_SYSENTER_CS */
+	0x175,	    /* IA32_SYSENTER_ESP */
+	0x176,	    /* IA32_SYSENTER_EIP */
+	0x1a0,	    /* IA32_MISC_ENABLE */
+	0x1c4,	    /* IA32_XFD */
+	0x1c5,	    /* IA32_XFD_ERR */
+	0x1d9,	    /* IA32_DEBUGCTL */
+	0x277,	    /* IA32_PAT */
+	0x2ff,	    /* IA32_MTRR_DEF_TYPE */
+	0xda0,	    /* IA32_XSS */
+	0xc0000081, /* IA32_STAR */
+	0xc0000082, /* IA32_LSTAR */
+	0xc0000083, /* IA32_CSTAR */
+	0xc0000084, /* IA32_FMASK */
+	0xc0000102, /* IA32_KERNEL_GS_BASE */
+	0xc0000103, /* IA32_TSC_AUX */
+	0xc001011f, /* AMD's VIRT_SPEC_CTRL */
+	0x6a0,	    /* IA32_U_CET */
+	0x6a2,	    /* IA32_S_CET */
+	0x6a4,	    /* IA32_PL0_SSP */
+	0x6a5,	    /* IA32_PL1_SSP */
+	0x6a6,	    /* IA32_PL2_SSP */
+	0x6a7,	    /* IA32_PL3_SSP */
+	0x6a8,	    /* IA32_INTERRUPT_SSP_TABLE_ADDR */
+	0x6e0,	    /* IA32_TSC_DEADLINE */
+	0x11,	    /* MSR_KVM_WALL_CLOCK */
+	0x12,	    /* MSR_KVM_SYSTEM_TIME */
+	0x4b564d00, /* MSR_KVM_WALL_CLOCK_NEW */
+	0x4b564d01, /* MSR_KVM_SYSTEM_TIME_NEW */
+	0x4b564d06, /* MSR_KVM_ASYNC_PF_INT: before it is enabled */
+	0x4b564d02, /* MSR_KVM_ASYNC_PF_EN */
+	0x4b564d03, /* MSR_KVM_STEAL_TIME */
+	0x4b564d04, /* MSR_KVM_PV_EOI_EN */
+	0x4b564d05, /* MSR_KVM_POLL_CONTROL */
 };
 #define MSRS (sizeof(msrs) / sizeof(msrs[0]))
 _Static_assert(MSRS <= HV_MSRS_MAX, "room in struct hv_msrs");

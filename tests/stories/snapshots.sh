@@ -270,9 +270,11 @@ ends_with 125
 says "The requested operation is not supported before starting the microVM."
 says_one_line
 stop
+rm -f "$STATE" "$MEMORY"
 snapshot
 ends_with 125
 says "$SOCKET: No such file or directory"
+holds [ ! -e "$STATE" -a ! -e "$MEMORY" ]
 mayfly snapshot "$SOCKET" "$STATE"
 ends_with 125
 says "snapshot: give 'SOCKET STATE MEMORY'"
