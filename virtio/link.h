@@ -10,7 +10,7 @@
 
 #include "../api/config.h"
 #include "../vmm/loop.h"
-#include "frame.h"
+#include "parcel.h"
 #include "queue.h"
 
 #include <stdbool.h>
@@ -42,14 +42,14 @@ struct link_in {
 	struct op op;
 	struct link *link;
 	/* Called once: bytes of the frame without header, -EAGAIN for none there, -EMSGSIZE for one
-	 * that did not fit and is lost, else -errno. */
+	 * that is larger than any may be and is lost, else -errno. */
 	void (*done)(struct link_in *in, int res);
 	struct link_head head;
 	struct msghdr msg;
 	bool is_batch;		    /* what came is the head of a parcel.h */
 	bool is_unwanted;	    /* the device is being reset: no step may follow */
-	uint8_t *tail;		    /* link->tail bytes more, behind the segments */
-	size_t room;		    /* bytes of all segments */
+	uint8_t *tail;		    /* [PARCEL_MAX]: where a frame ends that is larger than them */
+	size_t room;		    /* bytes of a frame that the segments can hold */
 	unsigned nr;		    /* of segments */
 	struct iovec iov[LINK_IOV]; /* the first is of head; the link may change them */
 };
@@ -77,7 +77,11 @@ struct link_out {
 };
 
 struct link_ops {
-	/* Receives into in->iov; where there is nothing yet, waits or says -EAGAIN. */
+	/*
+	 * Receives into in->iov; where there is nothing yet, waits or says -EAGAIN. Of a frame with
+	 * more than in->room bytes the end goes to in->tail, or, where links have no headers, all
+	 * that is behind in->head.
+	 */
 	void (*receive)(struct link *link, unsigned queue, struct link_in *in, bool is_waiting);
 	/* Sends out->iov, now or with flush(); 0, or -errno where that failed at once: done() is
 	 * not called then. out->nr_sends is 0, out->next NULL, and out->err is set before. */
@@ -101,7 +105,6 @@ struct link {
 	unsigned nr_queues; /* pairs, 1 to LINK_QUEUES */
 	unsigned burst_max; /* receive() may be called so often before done() is */
 	uint32_t frame_max; /* bytes of a frame that is not to be cut into segments */
-	uint32_t tail;	    /* what is larger than the buffers is not lost, but continued there */
 	uint64_t stall_ns;  /* a frame that cannot go out for so long is given up; 0: never */
 	bool has_header;    /* frames come with a struct frame_header */
 	bool is_trusted;    /* what it says there is the kernel's word */

@@ -196,6 +196,7 @@ static void *reserve(size_t size)
 #define OUT_SIZE     (LINK_BURST * sizeof(struct net_out))
 #define BUFFERS_SIZE (QUEUE_MAX * sizeof(struct net_buffer))
 #define MANY_SIZE    (QUEUE_MAX * QUEUE_MAX * sizeof(struct iovec))
+#define TAILS_SIZE   (LINK_BURST * PARCEL_MAX)
 
 static bool init_pair(struct net *n, unsigned index)
 {
@@ -209,13 +210,10 @@ static bool init_pair(struct net *n, unsigned index)
 		.out = reserve(OUT_SIZE),
 		.buffers = reserve(BUFFERS_SIZE),
 		.many = reserve(MANY_SIZE),
+		.tails = reserve(TAILS_SIZE),
+		.parcel = reserve(sizeof(*p->parcel)),
 	};
-	if (n->link->tail) {
-		p->tails = reserve(LINK_BURST * n->link->tail);
-		p->parcel = reserve(sizeof(*p->parcel));
-	}
-	return p->in && p->out && p->buffers && p->many &&
-	       (!n->link->tail || (p->tails && p->parcel));
+	return p->in && p->out && p->buffers && p->many && p->tails && p->parcel;
 }
 
 /* 5.1.4: the driver may take an interface out of use whose link is down. */
@@ -379,7 +377,7 @@ static void fini_pairs(struct net *n)
 		give_back(p->out, OUT_SIZE);
 		give_back(p->buffers, BUFFERS_SIZE);
 		give_back(p->many, MANY_SIZE);
-		give_back(p->tails, LINK_BURST * n->link->tail);
+		give_back(p->tails, TAILS_SIZE);
 		give_back(p->parcel, sizeof(*p->parcel));
 	}
 	give_back(n->pairs, n->link->nr_queues * sizeof(*n->pairs));

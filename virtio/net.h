@@ -14,7 +14,6 @@
 #include "limit.h"
 #include "link.h"
 #include "mmio.h"
-#include "parcel.h"
 #include "peer.h"
 #include "stream.h"
 #include "tap.h"
@@ -65,15 +64,12 @@ struct net_pair {
 	/* Receiving, a burst at a time */
 	struct net_in *in; /* [LINK_BURST] */
 	unsigned burst, nr_reading, nr_read;
-	bool is_failing;      /* a read failed: the timer comes before the next */
-	bool is_short;	      /* the one that waits has not as much room as a frame may take */
-	struct net_in *ready; /* received, but not yet handed out, for the limit or for buffers */
-	struct parcel
-		*parcel; /* what the first of those was opened to; with links that have a tail */
-	uint8_t *tails;	 /* [LINK_BURST * link->tail] */
-	bool is_open;	 /* ...and there is something left in it */
-	bool is_starved; /* its next frame waits for larger buffers */
-	bool is_late;	 /* ...and has waited long enough */
+	bool is_failing;       /* a read failed: the timer comes before the next */
+	struct net_in *ready;  /* received, but not yet handed out, for the limit or for buffers */
+	struct parcel *parcel; /* what the first of those was opened to */
+	uint8_t *tails;	       /* [LINK_BURST * PARCEL_MAX] */
+	bool is_open;	       /* ...and there is something left in it */
+	unsigned nr_waits;     /* retry timers that its next frame has waited for room, from 1 */
 	struct net_buffer *buffers; /* [QUEUE_MAX], by head */
 	struct iovec *many;	    /* [QUEUE_MAX * QUEUE_MAX] */
 	uint16_t spare[QUEUE_MAX];  /* heads of buffers that were popped and not used */

@@ -455,7 +455,6 @@ int peer_open(struct peer *p, const struct net_config *config)
 			  .nr_queues = 1,
 			  .burst_max = LINK_BURST,
 			  .frame_max = FRAME_MAX,
-			  .tail = PARCEL_MAX,
 			  .stall_ns = STALL_NS,
 			  .has_header = true,
 			  .is_up = true },

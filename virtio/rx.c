@@ -10,7 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define RETRY_NS 100000000u
+#define RETRY_NS   100000000u
+#define WAITS_MOST 10u /* retries that a frame has until the driver gives more room */
 
 static bool is_going(const struct net_pair *p)
 {
@@ -109,16 +110,15 @@ static void put_head_first(struct net *n, struct net_in *in)
 	l->head.header = (struct frame_header){ 0 };
 	l->nr = 1 + frame_split(l->iov + 1, l->nr - 1, FRAME_HEAD, in->front, &in->nr_front);
 	l->iov[0] = (struct iovec){ &l->head, FRAME_HEAD };
-	if (n->link->has_header)
-		return;
 	l->room -= FRAME_HEADER;
-	l->iov[0] = (struct iovec){ l->head.eth, FRAME_ETH };
+	if (!n->link->has_header)
+		l->iov[0] = (struct iovec){ l->head.eth, FRAME_ETH };
 }
 
 /*
  * Readies one read. With more than one under way each has room for any frame, or is not there. A
- * first one that waits with less is better than none: it may be all that the driver ever gives
- * (is_short, and the driver is to say when there is more).
+ * first one that waits with less is better than none: it may be all that the driver ever gives, and
+ * a frame that is larger goes by the parcel.
  */
 static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 {
@@ -129,19 +129,16 @@ static bool ready_in(struct net_pair *p, struct net_in *in, bool is_first)
 	do {
 		give_back(p, in);
 		gather(p, in, room);
-		if (in->link.room >= room || (!merges && in->nr_heads > 0))
-			break;
-	} while (is_first && can_have_more(p, in));
+	} while (is_first && in->link.room < FRAME_HEAD && can_have_more(p, in));
 	if (n->dev.is_broken || in->link.room < FRAME_HEAD ||
 	    (!is_first && merges && in->link.room < room)) {
 		give_back(p, in);
 		return false;
 	}
-	p->is_short |= is_first && merges && in->link.room < room;
 	in->link.link = n->link;
 	in->link.done = on_received;
 	in->link.is_batch = in->link.is_unwanted = false;
-	in->link.tail = p->tails ? p->tails + (size_t)(in - p->in) * n->link->tail : NULL;
+	in->link.tail = p->tails + (size_t)(in - p->in) * PARCEL_MAX;
 	put_head_first(n, in);
 	return true;
 }
@@ -154,7 +151,6 @@ void rx_run(struct net_pair *p)
 
 	if (!is_going(p) || p->nr_reading > 0 || p->ready || p->is_failing || !n->link->is_up)
 		return;
-	p->is_short = false;
 	queue_disable_notifications(q);
 	while (nr < p->burst && ready_in(p, &p->in[nr], nr == 0))
 		p->in[nr++].pair = p;
@@ -236,9 +232,14 @@ static void count_bad(struct net *n)
 	n->counters.rx_bad_frames++;
 }
 
+static bool is_late(const struct net_pair *p)
+{
+	return p->nr_waits > WAITS_MOST;
+}
+
 /*
  * Buffers for a frame of a parcel. Where there are none, the driver is to say when there are; where
- * they are too small, it has the time until the timer comes to give more, and then `is_late`.
+ * they are too small, it has a second to give more, and then it is_late().
  */
 static bool has_room(struct net_pair *p, struct net_in *in, uint32_t len)
 {
@@ -250,12 +251,13 @@ static bool has_room(struct net_pair *p, struct net_in *in, uint32_t len)
 		gather(p, in, len);
 		if (in->link.room >= len)
 			return true;
-		p->is_late |= !merges && in->nr_heads > 0; /* that one is all there will be */
-	} while (!p->is_late && can_have_more(p, in));
+		if (!merges && in->nr_heads > 0) /* that one is all there will be */
+			p->nr_waits = WAITS_MOST + 1;
+	} while (!is_late(p) && can_have_more(p, in));
 	if (in->nr_heads == 0) {
 		n->counters.no_rx_avail_buffer++;
-	} else if (!p->is_late) {
-		p->is_starved = true;
+	} else if (!is_late(p)) {
+		p->nr_waits += p->nr_waits == 0;
 		net_set_timer(n, &n->retry_timer, RETRY_NS);
 	}
 	return false;
@@ -274,7 +276,7 @@ static bool pass_on(struct net_pair *p, struct net_in *in, struct frame_header *
 		return true;
 	}
 	if (!has_room(p, in, FRAME_HEADER + len)) {
-		const bool is_long = in->nr_heads > 0 && p->is_late;
+		const bool is_long = in->nr_heads > 0 && is_late(p);
 
 		give_back(p, in);
 		n->counters.rx_fails += is_long;
@@ -298,13 +300,19 @@ static bool pass_on(struct net_pair *p, struct net_in *in, struct frame_header *
 /* Its buffers are free then for what is in it. 0 or -EPROTO. */
 static int open_parcel(struct net_pair *p, struct net_in *in)
 {
-	const unsigned before = in->link.is_batch ? 1 : 0;
-	const uint32_t len = in->link.is_batch ? in->len - FRAME_ETH : FRAME_HEADER + in->len;
+	struct link_in *l = &in->link;
+	const unsigned before = l->is_batch ? 1 : 0;
+	const uint32_t len = l->is_batch ? in->len - FRAME_ETH : FRAME_HEADER + in->len;
 
-	frame_get(in->link.iov + before, in->link.nr + 1 - before, p->parcel->bytes, len);
+	if (!p->net->link->has_header) { /* it lies in two pieces */
+		l->iov[0] = (struct iovec){ &l->head, FRAME_HEAD };
+		l->iov[1] = (struct iovec){ l->tail, PARCEL_MAX };
+		l->nr = 1;
+	}
+	frame_get(l->iov + before, l->nr + 1 - before, p->parcel->bytes, len);
 	give_back(p, in);
-	return in->link.is_batch ? parcel_open_batch(p->parcel, len)
-				 : parcel_open_frame(p->parcel, len, in->is_to_be_cut);
+	return l->is_batch ? parcel_open_batch(p->parcel, len)
+			   : parcel_open_frame(p->parcel, len, in->is_to_be_cut);
 }
 
 /* Whether all that is in it has been handed out. */
@@ -322,7 +330,7 @@ static bool hand_out(struct net_pair *p, struct net_in *in)
 	while ((frame = parcel_next(p->parcel, &h, &len))) {
 		if (!pass_on(p, in, &h, frame, len))
 			return false;
-		p->is_starved = p->is_late = false;
+		p->nr_waits = 0;
 		give_back(p, in);
 		parcel_pass(p->parcel);
 	}
@@ -360,10 +368,10 @@ static int examine(struct net_pair *p, struct net_in *in)
 	if (in->len < FRAME_ETH)
 		return -EPROTO;
 	got = frame_check(h, l->head.eth, in->len, n->dev.features, n->link->is_trusted);
-	in->is_to_be_cut = got == -EOPNOTSUPP && n->link->tail;
+	in->is_to_be_cut = got == -EOPNOTSUPP;
 	if (got < 0 && !in->is_to_be_cut)
 		return -EPROTO;
-	in->is_parcel = in->is_to_be_cut || (n->link->tail && FRAME_HEADER + in->len > l->room);
+	in->is_parcel = in->is_to_be_cut || in->len > l->room;
 	if (!in->is_parcel && got == FRAME_CHECKSUM) /* behind header and Ethernet header */
 		frame_make_checksum(h, l->iov + 1, l->nr - 1, FRAME_ETH, in->len);
 	return 0;
@@ -442,16 +450,11 @@ static void on_received(struct link_in *link_in, int res)
 		end_burst(p);
 }
 
-/* There are buffers: perhaps the read that waits can have more of them. */
 void rx_kick(struct net_pair *p)
 {
 	struct net *n = p->net;
 
 	n->counters.rx_queue_event_count++;
-	if (p->is_short && p->nr_reading == 1) {
-		p->is_short = false;
-		loop_cancel(n->dev.loop, &p->in[0].link.op);
-	}
 	deliver(p);
 	rx_run(p);
 }
@@ -494,7 +497,7 @@ static void on_retry(struct op *op, int res)
 	(void)res; /* -ETIME */
 	n->retry_timer.is_set = false;
 	for (unsigned i = 0; i < n->nr_active; i++)
-		n->pairs[i].is_late = n->pairs[i].is_starved;
+		n->pairs[i].nr_waits += n->pairs[i].nr_waits > 0;
 	rx_run_all(n);
 }
 
@@ -504,8 +507,8 @@ void rx_start(struct net_pair *p)
 		p->net->counters.rx_fails += p->net->dev.is_resting;
 		p->ready->nr_heads = 0; /* they were the driver's before */
 	}
-	p->nr_spare = 0;
-	p->is_failing = p->is_open = p->is_starved = p->is_late = false;
+	p->nr_spare = p->nr_waits = 0;
+	p->is_failing = p->is_open = false;
 }
 
 void rx_init(struct net *n)

@@ -170,36 +170,35 @@ static void read_more(struct stream *s)
 	}
 }
 
-/* A whole length has come. 0, or why there is no frame for `in`. */
-static int begin_frame(struct stream *s)
+/* A whole length has come; whether it is one. */
+static bool begin_frame(struct stream *s)
 {
+	struct link_in *in = s->in;
 	uint32_t length;
 
 	memcpy(&length, s->length, sizeof(length));
 	length = ntohl(length);
 	s->nr_length = 0;
 	if (length < FRAME_ETH || length > FRAME_MAX)
-		return -EPROTO;
-	if (length > s->in->room) {
-		s->skip = length;
-		return -EMSGSIZE;
+		return false;
+	if (length > in->room) {
+		in->iov[1] = (struct iovec){ in->tail, PARCEL_MAX };
+		in->nr = 2;
 	}
 	s->left = length;
 	s->got = 0;
-	trim(s->in, length);
-	return 0;
+	trim(in, length);
+	return true;
 }
 
 static void go_on(struct stream *s)
 {
-	const int err = s->nr_length == 4 && s->skip == 0 ? begin_frame(s) : 0;
-
-	if (err == -EPROTO)
-		lose(s, 0, "a frame of an impossible length came");
-	if (err)
-		finish(s, err);
-	else
+	if (s->nr_length < 4 || s->skip > 0 || begin_frame(s)) {
 		read_more(s);
+		return;
+	}
+	lose(s, 0, "a frame of an impossible length came");
+	finish(s, -EPROTO);
 }
 
 /* `n` bytes have come, of what read_more() asked for. Whether a frame is whole. */
@@ -229,7 +228,6 @@ static void give_up(struct stream *s)
 	finish(s, -ECANCELED);
 }
 
-/* Cancelled in the middle of a frame for the sake of more room, it goes on: there was enough. */
 static void on_read(struct op *op, int res)
 {
 	struct link_in *in = container_of(op, struct link_in, op);
@@ -238,11 +236,10 @@ static void on_read(struct op *op, int res)
 	s->nr_ops--;
 	if (res > 0 && take(s, (uint32_t)res)) {
 		finish(s, (int)s->got);
-	} else if (res > 0 || res == -ECANCELED) {
-		if (in->is_unwanted || (res < 0 && s->left == 0))
-			give_up(s);
-		else
-			go_on(s);
+	} else if (in->is_unwanted && (res > 0 || res == -ECANCELED)) {
+		give_up(s);
+	} else if (res > 0) {
+		go_on(s);
 	} else {
 		lose(s, res, res ? "reading" : "the other end closed the connection");
 		finish(s, -ENOTCONN);

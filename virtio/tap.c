@@ -49,7 +49,7 @@ static void on_received(struct op *op, int res)
 
 	if (res >= 0 && (size_t)res < sizeof(in->head.header))
 		res = -EIO;
-	else if (res > 0 && (size_t)res > in->room)
+	else if (res > (int)PARCEL_MAX)
 		res = -EMSGSIZE;
 	else if (res > 0)
 		res -= (int)sizeof(in->head.header);
@@ -62,8 +62,7 @@ static void tap_receive(struct link *link, unsigned queue, struct link_in *in, b
 	struct io_uring_sqe *sqe = loop_sqe(link->loop);
 
 	in->op.done = on_received;
-	/* The kernel cuts off what does not fit: a byte more tells. */
-	in->iov[in->nr] = (struct iovec){ &t->beyond, sizeof(t->beyond) };
+	in->iov[in->nr] = (struct iovec){ in->tail, PARCEL_MAX };
 	io_uring_prep_readv2(sqe, t->files[queue], in->iov, in->nr + 1, 0,
 			     is_waiting ? 0 : RWF_NOWAIT);
 	loop_prepared(sqe, &in->op);

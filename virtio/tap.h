@@ -10,7 +10,6 @@ struct tap {
 	bool is_warned;	      /* that the kernel refused something: a guest can ask for ever */
 	struct op up_op;      /* while it is down */
 	unsigned nr_attached; /* queues that the kernel sends frames to */
-	uint8_t beyond;	      /* where a frame goes that is longer than the room for it */
 	int fds[LINK_QUEUES], files[LINK_QUEUES];
 };
 

@@ -63,7 +63,8 @@ static void pairs_receive(struct link *link, unsigned queue, struct link_in *in,
 
 	promise(queue < link->nr_queues);
 	in->op.done = pairs_received;
-	io_uring_prep_readv2(sqe, (int)queue, in->iov, in->nr, 0, is_waiting ? 0 : RWF_NOWAIT);
+	in->iov[in->nr] = (struct iovec){ in->tail, PARCEL_MAX };
+	io_uring_prep_readv2(sqe, (int)queue, in->iov, in->nr + 1, 0, is_waiting ? 0 : RWF_NOWAIT);
 	loop_prepared(sqe, &in->op);
 }
 
@@ -127,7 +128,7 @@ static bool is_known(const struct iovec *v)
 
 		known = is_within(v, p->in, LINK_BURST * sizeof(*p->in)) ||
 			is_within(v, p->out, LINK_BURST * sizeof(*p->out)) ||
-			(p->tails && is_within(v, p->tails, LINK_BURST * net.link->tail));
+			is_within(v, p->tails, LINK_BURST * PARCEL_MAX);
 	}
 	return known;
 }

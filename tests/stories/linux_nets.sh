@@ -108,6 +108,17 @@ story "Linux: both ways went in segments larger than a frame"
 # Of what was received, then sent: bytes in field 1 and 9, packets behind each.
 holds awk '/tap0:/ { sub(".*:", ""); exit !($1 / $2 > 1514 && $9 / $10 > 1514) }' /proc/net/dev
 
+story "Linux: four downloads at once over a tap, and no frame is lost for want of buffers"
+guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0
+	for i in 1 2 3 4; do wget -q -O /tmp/\$i http://10.9.0.1:8080/file & done; wait
+	for i in 1 2 3 4; do cat /tmp/\$i | $SUM; done" --report --net tap=tap0
+ends_with 0
+prints "$sum
+$sum
+$sum
+$sum"
+holds grep -q "received [0-9]* frames, [0-9]* bytes, 0 lost" "$T/err"
+
 story "Linux: the rate limit holds a download to its bytes, and loses none"
 guest "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; wget -q -O - http://10.9.0.1:8080/file | $SUM" \
 	--report --net tap=tap0,rx-bytes=4M/1s,tx-ops=2000/1s

@@ -126,36 +126,27 @@ static void post_more(uint16_t from, uint16_t to)
 	kick(RX);
 }
 
-/*
- * A read that waits with little room is cancelled when there is more: not in the middle of a frame.
- */
+/* A frame that is larger than the buffers is not lost, whenever there are more. */
 static void more_room(void **state)
 {
-	(void)state;
-	open_device(MERGE);
-	post(4, BUF);
-	make_frame(1000);
-	feed_length(1000);
-	feed(frame, 400);
-	post_more(4, 40);
-	complete_cancelled();
-	feed(frame + 400, 600);
-	expect_frame(1000, BUF);
-	assert_int_equal(net.counters.rx_fails, 0);
-	assert_int_equal(status(), 15);
-}
+	static const uint32_t cuts[] = { 0, 1, 14, 15, 400, 8180, 19999, 20000 };
+	uint32_t id, len;
 
-/* Frames that the buffers of the first read had no room for are not lost once there are more. */
-static void more_room_for_a_large_frame(void **state)
-{
 	(void)state;
 	open_device(MERGE);
-	post(4, BUF);
-	post_more(4, 40);
-	complete_cancelled();
 	make_frame(20000);
-	feed_frame(20000);
-	expect_frame(20000, BUF);
+	for (size_t i = 0; i < COUNT(cuts); i++) {
+		reset_driver();
+		start_driver(MERGE);
+		post(4, BUF);
+		feed_length(20000);
+		feed(frame, cuts[i]);
+		assert_false(used(RX, &id, &len));
+		post_more(4, 40);
+		feed(frame + cuts[i], 20000 - cuts[i]);
+		expect_frame(20000, BUF);
+	}
+	assert_int_equal(net.counters.rx_fails, 0);
 }
 
 /* A reset that finds the other end in the middle of something does not wait for the rest of it. */
@@ -473,12 +464,11 @@ static void crumbs(void **state)
 	open_device(MERGE);
 	post_crumbs();
 	make_frame(1200);
-	if (*state) {
+	if (*state)
 		datagram((struct frame_header){ 0 }, 1200);
-		complete(find_slot(IORING_OP_TIMEOUT), -ETIME); /* the wait for larger ones */
-	} else {
+	else
 		feed_frame(1200);
-	}
+	no_more_come();
 	assert_false(used(RX, &id, &len));
 	assert_int_equal(net.counters.rx_long_frames, 1);
 	make_frame(700);
@@ -595,7 +585,6 @@ static void surplus(void **state)
 	open_device(MERGE);
 	post_surplus();
 	kick(RX);
-	complete_cancelled(); /* the read that was to have more room */
 	make_frame(1200);
 	feed_frame(1200);
 	expect_frame(1200, 64);
@@ -608,7 +597,7 @@ static void surplus_for_parcel(void **state)
 	open_device(MERGE);
 	post_surplus();
 	datagram((struct frame_header){ 0 }, 20000);
-	complete(find_slot(IORING_OP_TIMEOUT), -ETIME); /* the wait for larger ones */
+	no_more_come();
 	assert_int_equal(net.counters.rx_long_frames, 1);
 }
 
@@ -1245,8 +1234,7 @@ static const struct CMUnitTest tests[] = {
 	STREAM("stream: byte by byte", byte_by_byte),
 	STREAM("stream: a frame that no buffer takes is passed over", too_long),
 	STREAM("stream: a frame that fills its buffer, and a longer one", full_buffer),
-	STREAM("stream: more room comes in the middle of a frame", more_room),
-	STREAM("stream: more room comes before a large frame", more_room_for_a_large_frame),
+	STREAM("stream: room for a frame comes while it does", more_room),
 	STREAM("stream: a reset in the middle of what comes byte by byte", reset_while_dripping),
 	STREAM("stream: an impossible length ends it, and it is made anew", impossible_length),
 	STREAM("stream: an end in the middle of a frame; nobody there; back again", end_of_stream),

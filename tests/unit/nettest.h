@@ -136,6 +136,15 @@ static inline void send_frame(uint16_t head, uint32_t len)
 	kick(TX);
 }
 
+/* The time passes in which the driver could give more buffers. */
+static inline void no_more_come(void)
+{
+	struct slot *s;
+
+	while ((s = find_slot(IORING_OP_TIMEOUT)))
+		complete(s, -ETIME);
+}
+
 static inline struct slot *sending(void)
 {
 	return find_slot(IORING_OP_SENDMSG);
