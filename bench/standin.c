@@ -165,6 +165,11 @@ int hv_set_clock(const struct hv *hv, uint64_t ns)
 	return -ENOTTY;
 }
 
+void hv_was_paused(const struct hv_vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
 /* What is only told it. */
 
 int hv_set_memory(const struct hv *hv, unsigned slot, uint64_t gpa, uint64_t size, void *host)

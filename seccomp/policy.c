@@ -114,6 +114,7 @@ const struct policy_row policy[] = {
 	{ SERVE, SYS_fstat, "the same: its kind and size", ANY },
 	{ SERVE, SYS_ioctl, "the same: the size of a block device", { IS(1, BLKGETSIZE64) } },
 	{ FILES, SYS_open, "the same, by its path, or a snapshot's files: all lies in the jail", { WITHIN(1, OPEN_FLAGS), WITHIN(2, 0600) } },
+	{ SERVE, SYS_ioctl, "a pause: of which a guest's watchdogs are told", { IS(1, KVM_KVMCLOCK_CTRL) } },
 	{ SERVE, SYS_ftruncate, "a snapshot: what its files held before", ANY },
 	{ SERVE, SYS_ioctl, "the same: a paused vCPU's registers", { IS(1, KVM_GET_SREGS) } },
 	{ SERVE, SYS_ioctl, "the same", { IS(1, KVM_GET_XCRS) } },

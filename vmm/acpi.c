@@ -200,6 +200,7 @@ static void table_end(struct out *out, size_t begin)
 }
 
 /* AML, chapter 20.2: the encodings used. */
+#define AML_ZERO    0x00
 #define AML_NAME    0x08
 #define AML_BYTE    0x0a
 #define AML_DWORD   0x0c
@@ -207,8 +208,10 @@ static void table_end(struct out *out, size_t begin)
 #define AML_SCOPE   0x10
 #define AML_BUFFER  0x11
 #define AML_PACKAGE 0x12
+#define AML_METHOD  0x14
 #define AML_EXT	    0x5b /* the next byte is an extended opcode */
 #define AML_DEVICE  0x82
+#define AML_NOTIFY  0x86
 
 /*
  * A package's length stands before its contents and counts itself. The three-byte form (20.2.4)
@@ -245,6 +248,13 @@ static void aml_name_byte(struct out *out, const char name[4], uint8_t value)
 	aml_name(out, name);
 	put8(out, AML_BYTE);
 	put8(out, value);
+}
+
+static void aml_name_string(struct out *out, const char name[4], const char *value)
+{
+	aml_name(out, name);
+	put8(out, AML_STRING);
+	put(out, value, strlen(value) + 1);
 }
 
 static size_t aml_device_begin(struct out *out, const char name[4])
@@ -307,40 +317,82 @@ static void aml_com1(struct out *out)
 	pkg_end(out, begin);
 }
 
+/* 6.4.3.6: extended interrupt */
+struct interrupt {
+	uint8_t tag;
+	uint16_t rest;
+	uint8_t flags; /* consumer, edge, active high, exclusive */
+	uint8_t count;
+	uint32_t gsi;
+} PACKED;
+
+static struct interrupt interrupt(uint32_t gsi)
+{
+	return (struct interrupt){
+		.tag = 0x89, .rest = 6, .flags = 1u << 0 | 1u << 1, .count = 1, .gsi = gsi
+	};
+}
+
+/*
+ * Where the generation lies, and the event device (5.6.9) whose interrupt says that it is another:
+ *
+ *   Device (VGEN) { Name (ADDR, Package () {low, high}) }
+ *   Device (GED_) { Method (_EVT, 1) { Notify (VGEN, 0x80) } }
+ */
+static void aml_generation(struct out *out)
+{
+	static const uint8_t notify[] = { '_',	      'E', 'V', 'T', 1, /* of one argument */
+					  AML_NOTIFY, 'V', 'G', 'E', 'N', AML_BYTE, 0x80 };
+	const struct interrupt crs = interrupt(GENERATION_GSI);
+	size_t begin = aml_device_begin(out, "VGEN"), inner;
+
+	aml_name_string(out, "_HID", "MAYF0001");
+	aml_name_string(out, "_CID", "VMGENCTR");
+	aml_name_string(out, "_DDN", "VM_Gen_Counter");
+	aml_name(out, "ADDR");
+	put8(out, AML_PACKAGE);
+	inner = pkg_begin(out);
+	put8(out, 2);
+	put8(out, AML_DWORD);
+	put32(out, GENERATION_GPA);
+	put8(out, AML_ZERO);
+	pkg_end(out, inner);
+	pkg_end(out, begin);
+
+	begin = aml_device_begin(out, "GED_");
+	aml_name_string(out, "_HID", "ACPI0013");
+	aml_name_byte(out, "_UID", 0);
+	aml_crs(out, &crs, sizeof(crs));
+	put8(out, AML_METHOD);
+	inner = pkg_begin(out);
+	put(out, notify, sizeof(notify));
+	pkg_end(out, inner);
+	pkg_end(out, begin);
+}
+
 _Static_assert(DEVICE_MAX <= 100, "a device's name has two digits");
 
 /* Virtio window i, as device V000 to V099. */
 static void aml_virtio(struct out *out, unsigned i)
 {
-	static const char hid[] = "LNRO0005";
 	const char name[4] = { 'V', '0', '0' + i / 10, '0' + i % 10 };
 	const struct {
 		uint8_t mem_tag; /* 6.4.3.4: Memory32Fixed */
 		uint16_t mem_rest;
 		uint8_t mem_writable;
 		uint32_t mem_base, mem_length;
-		uint8_t irq_tag; /* 6.4.3.6: extended interrupt */
-		uint16_t irq_rest;
-		uint8_t irq_flags; /* consumer, edge, active high, exclusive */
-		uint8_t irq_count;
-		uint32_t irq;
+		struct interrupt irq;
 	} PACKED crs = {
 		.mem_tag = 0x86,
 		.mem_rest = 9,
 		.mem_writable = 1,
 		.mem_base = DEVICE_GPA + (i + 1) * DEVICE_SIZE,
 		.mem_length = DEVICE_SIZE,
-		.irq_tag = 0x89,
-		.irq_rest = 6,
-		.irq_flags = 1u << 0 | 1u << 1,
-		.irq_count = 1,
-		.irq = VIRTIO_GSI + i,
+		.irq = interrupt(VIRTIO_GSI + i),
 	};
 	size_t begin = aml_device_begin(out, name);
 
-	aml_name(out, "_HID");
-	put8(out, AML_STRING);
-	put(out, hid, sizeof(hid));
+	aml_name_string(out, "_HID", "LNRO0005");
 	aml_name_byte(out, "_UID", i);
 	aml_name_byte(out, "_CCA", 1); /* its DMA is coherent */
 	aml_crs(out, &crs, sizeof(crs));
@@ -367,6 +419,7 @@ static uint64_t dsdt(struct out *out, uint64_t gpa, unsigned nr_virtio)
 	pkg = pkg_begin(out);
 	put(out, "_SB_", 4);
 	aml_com1(out);
+	aml_generation(out);
 	for (unsigned i = 0; i < nr_virtio; i++)
 		aml_virtio(out, i);
 	pkg_end(out, pkg);
@@ -440,15 +493,21 @@ static uint64_t xsdt(struct out *out, uint64_t gpa, uint64_t fadt_gpa, uint64_t 
 	return gpa + begin;
 }
 
+_Static_assert((sizeof(struct rsdp) + 15) / 16 * 16 == GENERATION_GPA - ACPI_GPA,
+	       "the generation is behind the RSDP");
+
 int acpi_build(void *buf, size_t size, uint64_t gpa, unsigned cpus, unsigned nr_virtio)
 {
 	struct rsdp rsdp = {
 		.signature = "RSD PTR ", .oem_id = OEM_ID, .revision = 2, .length = sizeof(rsdp)
 	};
 	struct out out = { .buf = buf, .size = size };
+	static const uint8_t generation[GENERATION_SIZE];
 	uint64_t dsdt_gpa, fadt_gpa, madt_gpa;
 
 	put(&out, &rsdp, sizeof(rsdp));
+	table_begin(&out);
+	put(&out, generation, sizeof(generation));
 	dsdt_gpa = dsdt(&out, gpa, nr_virtio);
 	fadt_gpa = fadt(&out, gpa, dsdt_gpa);
 	madt_gpa = madt(&out, gpa, cpus);

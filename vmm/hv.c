@@ -424,6 +424,11 @@ int hv_set_clock(const struct hv *hv, uint64_t ns)
 	return call(hv->vm_fd, KVM_SET_CLOCK, &clock);
 }
 
+void hv_was_paused(const struct hv_vcpu *vcpu)
+{
+	call_with(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 int hv_run(const struct hv_vcpu *vcpu)
 {
 	return call_with(vcpu->fd, KVM_RUN, 0);

@@ -104,6 +104,10 @@ int hv_part_tsc(const struct hv_vcpu *vcpu, const struct hv_state *state);
 int hv_get_clock(const struct hv *hv, uint64_t *ns);
 int hv_set_clock(const struct hv *hv, uint64_t ns);
 
+/* The guest's watchdogs are told of a pause that is over with the next hv_run(), by KVM's clock;
+ * nothing where the guest does not use that. */
+void hv_was_paused(const struct hv_vcpu *vcpu);
+
 /* Runs the guest until an exit (0), a signal or run->immediate_exit (-EINTR), or an error. */
 int hv_run(const struct hv_vcpu *vcpu);
 

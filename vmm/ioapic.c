@@ -92,8 +92,11 @@ static void write_pin(struct ioapic *ioapic, unsigned pin, bool high, uint32_t v
 	else
 		new = (old & ~0xffffffffull) | (value & ~(RTE_STATUS | RTE_REMOTE_IRR));
 	ioapic->pins[pin] = new;
-	/* Masked before and after: the kernel need not know. Linux masks every pin at boot. */
-	if (new != old && (is_live(old) || is_live(new)))
+	/*
+	 * Masked before and after: the kernel need not know. Linux masks every pin at boot. Nor if
+	 * nothing can come: a generation's interrupt is sent once, behind ioapic_load().
+	 */
+	if (new != old && (is_live(old) || is_live(new)) && pin != GENERATION_GSI)
 		update_routes(ioapic);
 }
 

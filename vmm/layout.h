@@ -22,6 +22,7 @@
 #define EBDA_GPA       0x9fc00ul
 #define ACPI_GPA       0xe0000ul
 #define ACPI_SIZE      0x20000ul
+#define GENERATION_GPA 0xe0030ul /* behind the RSDP */
 #define HIGH_MEM_GPA   0x100000ul
 
 #define DEVICE_GPA   0xc0000000ul /* RAM below ends here at the latest */
@@ -42,6 +43,13 @@
 #define CONTROL_BOOT_TIMER 0x0u
 #define BOOT_TIMER_VALUE   123u
 #define CONTROL_STATUS	   0x4u
+
+/*
+ * The generation: 16 random bytes that are others in a clone, which is told by this interrupt
+ * (Microsoft, Virtual Machine Generation ID).
+ */
+#define GENERATION_SIZE 16u
+#define GENERATION_GSI	3u
 
 #define COM1_PORT     0x3f8u
 #define COM1_GSI      4u

@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -55,6 +56,8 @@ static struct vm {
 	struct op end_op, timeout_op, grace_op;
 	void (*ended)(void *vm); /* or NULL */
 	int irq_fd, wake_fd;	 /* of the serial port; 0: none */
+	int generation_fd;	 /* of a clone's new generation; 0: none */
+	uint8_t generation[GENERATION_SIZE];
 	bool is_started;
 	uint64_t file_max; /* bytes: RLIMIT_FSIZE */
 	uint64_t end_count;
@@ -317,6 +320,21 @@ static struct machine machine(struct vm *v)
 				 &v->serial, v->disks, v->nets, v->file_max };
 }
 
+/* The guest is told that it is another now than it was. */
+static int renew_generation(struct vm *v)
+{
+	int err;
+
+	v->generation_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (v->generation_fd < 0)
+		return fail(-errno, "eventfd");
+	err = hv_irqfd(&v->hv, v->generation_fd, GENERATION_GSI);
+	if (err)
+		return fail(err, "%s: KVM_IRQFD", v->hv.device);
+	loop_signal(v->generation_fd);
+	return 0;
+}
+
 static int make_vcpus(struct vm *v)
 {
 	const struct machine m = machine(v);
@@ -325,8 +343,11 @@ static int make_vcpus(struct vm *v)
 	if (err)
 		return err;
 	hv_made(&v->hv);
-	if (is_restored(v))
-		return snapshot_load(&m);
+	memcpy(mem_at(&v->mem, GENERATION_GPA, GENERATION_SIZE), v->generation, GENERATION_SIZE);
+	if (is_restored(v)) {
+		err = snapshot_load(&m);
+		return err ? err : renew_generation(v);
+	}
 	return cpu_enter(&v->vcpus.vcpu[0].hv, &v->mem, v->boot.image.kind, v->boot.image.entry);
 }
 
@@ -472,6 +493,8 @@ static int begin(struct vm *v, const struct vm_config *config)
 
 	v->config = config;
 	signals_catch_fatal();
+	if (getrandom(v->generation, GENERATION_SIZE, 0) != GENERATION_SIZE)
+		return fail(-errno, "getrandom");
 	err = make_loop(v);
 	return err ? err : filter_enter(FILTER_START, "mayfly");
 }
@@ -563,6 +586,7 @@ static void unmake(struct vm *v, unsigned nr_files)
 	console_close(&v->console);
 	close_fd(&v->irq_fd);
 	close_fd(&v->wake_fd);
+	close_fd(&v->generation_fd);
 	hv_close(&v->hv);
 	mem_fini(&v->mem);
 	close_boot(v);
@@ -630,6 +654,8 @@ void vm_pause(struct vm *v)
 {
 	halt_hold(&v->halt, true);
 	vcpus_pause(&v->vcpus, go_on, v);
+	for (unsigned i = 0; i < v->config->cpus; i++)
+		hv_was_paused(&v->vcpus.vcpu[i].hv);
 	for (unsigned i = 0; i < nr_devices(v); i++)
 		virtio_rest(device(v, i));
 	while (!are_at_rest(v)) {

@@ -2,7 +2,7 @@
 # Guest programs for the tests: build/guest/NAME.elf for each NAME in GUESTS, which the top-level
 # Makefile includes this for. Freestanding: the host's compiler, none of its libraries.
 BUILD ?= build
-GUESTS := hello exits memmap smp tick fpu exitloop blk blkbad net
+GUESTS := hello exits memmap smp tick fpu generation exitloop blk blkbad net
 GUEST_ELFS := $(GUESTS:%=$(BUILD)/guest/%.elf) $(BUILD)/guest/first.elf
 
 GUEST_CC ?= gcc

@@ -180,6 +180,7 @@ a_snapshot() {
 	served
 }
 scene a_snapshot 143
+row a_snapshot loop 'SERVE ioctl { IS(1, KVM_KVMCLOCK_CTRL) }'
 row a_snapshot loop 'SERVE ftruncate ANY'
 row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_SREGS) }'
 row a_snapshot loop 'SERVE ioctl { IS(1, KVM_GET_XCRS) }'

@@ -133,7 +133,8 @@ static void every_size(void **state)
 			const struct table t[] = { xsdt(&g), fadt(&g), madt(&g), dsdt(&g) };
 
 			for (size_t i = 0; i < 4; i++) {
-				assert_true(t[i].at >= g.mem + 36); /* above the RSDP */
+				/* above RSDP and generation */
+				assert_true(t[i].at >= g.mem + 0x40);
 				for (size_t j = 0; j < i; j++)
 					check_apart(&t[i], &t[j]);
 			}
@@ -364,6 +365,7 @@ static void iasl_sees_the_devices(void **state)
 {
 	static char text[65536];
 	const char *dir = disassembly(state);
+	char generation[512];
 
 	/* one line, single spaces, no comments */
 	assert_true(run(dir, "sed -e 's,/\\*.*\\*/,,' -e 's,//.*,,' dsdt.dsl | tr -s ' \\n' ' '",
@@ -374,6 +376,15 @@ static void iasl_sees_the_devices(void **state)
 		     "Name (_CRS, ResourceTemplate () { "
 		     "IO (Decode16, 0x03F8, 0x03F8, 0x01, 0x08, ) "
 		     "IRQ (Edge, ActiveHigh, Exclusive, ) {4} }) }");
+	snprintf(generation, sizeof(generation),
+		 "Device (VGEN) { Name (_HID, \"MAYF0001\") Name (_CID, \"VMGENCTR\") "
+		 "Name (_DDN, \"VM_Gen_Counter\") Name (ADDR, Package (0x02) { 0x%08lX, Zero }) } "
+		 "Device (GED) { Name (_HID, \"ACPI0013\" ) Name (_UID, 0x00) "
+		 "Name (_CRS, ResourceTemplate () { "
+		 "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, ) { 0x%08X, } }) "
+		 "Method (_EVT, 1, NotSerialized) { Notify (VGEN, 0x80) } }",
+		 GENERATION_GPA, GENERATION_GSI);
+	expect(text, generation);
 	for (unsigned i = 0; i < MAX_VIRTIO; i++) {
 		char device[512];
 
@@ -403,7 +414,7 @@ static const struct CMUnitTest tests[] = {
 	  .test_func = iasl_takes_all_tables,
 	  .setup_func = disassemble,
 	  .teardown_func = discard },
-	{ .name = "iasl sees the serial port and the virtio devices",
+	{ .name = "iasl sees the serial port, the generation and the virtio devices",
 	  .test_func = iasl_sees_the_devices,
 	  .setup_func = disassemble,
 	  .teardown_func = discard },

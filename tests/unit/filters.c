@@ -159,6 +159,7 @@ static const struct attempt {
 	{ SYS_ioctl, SERVE, { -1, KVM_GET_LAPIC } },
 	{ SYS_ioctl, SERVE, { -1, KVM_GET_MSRS } },
 	{ SYS_ioctl, SERVE, { -1, KVM_GET_CLOCK } },
+	{ SYS_ioctl, SERVE, { -1, KVM_KVMCLOCK_CTRL } },
 	{ SYS_ioctl, LOOP, { -1, KVM_GET_MP_STATE } },
 	{ SYS_ioctl, LOOP, { -1, KVM_GET_VCPU_EVENTS } },
 	{ SYS_ioctl, ALL, { -1, TCSETS_ } },
