@@ -399,7 +399,7 @@ static void aml_virtio(struct out *out, unsigned i)
 	pkg_end(out, begin);
 }
 
-static uint64_t dsdt(struct out *out, uint64_t gpa, unsigned nr_virtio)
+static uint64_t dsdt(struct out *out, uint64_t gpa, unsigned nr_virtio, bool has_generation)
 {
 	const struct header h = table_header("DSDT", 2);
 	size_t begin = table_begin(out), pkg;
@@ -419,7 +419,8 @@ static uint64_t dsdt(struct out *out, uint64_t gpa, unsigned nr_virtio)
 	pkg = pkg_begin(out);
 	put(out, "_SB_", 4);
 	aml_com1(out);
-	aml_generation(out);
+	if (has_generation)
+		aml_generation(out);
 	for (unsigned i = 0; i < nr_virtio; i++)
 		aml_virtio(out, i);
 	pkg_end(out, pkg);
@@ -496,7 +497,8 @@ static uint64_t xsdt(struct out *out, uint64_t gpa, uint64_t fadt_gpa, uint64_t 
 _Static_assert((sizeof(struct rsdp) + 15) / 16 * 16 == GENERATION_GPA - ACPI_GPA,
 	       "the generation is behind the RSDP");
 
-int acpi_build(void *buf, size_t size, uint64_t gpa, unsigned cpus, unsigned nr_virtio)
+int acpi_build(void *buf, size_t size, uint64_t gpa, unsigned cpus, unsigned nr_virtio,
+	       bool has_generation)
 {
 	struct rsdp rsdp = {
 		.signature = "RSD PTR ", .oem_id = OEM_ID, .revision = 2, .length = sizeof(rsdp)
@@ -508,7 +510,7 @@ int acpi_build(void *buf, size_t size, uint64_t gpa, unsigned cpus, unsigned nr_
 	put(&out, &rsdp, sizeof(rsdp));
 	table_begin(&out);
 	put(&out, generation, sizeof(generation));
-	dsdt_gpa = dsdt(&out, gpa, nr_virtio);
+	dsdt_gpa = dsdt(&out, gpa, nr_virtio, has_generation);
 	fadt_gpa = fadt(&out, gpa, dsdt_gpa);
 	madt_gpa = madt(&out, gpa, cpus);
 	rsdp.xsdt = xsdt(&out, gpa, fadt_gpa, madt_gpa);

@@ -293,7 +293,7 @@ int boot_load(const struct boot *boot, const struct mem *mem, const struct vm_co
 		return err;
 	strcpy(mem_at(mem, CMDLINE_GPA, CMDLINE_SIZE), config->cmdline);
 	err = acpi_build(mem_at(mem, ACPI_GPA, ACPI_SIZE), ACPI_SIZE, ACPI_GPA, config->cpus,
-			 config->nr_disks + config->nr_nets);
+			 config->nr_disks + config->nr_nets, config->has_api);
 	must(err > 0);
 	if (boot->image.kind == IMAGE_PVH)
 		write_start_info(mem, &disk);

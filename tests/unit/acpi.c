@@ -41,13 +41,13 @@ static struct guest build(uint64_t gpa, unsigned cpus, unsigned nr_virtio)
 	int used;
 
 	assert_non_null(room);
-	used = acpi_build(room, ACPI_SIZE, gpa, cpus, nr_virtio);
+	used = acpi_build(room, ACPI_SIZE, gpa, cpus, nr_virtio, true);
 	free(room);
 	assert_in_range(used, 1, ACPI_SIZE);
 	g.size = used;
 	g.mem = malloc(g.size);
 	assert_non_null(g.mem);
-	assert_int_equal(acpi_build(g.mem, g.size, gpa, cpus, nr_virtio), used);
+	assert_int_equal(acpi_build(g.mem, g.size, gpa, cpus, nr_virtio, true), used);
 	return g;
 }
 
@@ -152,7 +152,8 @@ static void no_room(void **state)
 		uint8_t *small = malloc(size ? size : 1);
 
 		assert_non_null(small);
-		assert_int_equal(acpi_build(small, size, GPA, MAX_VCPUS, MAX_VIRTIO), -ENOSPC);
+		assert_int_equal(acpi_build(small, size, GPA, MAX_VCPUS, MAX_VIRTIO, true),
+				 -ENOSPC);
 		free(small);
 	}
 	free(g.mem);
@@ -250,6 +251,23 @@ static const uint8_t *find(const struct table *t, const uint8_t *from, const voi
 		if (memcmp(from, bytes, length) == 0)
 			return from;
 	return NULL;
+}
+
+/* What cannot be cloned is spared the time that its kernel takes to find that out. */
+static void a_generation_on_demand(void **state)
+{
+	struct guest g = build(GPA, 1, 0);
+	struct table t = dsdt(&g);
+
+	(void)state;
+	assert_non_null(find(&t, t.at, "VGEN", 4));
+	assert_non_null(find(&t, t.at, "ACPI0013", 8));
+	assert_true(acpi_build(g.mem, g.size, GPA, 1, 0, false) > 0);
+	t = dsdt(&g);
+	assert_null(find(&t, t.at, "VGEN", 4));
+	assert_null(find(&t, t.at, "ACPI0013", 8));
+	assert_non_null(find(&t, t.at, "COM1", 4));
+	free(g.mem);
 }
 
 static void one_device_a_window(void **state)
@@ -410,6 +428,8 @@ static const struct CMUnitTest tests[] = {
 	{ .name = "each processor has a local APIC, and there is an I/O APIC",
 	  .test_func = one_local_apic_a_processor },
 	{ .name = "each virtio window has a device", .test_func = one_device_a_window },
+	{ .name = "a generation is there where it is asked for",
+	  .test_func = a_generation_on_demand },
 	{ .name = "iasl recompiles every table without a remark",
 	  .test_func = iasl_takes_all_tables,
 	  .setup_func = disassemble,
