@@ -6,6 +6,7 @@
  * bench/api as `api MAYFLY HOST MACHINE RUNS`.
  */
 #include "child.h"
+#include "client.h"
 #include "folder.h"
 #include "init.h"
 #include "values.h"
@@ -15,8 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,86 +52,16 @@ static uint64_t cpu_ns(pid_t pid)
 	return now_ns(clock);
 }
 
-/* Tries until somebody listens, at most 10 s. */
-static int connect_soon(void)
-{
-	const struct timespec pause = { .tv_nsec = 50000 };
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	strcpy(addr.sun_path, path);
-	for (unsigned i = 0; i < 200000; i++) {
-		if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0)
-			return fd;
-		nanosleep(&pause, NULL);
-	}
-	die(path);
-}
-
-/* Whether an answer is there whole. */
-static bool is_whole(const char *answer, size_t used)
-{
-	static const char name[] = "\r\nContent-Length: ";
-	const char *end = strstr(answer, "\r\n\r\n"), *length = strstr(answer, name);
-
-	if (!end)
-		return false;
-	if (!length || length > end)
-		return true;
-	return used - (size_t)(end + 4 - answer) >= strtoul(length + strlen(name), NULL, 10);
-}
-
-/* Sends one request and reads its answer. */
-static const char *ask(int fd, const char *request, const char *status)
-{
-	static char answer[256 << 10];
-	size_t used = 0;
-
-	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
-		die("send");
-	do {
-		const ssize_t n = recv(fd, answer + used, sizeof(answer) - 1 - used, 0);
-
-		if (n <= 0)
-			die("recv");
-		used += (size_t)n;
-		answer[used] = '\0';
-	} while (!is_whole(answer, used));
-	if (strncmp(answer, status, strlen(status)) != 0) {
-		fprintf(stderr, "bench: api: %s\n", answer);
-		exit(EXIT_FAILURE);
-	}
-	return answer;
-}
-
 /* The process's CPU time when its guest's first instruction was about to run. */
 static uint64_t entry_cpu_us(int fd)
 {
 	static const char name[] = "mayfly_phase_cpu_microseconds{phase=\"first_entry\"} ";
-	const char *found = strstr(ask(fd, "GET /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 "), name);
+	const char *found =
+		strstr(client_ask(fd, "GET /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 "), name);
 
 	if (!found)
 		die("first_entry");
 	return strtoull(found + strlen(name), NULL, 10);
-}
-
-/* `what` is a method and a path. */
-static void form(char *request, size_t size, const char *what, const char *body)
-{
-	const int n = snprintf(request, size, "%s HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s", what,
-			       strlen(body), body);
-
-	if (n < 0 || (size_t)n >= size)
-		die("a request is too long");
-}
-
-static void put(int fd, const char *where, const char *body)
-{
-	char request[1024], what[64];
-
-	snprintf(what, sizeof(what), "PUT %s", where);
-	form(request, sizeof(request), what, body);
-	ask(fd, request, "HTTP/1.1 204 ");
 }
 
 static double us(uint64_t ns)
@@ -147,7 +76,7 @@ static void measure_answers(int fd)
 	for (unsigned i = 0; i < REQUESTS; i++) {
 		const uint64_t start = now_ns(CLOCK_MONOTONIC);
 
-		ask(fd, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ");
+		client_ask(fd, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ");
 		took[i] = us(now_ns(CLOCK_MONOTONIC) - start);
 	}
 	values_sort(took, REQUESTS);
@@ -162,7 +91,7 @@ static double median_of(int fd, const char *request, const char *status)
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		const uint64_t start = now_ns(CLOCK_MONOTONIC);
 
-		ask(fd, request, status);
+		client_ask(fd, request, status);
 		took[i] = us(now_ns(CLOCK_MONOTONIC) - start);
 	}
 	values_sort(took, ROUNDS);
@@ -181,19 +110,19 @@ static int start_with_disks(struct child *c, const char *image, const char *metr
 		die(image);
 	close(fd);
 	child_start(c, "mayfly", serve);
-	fd = connect_soon();
+	fd = client_connect(path);
 	for (unsigned i = 0; i < DISKS; i++) {
-		snprintf(where, sizeof(where), "/drives/d%u", i);
+		snprintf(where, sizeof(where), "PUT /drives/d%u", i);
 		snprintf(body, sizeof(body),
 			 "{\"drive_id\":\"d%u\",\"is_root_device\":false,\"is_read_only\":true,"
 			 "\"path_on_host\":\"%s\"}",
 			 i, image);
-		put(fd, where, body);
+		client_tell(fd, where, body);
 	}
 	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\",\"boot_args\":\"" HOLD "\"}",
 		 guest);
-	put(fd, "/boot-source", body);
-	put(fd, "/actions", "{\"action_type\":\"InstanceStart\"}");
+	client_tell(fd, "PUT /boot-source", body);
+	client_tell(fd, "PUT /actions", "{\"action_type\":\"InstanceStart\"}");
 	return fd;
 }
 
@@ -221,10 +150,10 @@ static void measure_longest(void)
 	snprintf(metrics, sizeof(metrics), "%s.metrics", path);
 	fd = start_with_disks(&c, image, metrics);
 	snprintf(longest_body, sizeof(longest_body), "%51200s", "{}");
-	form(with_body, sizeof(with_body), "PUT /actions", longest_body);
+	client_form(with_body, sizeof(with_body), "PUT /actions", longest_body);
 	snprintf(body, sizeof(body), "{\"drive_id\":\"d0\",\"path_on_host\":\"%s\"}", image);
-	form(patch, sizeof(patch), "PATCH /drives/d0", body);
-	form(flush, sizeof(flush), "PUT /actions", "{\"action_type\":\"FlushMetrics\"}");
+	client_form(patch, sizeof(patch), "PATCH /drives/d0", body);
+	client_form(flush, sizeof(flush), "PUT /actions", "{\"action_type\":\"FlushMetrics\"}");
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
 		const double took = median_of(fd, asked[i].request, asked[i].status);
 
@@ -255,17 +184,17 @@ static void one_run(unsigned run)
 	int fd;
 
 	child_start(&c, "mayfly", serve);
-	fd = connect_soon();
-	ask(fd, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ");
+	fd = client_connect(path);
+	client_ask(fd, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ");
 	printf("{\"who\":\"mayfly\",\"run\":%u,\"ready_wall\":%.1f,\"ready_cpu\":%.1f", run,
 	       us(now_ns(CLOCK_MONOTONIC) - c.start_ns), us(cpu_ns(c.pid)));
 	measure_answers(fd);
 	snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\",\"boot_args\":\"" HOLD "\"}",
 		 guest);
-	put(fd, "/boot-source", body);
+	client_tell(fd, "PUT /boot-source", body);
 	start = now_ns(CLOCK_MONOTONIC);
 	cpu = cpu_ns(c.pid);
-	put(fd, "/actions", "{\"action_type\":\"InstanceStart\"}");
+	client_tell(fd, "PUT /actions", "{\"action_type\":\"InstanceStart\"}");
 	printf(",\"start_wall\":%.1f", us(now_ns(CLOCK_MONOTONIC) - start));
 	child_await(&c, "Hello from ring", 20, &first, &found);
 	printf(",\"start_cpu\":%.1f", (double)entry_cpu_us(fd) - us(cpu));

@@ -8,7 +8,7 @@ BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wv
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
 STANDINS := hello blk blkbad net blkload netload
-BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api jail blk net exits report $(STANDINS:%=standin-%) initrd blkload.elf netload.elf)
+BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api clone jail blk net exits report $(STANDINS:%=standin-%) initrd blkload.elf netload.elf)
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -26,7 +26,11 @@ $(BUILD)/bench/boot: $(addprefix $(BUILD)/bench/,boot.o child.o folder.o kernel.
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
-$(BUILD)/bench/api: $(addprefix $(BUILD)/bench/,api.o child.o folder.o values.o)
+$(BUILD)/bench/api: $(addprefix $(BUILD)/bench/,api.o child.o client.o folder.o values.o)
+	@echo "  LD      $@"
+	@$(BENCH_CC) -static $^ -o $@
+
+$(BUILD)/bench/clone: $(addprefix $(BUILD)/bench/,clone.o child.o client.o folder.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 

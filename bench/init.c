@@ -3,7 +3,8 @@
  * Init of the Linux guests that bench/boot measures, the only file of their initrd and the same in
  * every monitor: says MARKER on the serial port, which is the mark all of them are compared by,
  * then writes mayfly's boot timer and powers off. With HOLD on the kernel's command line it stays
- * instead, for a look at the monitor's memory. It never waits for anything but its own output.
+ * instead, for a look at the monitor's memory; with GO_ON, too, and says LATER every 5 ms, so that
+ * a clone of it is heard. Else it never waits for anything but its own output.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -36,9 +37,14 @@ int main(int argc, char **argv)
 	write(STDOUT_FILENO, MARKER "\n", sizeof(MARKER));
 	boot_timer();
 	/* What the kernel does not know on its command line it hands to init. */
-	for (int i = 1; i < argc; i++)
+	for (int i = 1; i < argc; i++) {
 		while (!strcmp(argv[i], HOLD))
 			pause();
+		while (!strcmp(argv[i], GO_ON)) {
+			write(STDOUT_FILENO, LATER "\n", sizeof(LATER));
+			usleep(5000);
+		}
+	}
 	tcdrain(STDOUT_FILENO);
 	reboot(RB_POWER_OFF);
 	reboot(RB_AUTOBOOT);

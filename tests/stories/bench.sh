@@ -344,7 +344,7 @@ ends_with 143
 did "rmmod kvm_intel" "insmod k/mayfly.ko" "measure mayfly 3" "rmmod mayfly" "modprobe kvm_intel"
 
 story "an option that no benchmark has is refused, and --help names those that it has"
-for script in boot api jail blk net exits; do
+for script in boot api clone jail blk net exits; do
 	"bench/$script" --fast > "$T/out" 2> "$T/err"
 	status=$?
 	ends_with 2

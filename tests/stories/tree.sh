@@ -137,10 +137,12 @@ story "benchmarks leave no file, also where they fail, and say what failed"
 mkdir "$T/tmp"
 run env TMPDIR="$T/tmp" bench/api --on native --runs 1
 holds [ -z "$(ls "$T/tmp")" ]
+run env TMPDIR="$T/tmp" bench/clone --on native --guest test --runs 1 --at-once 2
+holds [ -z "$(ls "$T/tmp")" ]
 run env TMPDIR="$T/tmp" bench/jail --on native --runs 1 --starts 1
 [ $status -eq 0 ] || says "a microVM ended with 125; see 'build/mayfly run --kernel build/guest/hello.elf'"
 holds [ -z "$(ls "$T/tmp")" ]
-for benchmark in boot api jail blk net exits; do
+for benchmark in boot api clone jail blk net exits; do
 	run bench/$benchmark --runs
 	ends_with 2
 	says "bench/$benchmark: --runs needs a value"
