@@ -833,31 +833,29 @@ static bool bad_many_crumbs(void)
 }
 
 /*
- * As many small buffers as a queue can have, and an index of one more, once the device has begun to
- * take them: avail_event says so. Then nothing, for ever.
+ * As many small buffers as a queue can have, and an index of one more, once the device has had the
+ * time to take them: nothing says that it has. Then nothing, for ever.
  */
 static int surplus(void)
 {
-	const volatile uint16_t *event;
 	const uint64_t begin = rdtsc();
 
 	v_start(&dev, first_window, offered & (F_VERSION_1 | F_EVENT_IDX | F_MRG_RXBUF), 2, VQ_MAX);
-	event = &dev.queue[RX].device[2 + 4 * VQ_MAX];
 	for (uint16_t i = 0; i < VQ_MAX; i++) {
 		dev.queue[RX].desc[i] = (struct vdesc){ gpa_of(bufs) + i * 64u, 64, D_WRITE, 0 };
 		if (i < VQ_MAX - 1)
 			v_offer(&dev.queue[RX], i);
 	}
 	v_notify(&dev, RX);
-	while (*event != VQ_MAX - 1)
-		if (rdtsc() - begin > PATIENCE)
-			die("the buffers are not taken");
+	while (rdtsc() - begin < PATIENCE / 32)
+		__asm__ volatile("pause");
 	v_offer(&dev.queue[RX], VQ_MAX - 1);
 	v_offer(&dev.queue[RX], 0);
 	v_notify(&dev, RX);
 	print("net: one more\n");
 	for (;;)
 		__asm__ volatile("pause");
+	return 1;
 }
 
 static const struct {
