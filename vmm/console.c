@@ -221,7 +221,8 @@ static void pump_out(struct console *c)
 		return;
 	}
 	sqe = limited_sqe(c);
-	io_uring_prep_write(sqe, c->out, data, (unsigned)within_cap(c, n), (uint64_t)-1);
+	c->asked = within_cap(c, n);
+	io_uring_prep_write(sqe, c->out, data, (unsigned)c->asked, (uint64_t)-1);
 	if (c->is_out_tty) /* newer kernels (6.18) else wait inside of io_uring_enter() */
 		sqe->flags |= IOSQE_ASYNC;
 	submit_limited(c, sqe, &c->write_op);
@@ -294,6 +295,15 @@ static bool is_denied(struct console *c, int res)
 	return true;
 }
 
+/*
+ * A file that takes but a part is full, or at its limit (RLIMIT_FSIZE), and ends there: the ring
+ * has not moved its position on by that part, over which more would be written.
+ */
+static bool is_over(const struct console *c, int res)
+{
+	return res < 0 || (c->is_regular && (size_t)res < c->asked);
+}
+
 static void on_written(struct op *op, int res)
 {
 	struct console *c = container_of(op, struct console, write_op);
@@ -318,9 +328,9 @@ static void on_written(struct op *op, int res)
 	/* Where the next one waits for this to end, that it ended well is no reason to go on. */
 	if (c->config->kind == SERIAL_UNIX && (res < 0 || c->next_fd >= 0)) {
 		client_gone(c);
-	} else if (res < 0) {
+	} else if (is_over(c, res)) {
 		if (res != -EPIPE)
-			fail(res, "serial output; it is dropped from here on");
+			fail(res < 0 ? res : 0, "serial output; it is dropped from here on");
 		serial_tx_discard(c->serial, true);
 	}
 	pump_out(c);
@@ -651,6 +661,7 @@ static int open_file(struct console *c)
 	if (fd < 0 || fstat(fd, &st))
 		return fail(-errno, errno == ENXIO ? "%s (a FIFO without a reader)" : "%s", path);
 	c->is_out_tty = isatty(fd);
+	c->is_regular = S_ISREG(st.st_mode);
 	c->is_own_fifo = S_ISFIFO(st.st_mode) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
 	c->out = loop_file(c->loop, fd);
 	return c->out < 0 ? fail(c->out, "%s", path) : 0;

@@ -21,6 +21,7 @@ struct console {
 	bool is_direct, is_pipe, is_socket;
 	bool is_out_tty;  /* standard output, or the file, is a terminal */
 	bool is_own_fifo; /* SERIAL_FILE: a FIFO of which both ends are open here */
+	bool is_regular;  /* SERIAL_FILE: what it takes in part is its end */
 	int fd;		  /* of the file, the listening socket or the pty; -1: none */
 	int relay[2];	  /* SERIAL_STDIO into a pipe: the way there, and what is on it */
 	size_t in_relay;  /* bytes */
@@ -47,6 +48,7 @@ struct console {
 	void (*drained)(void *arg); /* asked for by console_drain() */
 	void *drained_arg;
 	uint64_t written; /* bytes to the file */
+	size_t asked;	  /* of the write in flight */
 	uint64_t wakes;
 	struct op wake_op, read_op, readable_op, write_op, writable_op, batch_op, accept_op,
 		retry_op, pace_op, direct_op, hangup_op, fetch_op;

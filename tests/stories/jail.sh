@@ -791,9 +791,14 @@ stays --resource-limit no-file=100 --resource-limit fsize=64K
 holds grep -q '^Max open files *100 *100 ' "/proc/$pid/limits"
 holds grep -q '^Max file size *65536 *65536 ' "/proc/$pid/limits"
 stop
-mayfly run --timeout 60s --resource-limit fsize=10 --kernel "$GUESTS/hello.elf" --serial "file=$T/flood"
-holds [ "$status" -ne 124 ]
-holds [ "$(wc -c < "$T/flood")" -eq 10 ]
+mayfly run --timeout 60s --kernel "$GUESTS/exits.elf" --cmdline flood=16 --serial "file=$T/whole"
+mayfly run --timeout 60s --resource-limit fsize=10000 --kernel "$GUESTS/exits.elf" --cmdline flood=16 --serial "file=$T/flood"
+ends_with 0
+says "serial output; it is dropped from here on"
+says_one_line
+holds [ "$(wc -c < "$T/flood")" -eq 10000 ]
+head -c 10000 "$T/whole" > "$T/begin"
+holds cmp -s "$T/begin" "$T/flood"
 mayfly run --resource-limit no-file=4 --kernel "$GUESTS/hello.elf"
 ends_with 125
 says "--resource-limit no-file=4: this microVM has as many open"
