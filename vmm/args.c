@@ -321,7 +321,7 @@ static const struct {
 	{ "cpus", "N", "virtual CPUs, 1 to 32 (default 1)", take_cpus },
 	{ "cmdline", "TEXT", "more words for the kernel's command line", take_cmdline },
 	{ "env", "NAME=VALUE", "a variable for the command; may be repeated", take_env },
-	{ "timeout", "TIME", "end the guest TIME after the start (500ms, 30s, 5m, 2h)",
+	{ "timeout", "TIME", "end the guest TIME after the start (500ms, 30 or 30s, 5m, 2h)",
 	  take_timeout },
 	{ "serial", "WHERE", "stdio (default), file=PATH[,max=SIZE], unix=PATH, pty, none",
 	  take_serial },
