@@ -223,7 +223,12 @@ static void pump_out(struct console *c)
 	sqe = limited_sqe(c);
 	c->asked = within_cap(c, n);
 	io_uring_prep_write(sqe, c->out, data, (unsigned)c->asked, (uint64_t)-1);
-	if (c->is_out_tty) /* newer kernels (6.18) else wait inside of io_uring_enter() */
+	/*
+	 * Newer kernels (6.18) else wait for a terminal inside of io_uring_enter(); and where a
+	 * file system writes there (XFS, btrfs), a file's limit is a SIGXFSZ for us. A worker's is
+	 * blocked.
+	 */
+	if (c->is_out_tty || c->is_regular)
 		sqe->flags |= IOSQE_ASYNC;
 	submit_limited(c, sqe, &c->write_op);
 }
