@@ -637,7 +637,7 @@ static int print_of_jailer(const char *name)
 		return 1;
 	}
 	puts("jailer --id ID --exec-file FILE --uid N --gid N [OPTIONS] [-- OPTIONS OF firecracker]\n"
-	     "FOLDER is /srv/jailer by default; \"mayfly\" in what follows is FILE's name.");
+	     "FOLDER is /srv/jailer by default; in paths, read FILE's name for \"mayfly\".");
 	args_jail_help(27, false);
 	for (size_t i = 0; i < JAILER_ROWS; i++)
 		args_help_row(27, jailer_rows[i].name, jailer_rows[i].value, jailer_rows[i].help);

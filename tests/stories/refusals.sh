@@ -305,7 +305,7 @@ done
 prints "Jailer v1.17.0"
 jailer --help
 for option in --exec-file --uid --new-pid-ns --cgroup-version; do shows "  $option "; done
-shows "FOLDER is /srv/jailer by default"
+shows "FOLDER is /srv/jailer by default; in paths, read FILE's name for"
 
 story "of what the jailer does not know the word itself is named"
 jailer -x --id a
