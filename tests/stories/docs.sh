@@ -53,6 +53,11 @@ for limit in 'bytes=SIZE[+BURST][/TIME]' 'ops=N[+BURST][/TIME]'; do
 	done
 done
 
+story "that a time without a unit is in seconds, too"
+for text in vmm/mayfly.1 "$T/help" README.md; do
+	grep -qF "500ms, 30 or 30s, 5m, 2h" "$text" || is_wrong "it is not in ${text##*/}"
+done
+
 story "the man page has the name of each program of filters"
 for name in $(grep -oE '\[FILTER_[A-Z]+\] = "[a-z]+"' seccomp/generate.c | cut -d'"' -f2); do
 	grep -q "^\.Pq .*\b$name\b" vmm/mayfly.1 || is_wrong "$name is not in vmm/mayfly.1"
