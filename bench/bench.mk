@@ -8,7 +8,7 @@ BENCH_CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wv
 	-Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 BENCH_CC ?= musl-gcc
 STANDINS := hello blk blkbad net blkload netload
-BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api clone jail blk net exits report $(STANDINS:%=standin-%) initrd blkload.elf netload.elf)
+BENCH_TOOLS := $(addprefix $(BUILD)/bench/,boot api clone jail blk net exits report $(STANDINS:%=standin-%) initrd beat.elf blkload.elf netload.elf)
 
 .PHONY: bench bench-tools
 bench: $(BUILD)/mayfly guests bench-tools ## run the benchmarks; fail where a bound is missed
@@ -30,7 +30,7 @@ $(BUILD)/bench/api: $(addprefix $(BUILD)/bench/,api.o child.o client.o folder.o 
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
-$(BUILD)/bench/clone: $(addprefix $(BUILD)/bench/,clone.o child.o client.o folder.o)
+$(BUILD)/bench/clone: $(addprefix $(BUILD)/bench/,clone.o child.o client.o folder.o peers.o qemu.o)
 	@echo "  LD      $@"
 	@$(BENCH_CC) -static $^ -o $@
 
@@ -98,7 +98,7 @@ $(BUILD)/bench/initrd: $(BUILD)/bench/root/init
 	@cd $(<D) && echo init | cpio --quiet --reproducible -o -H newc -R +0:+0 > ../initrd
 
 # The measured guests that are programs.
-BENCH_GUESTS := blkload netload
+BENCH_GUESTS := beat blkload netload
 $(BENCH_GUESTS:%=$(BUILD)/bench/%.o): $(BUILD)/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      $@"

@@ -81,6 +81,16 @@ static void qemu_devices(struct command *c, const struct guest *guest)
 	}
 }
 
+static void qemu_kernel(struct command *c, const struct guest *guest)
+{
+	if (!guest->kernel)
+		return;
+	args(c, "-kernel", guest->kernel);
+	if (guest->initrd)
+		args(c, "-initrd", guest->initrd);
+	args(c, "-append", full_cmdline(c, guest));
+}
+
 /*
  * No ACPI, PIC, PIT, RTC, option ROM or automatic command line, and qboot for firmware: for a Linux
  * guest, too, which boots 8 % faster so than with ACPI, though it cannot power off. A test guest's
@@ -104,10 +114,7 @@ static void qemu(struct command *c, const struct guest *guest, const char *dir)
 	args(c, "-display", "none");
 	args(c, "-name", "guest,debug-threads=on"); /* vCPUs are told by their names (threads.c) */
 	args(c, "-serial", "stdio");
-	args(c, "-kernel", guest->kernel);
-	if (guest->initrd)
-		args(c, "-initrd", guest->initrd);
-	args(c, "-append", full_cmdline(c, guest));
+	qemu_kernel(c, guest);
 	qemu_devices(c, guest);
 	if (!guest->is_linux)
 		args(c, "-device",

@@ -12,7 +12,7 @@
 #define PEER_ARGS 48
 
 struct guest {
-	const char *kernel, *initrd; /* initrd NULL: none */
+	const char *kernel, *initrd; /* initrd NULL: none; kernel, too, for a clone by QEMU */
 	const char *cmdline;	     /* beyond what mayfly puts there by itself */
 	unsigned mem_mib;
 	const char *disk, *net;	    /* an image and a folder for a peer link; NULL: none */

@@ -54,6 +54,21 @@ boot --peer firecracker="$T/killed"
 ends_with 2
 says "$T/killed ended with 137"
 
+story "bench/clone refuses peers whose clones it does not know, before anything is measured"
+clone_with() {
+	bench/clone --on native --guest test --no-qemu --peer "$1" > "$T/out" 2> "$T/err"
+	status=$?
+}
+clone_with firecracker
+ends_with 2
+says "bench/clone: --peer firecracker: give NAME=PROGRAM"
+clone_with firecracker="$T/nowhere"
+ends_with 2
+says "$T/nowhere: no such program"
+clone_with lkvm="$T/firecracker"
+ends_with 2
+says "bench: clone: no clones by lkvm are known here"
+
 story "--plot draws the times of all who took part, as SVG"
 boot --peer firecracker="$T/firecracker" --plot "$T/plot.svg"
 ends_with 0

@@ -148,6 +148,21 @@ for benchmark in boot api clone jail blk net exits; do
 	says "bench/$benchmark: --runs needs a value"
 done
 
+if build/mayfly run --timeout 20s --kernel build/guest/hello.elf > /dev/null 2>&1; then
+	story "clones are measured beside boots and, by the same requests, beside a peer's clones"
+	mkdir "$T/peer"
+	printf '#!/bin/sh\nexec "%s" serve --no-jail "$@"\n' "$PWD/build/mayfly" > "$T/peer/firecracker"
+	chmod +x "$T/peer/firecracker"
+	run bench/clone --on native --guest test --runs 1 --at-once 2 --peer firecracker="$T/peer/firecracker" --json
+	ends_with 0
+	for who in clone boot firecracker; do
+		shows "\"who\":\"$who\",\"run\":0,\"said_wall\""
+		shows "\"who\":\"$who\",\"run\":0,\"each\""
+	done
+else
+	skipped "clones measured" "no usable /dev/kvm or /dev/mayfly here"
+fi
+
 story "without a hypervisor the whole monitor is measured all the same: its start, a disk, a link"
 run bench/boot --stand-in --runs 1 --json
 ends_with 0
