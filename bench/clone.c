@@ -341,8 +341,6 @@ int main(int argc, char **argv)
 	describe(argv[1], argv[2], runs, at_once);
 	for (unsigned i = 0; i < nr_ways; i++)
 		take_snapshot(&ways[i]); /* and all files are in the page cache */
-	/* Each run begins with another: what a start leaves to be cleared away, the next one pays.
-	 */
 	for (unsigned run = 0; run < runs; run++) {
 		for (unsigned i = 0; i < nr_ways; i++)
 			one_start(&ways[i], run);

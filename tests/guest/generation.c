@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Watches its generation (layout.h) for n=N deadlines of the APIC's timer, cycles=N ahead, or, with
- * `wait`, until an interrupt says that it is another, and then on; and says what has become of it:
- * whether one came, and whether the number was another then.
+ * Watches its generation (layout.h) for n=N deadlines of the APIC's timer, cycles=N ahead, or until
+ * an interrupt says that it is another; and says what has become of it: whether one came, and
+ * whether the number was another then.
  */
 #include "guest.h"
 
@@ -35,8 +35,6 @@ int guest_main(void)
 	apic_enable();
 	ioapic_route(GENERATION_GSI, VECTOR);
 	say(first);
-	while (arg("wait") && !interrupts[VECTOR])
-		wait_interrupt();
 	for (uint64_t i = 0; i < n && !interrupts[VECTOR]; i++) {
 		const uint32_t ticks = interrupts[TIMER_VECTOR];
 
@@ -48,7 +46,5 @@ int guest_main(void)
 	print("generation: told %u times, %s now\n", interrupts[VECTOR],
 	      is_same(generation(), first) ? "the first" : "another");
 	say(generation());
-	while (arg("wait"))
-		wait_interrupt();
 	return 0;
 }

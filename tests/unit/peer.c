@@ -84,7 +84,7 @@ static void receive_next(void)
 	in.iov[0] = (struct iovec){ &in.head, FRAME_HEAD };
 	in.iov[1] = (struct iovec){ room, sizeof(room) };
 	in.nr = 2;
-	in.room = FRAME_HEAD + sizeof(room);
+	in.room = FRAME_ETH + sizeof(room);
 	receiver.link.ops->receive(&receiver.link, 0, &in, true);
 }
 
