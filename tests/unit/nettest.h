@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tests of the network device have in common (net.c: the device and its streams,
+ * What the tests of the network device have in common (net.c: the device; netstream.c: streams;
  * netpeer.c: peer links): a driver that posts buffers and sends frames, what comes to it by a
  * stream or in a datagram, and what it must have seen then. By steps; one thread; the ring is the
  * test's own (netdev.h).
@@ -226,10 +226,10 @@ static inline void datagram(struct frame_header h, uint32_t len)
 	{                                        \
 		name, function, make, drop, NULL \
 	}
-static char peers = 1;
+/* Any state says that it is a peer link. */
 #define PEERS(name, function)                      \
 	{                                          \
-		name, function, make, drop, &peers \
+		name, function, make, drop, folder \
 	}
 
 static inline int make_folder(void **state)

@@ -85,6 +85,7 @@ $(eval $(call unit,tap,virtio/tap.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURI
 $(eval $(call unit,peer,virtio/peer.c virtio/parcel.c virtio/frame.c seccomp/sealed.c vmm/loop.c seccomp/ring.c vmm/log.c,$(LIBURING)))
 $(eval $(call unit,net,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,netpeer,$(NET_SOURCES) vmm/log.c))
+$(eval $(call unit,netstream,$(NET_SOURCES) vmm/log.c))
 $(eval $(call unit,http,api/http.c api/utf8.c vmm/log.c tests/fuzz/http.c))
 $(eval $(call unit,api,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
 $(eval $(call unit,apimachine,$(API_SOURCES) tests/fuzz/api.c,$(BUILD)/cjson/libcjson.a -lm))
