@@ -16,7 +16,7 @@ SOURCES := $(filter-out $(POLICY),$(wildcard vmm/*.c api/*.c virtio/*.c seccomp/
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/programs.o $(BUILD)/init.o
 # What only some microVMs run; the rest is linked together, libraries included, so that a start touches
 # fewer pages: each is a fault. The API comes first of them, beside what is there already: Linux maps 64 KiB a fault.
-NOT_ALL := $(filter-out %/config.o,$(filter $(BUILD)/api/% $(BUILD)/virtio/% %/serve.o,$(OBJECTS)))
+NOT_ALL := $(filter-out %/config.o,$(filter $(BUILD)/api/% $(BUILD)/virtio/% %/serve.o %/clone.o,$(OBJECTS)))
 
 # musl, statically linked at a random address. musl-gcc knows no static-pie, so the start files are named.
 CC      := musl-gcc
@@ -27,7 +27,7 @@ CFLAGS  := -std=c11 -O2 -g -fPIE -D_GNU_SOURCE -DMAYFLY_VERSION='"$(VERSION)"' $
 	-fstack-protector-strong -fstack-clash-protection -fcf-protection -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables # nothing unwinds; the debugger has its own
 # What is called now and then.
-SMALL   := args args_disk args_jail args_net acpi boot check console cpio cpu end hv job log main power serve \
+SMALL   := args args_disk args_jail args_net acpi boot check clone console cpio cpu end hv job log main power serve \
 	signals snapshot term vm
 $(BUILD)/api/%.o $(BUILD)/seccomp/%.o $(SMALL:%=$(BUILD)/vmm/%.o) $(BUILD)/virtio/commit.o: CFLAGS += -Os
 CPPFLAGS = -I$(BUILD)/include -I$(BUILD)/cjson

@@ -107,6 +107,12 @@ void api_request(struct api *api, const struct http_request *request, struct api
 /* Configures from a file's text and starts. 0 or -EINVAL, logged. */
 int api_config_file(struct api *api, const char *text, size_t len);
 
+/*
+ * Goes on from a snapshot, with the disks and taps of `with` in the place of those of the same
+ * names. 0 or -EINVAL, logged.
+ */
+int api_clone(struct api *api, const char *state, const char *memory, const struct vm_config *with);
+
 /* The guest has ended: GET / says why from now on, and nothing changes any more. */
 void api_ended(struct api *api, const char *reason, int code);
 

@@ -5,10 +5,12 @@
  * with its checks.
  */
 #include "handlers.h"
+#include "../vmm/log.h"
 #include "../vmm/loop.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -247,6 +249,36 @@ static void forget_machine(struct api *api)
 	api->nr_drives = api->nr_nets = 0;
 	api->machine = machine_default;
 	api->has_machine = false;
+	api->origin_ino = 0;
+}
+
+/* Opens the files, and reads what was configured into c->json. */
+static int read_snapshot(struct call *c, const char *state_path, const char *mem_path,
+			 struct restore_config *from)
+{
+	struct head head = { .version = 0 };
+	int err = open_file(c, LOAD_ERROR, state_path, O_RDONLY, &from->state_fd);
+
+	if (!err)
+		err = open_file(c, LOAD_ERROR, mem_path, O_RDONLY, &from->mem_fd);
+	if (!err) /* it is held by the mapping */
+		err = lock(c, LOAD_ERROR, from->mem_fd, F_RDLCK);
+	if (!err)
+		err = read_text(c, from->state_fd, &head);
+	from->at = state_at(&head);
+	return err;
+}
+
+/* What was read goes on, if it was: with an error nothing is left of it. */
+static int go_on(struct call *c, struct restore_config *from, int err)
+{
+	if (!err)
+		err = restore_microvm(c, from);
+	if (err)
+		forget_machine(c->api);
+	call_let_go(&from->state_fd);
+	call_let_go(&from->mem_fd);
+	return err;
 }
 
 static int load(struct call *c, const struct snapshot_load_body *body)
@@ -255,29 +287,15 @@ static int load(struct call *c, const struct snapshot_load_body *body)
 		body->has_backend ? body->mem_backend.backend_path : body->mem_file_path;
 	struct restore_config from = { .is_paused = !body->resume_vm };
 	const struct json_text request = c->json;
-	struct head head = { .version = 0 };
-	int err = open_file(c, LOAD_ERROR, body->snapshot_path, O_RDONLY, &from.state_fd);
+	int err = read_snapshot(c, body->snapshot_path, mem_path, &from);
 
-	if (!err)
-		err = open_file(c, LOAD_ERROR, mem_path, O_RDONLY, &from.mem_fd);
-	if (!err) /* it is held by the mapping */
-		err = lock(c, LOAD_ERROR, from.mem_fd, F_RDLCK);
-	if (!err)
-		err = read_text(c, from.state_fd, &head);
 	if (!err)
 		err = override_all(c, body, &request);
 	if (!err)
 		err = take_machine(c);
-	from.at = state_at(&head);
 	if (!err)
-		err = restore_microvm(c, &from);
-	if (err)
-		forget_machine(c->api);
-	else
 		note_origin(c->api, from.mem_fd);
-	call_let_go(&from.state_fd);
-	call_let_go(&from.mem_fd);
-	return err;
+	return go_on(c, &from, err);
 }
 
 int put_snapshot_load(struct call *c)
@@ -294,5 +312,48 @@ int put_snapshot_load(struct call *c)
 		err = load(c, &body);
 	c->is_deprecated = *body.mem_file_path || body.is_deprecated; /* not what the text has */
 	c->api->counters.load_us = (loop_now_ns(CLOCK_MONOTONIC) - begin) / 1000;
+	return err;
+}
+
+/* As override_all(). What is under a layer may be a file that nobody here may write to. */
+static int override_with(struct call *c, const struct vm_config *with)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < with->nr_nets && !err; i++) {
+		const struct net_config *n = &with->nets[i];
+
+		err = override(c, find(c, "network-interfaces", "iface_id", n->id), "host_dev_name",
+			       n->path, n->id);
+	}
+	for (unsigned i = 0; i < with->nr_disks && !err; i++) {
+		const struct disk_config *d = &with->disks[i];
+		cJSON *drive = find(c, "drives", "drive_id", d->id);
+
+		err = override(c, drive, "path_on_host", d->path, d->id);
+		if (!err && (d->overlay || d->is_overlay_tmp))
+			cJSON_ReplaceItemInObjectCaseSensitive(drive, "is_read_only",
+							       cJSON_CreateTrue());
+	}
+	return err;
+}
+
+int api_clone(struct api *api, const char *state, const char *memory, const struct vm_config *with)
+{
+	struct api_reply reply = { .body = malloc(API_BODY_MAX), .size = API_BODY_MAX };
+	struct call c = { .api = api, .id = "", .reply = &reply };
+	struct restore_config from = { .is_paused = false };
+	int err = reply.body ? read_snapshot(&c, state, memory, &from)
+			     : call_refuse(&c, "no memory for the configuration");
+
+	if (!err)
+		err = override_with(&c, with);
+	if (!err)
+		err = take_machine(&c);
+	if (err)
+		fail(0, "%s", c.fault);
+	err = go_on(&c, &from, err);
+	json_reset();
+	free(reply.body);
 	return err;
 }

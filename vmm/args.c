@@ -313,35 +313,39 @@ static int take_report(struct vm_config *c, const char *value)
 static const struct {
 	const char *name, *value, *help;
 	int (*take)(struct vm_config *config, const char *value);
+	bool is_boots; /* a clone has it of its snapshot */
 } options[] = {
 	{ "kernel", "FILE", "the guest's kernel: an ELF vmlinux or a bzImage; required",
-	  take_kernel },
-	{ "initrd", "FILE", "an initial RAM disk", take_initrd },
-	{ "mem", "SIZE", "guest memory, 16M to 1T (default 128M)", take_mem },
-	{ "cpus", "N", "virtual CPUs, 1 to 32 (default 1)", take_cpus },
-	{ "cmdline", "TEXT", "more words for the kernel's command line", take_cmdline },
-	{ "env", "NAME=VALUE", "a variable for the command; may be repeated", take_env },
+	  take_kernel, true },
+	{ "initrd", "FILE", "an initial RAM disk", take_initrd, true },
+	{ "mem", "SIZE", "guest memory, 16M to 1T (default 128M)", take_mem, true },
+	{ "cpus", "N", "virtual CPUs, 1 to 32 (default 1)", take_cpus, true },
+	{ "cmdline", "TEXT", "more words for the kernel's command line", take_cmdline, true },
+	{ "env", "NAME=VALUE", "a variable for the command; may be repeated", take_env, true },
 	{ "timeout", "TIME", "end the guest TIME after the start (500ms, 30 or 30s, 5m, 2h)",
-	  take_timeout },
+	  take_timeout, false },
 	{ "serial", "WHERE", "stdio (default), file=PATH[,max=SIZE], unix=PATH, pty, none",
-	  take_serial },
+	  take_serial, false },
 	{ "disk", "PATH[,WORD...]",
 	  "a disk: a raw image or block device; may be repeated. Words: ro, direct,\n"
 	  "overlay=FILE|tmp, cache=writeback|unsafe, id=NAME, bytes=SIZE[+BURST][/TIME],\n"
 	  "ops=N[+BURST][/TIME]",
-	  take_disk },
-	{ "root", "PATH[,WORD...]", "the same, as the first disk and the guest's root", take_root },
+	  take_disk, false },
+	{ "root", "PATH[,WORD...]", "the same, as the first disk and the guest's root", take_root,
+	  true },
 	{ "net", "LINK[,WORD...]",
 	  "a network interface; may be repeated. LINK: tap=NAME, fd=N (an open tap),\n"
 	  "peer=FOLDER (shared by microVMs), passt=SOCKET. Words: mac=, mtu=, id=NAME,\n"
 	  "spoof=refuse, offload=off, rx-bytes=SIZE[+BURST][/TIME], rx-ops=, tx-bytes=, tx-ops=",
-	  take_net },
-	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv },
-	{ "report", NULL, "say at the end how it ended and how long it took", take_report },
-	{ "no-seccomp", NULL, "no filters of system calls, for debugging", take_no_seccomp },
-	{ "seccomp-filter", "FILE", "these filters instead of those built in", take_seccomp },
-	{ "timeline", "FILE", "write the boot's time stamps to FILE as JSON", take_timeline },
-	{ "help", NULL, "print this and exit", NULL },
+	  take_net, false },
+	{ "hv", "WHICH", "hypervisor: auto (default), mayfly, kvm", take_hv, false },
+	{ "report", NULL, "say at the end how it ended and how long it took", take_report, false },
+	{ "no-seccomp", NULL, "no filters of system calls, for debugging", take_no_seccomp, false },
+	{ "seccomp-filter", "FILE", "these filters instead of those built in", take_seccomp,
+	  false },
+	{ "timeline", "FILE", "write the boot's time stamps to FILE as JSON", take_timeline,
+	  false },
+	{ "help", NULL, "print this and exit", NULL, false },
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
 
@@ -447,40 +451,56 @@ static void keep_nets(const struct vm_config *c, struct jail_config *jail)
 			jail->keep[jail->nr_keep++] = c->nets[i].fd;
 }
 
-static int take(struct vm_config *c, struct jail_config *jail, unsigned index, const char *value)
+static int take(const char *command, struct vm_config *c, struct jail_config *jail, unsigned index,
+		const char *value)
 {
-	return index < OPTIONS ? options[index].take(c, value)
-			       : args_jail_take(jail, index - OPTIONS, value);
+	if (index >= OPTIONS)
+		return args_jail_take(jail, index - OPTIONS, value);
+	if (options[index].is_boots && strcmp(command, "run") != 0)
+		return fail(0, "%s: --%s is the snapshot's, as it was", command,
+			    options[index].name);
+	return options[index].take(c, value);
 }
 
-int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jail)
+/* Options of a microVM and of its jail, up to what is none. 0, 1 for help, or -EINVAL, logged. */
+static int parse(struct args_reader *reader, struct vm_config *c, struct jail_config *jail)
 {
 	struct args_row rows[OPTIONS + ARGS_JAIL + 1] = { 0 };
-	struct args_reader reader = { .command = "run",
-				      .hint = "'mayfly run --help' lists them",
-				      .rows = rows,
-				      .argc = argc,
-				      .argv = argv,
-				      .next = 1 };
 	const char *value;
 	int row;
 
 	for (size_t i = 0; i < OPTIONS; i++)
 		rows[i] = (struct args_row){ options[i].name, options[i].value };
 	args_jail_rows(rows + OPTIONS);
+	reader->rows = rows;
 	jail->name = "mayfly";
-	args_jail_named(jail, argc, argv);
-	c->mem_size = MEM_DEFAULT;
-	c->cpus = 1;
-	c->job.env = env;
-	while ((row = args_next(&reader, &value)) != ARGS_END) {
+	args_jail_named(jail, reader->argc, reader->argv);
+	while ((row = args_next(reader, &value)) != ARGS_END) {
 		if (row < 0)
 			return row;
 		if (row < (int)OPTIONS && !options[row].take)
 			return 1;
-		if (take(c, jail, (unsigned)row, value))
+		if (take(reader->command, c, jail, (unsigned)row, value))
 			return -EINVAL;
 	}
+	return args_jail_finish(jail) ? -EINVAL : 0;
+}
+
+int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jail)
+{
+	struct args_reader reader = { .command = "run",
+				      .hint = "'mayfly run --help' lists them",
+				      .argc = argc,
+				      .argv = argv,
+				      .next = 1 };
+	int err;
+
+	c->mem_size = MEM_DEFAULT;
+	c->cpus = 1;
+	c->job.env = env;
+	err = parse(&reader, c, jail);
+	if (err)
+		return err;
 	if (reader.next < argc && !reader.is_over)
 		return fail(0, "run: '%s' is no option; a command for the guest comes after --",
 			    argv[reader.next]);
@@ -489,5 +509,36 @@ int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jai
 	c->job.argv = argv + reader.next;
 	c->job.argc = (unsigned)(argc - reader.next);
 	keep_nets(c, jail);
-	return args_jail_finish(jail) ? -EINVAL : finish(c);
+	return finish(c);
+}
+
+/* What of a snapshot's devices can be another's: a disk's file, and a tap. */
+static int check_devices(const struct vm_config *c)
+{
+	for (unsigned i = 0; i < c->nr_disks; i++)
+		if (!c->disks[i].id)
+			return fail(0,
+				    "clone: --disk %s: say which of the snapshot's it is: id=NAME",
+				    c->disks[i].path);
+	for (unsigned i = 0; i < c->nr_nets; i++) {
+		const struct net_config *n = &c->nets[i];
+
+		if (!n->id || n->kind != NET_TAP || n->has_mac || n->mtu || n->is_plain)
+			return fail(0, "clone: --net: give tap=NAME,id=NAME, and limits");
+	}
+	return 0;
+}
+
+int args_clone(int argc, char **argv, struct vm_config *c, struct jail_config *jail)
+{
+	struct args_reader reader = { .command = "clone",
+				      .hint = "'mayfly --help' lists them",
+				      .argc = argc,
+				      .argv = argv,
+				      .next = 1 };
+	int err = parse(&reader, c, jail);
+
+	if (!err && argc - reader.next != 2)
+		return fail(0, "clone: give '[OPTIONS] STATE MEMORY'");
+	return err ? err : check_devices(c);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line of `mayfly run`: options into a struct vm_config, each value checked. */
+/*
+ * The command lines of `mayfly run` and `mayfly clone`: options into a struct vm_config, each value
+ * checked.
+ */
 #ifndef VMM_ARGS_H
 #define VMM_ARGS_H
 
@@ -11,6 +14,12 @@
  * where help was asked for; -EINVAL with one line logged. Both borrow from argv.
  */
 int args_run(int argc, char **argv, struct vm_config *config, struct jail_config *jail);
+
+/*
+ * The same for "clone", whose disks and interfaces are those that it has instead of the snapshot's;
+ * the last two of argv are the snapshot's files.
+ */
+int args_clone(int argc, char **argv, struct vm_config *config, struct jail_config *jail);
 
 /* The options of `run`, for --help. */
 void args_help(void);

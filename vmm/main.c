@@ -6,6 +6,7 @@
 #include "../virtio/commit.h"
 #include "args.h"
 #include "check.h"
+#include "clone.h"
 #include "end.h"
 #include "log.h"
 #include "serve.h"
@@ -37,12 +38,15 @@ static void print_help(void)
 	       "  Says what this host offers; exits with 0 where a stock kernel can boot.\n\n"
 	       "mayfly snapshot SOCKET STATE MEMORY\n"
 	       "  Takes a snapshot of the microVM that serves at SOCKET, into two files.\n\n"
+	       "mayfly clone [OPTIONS] STATE MEMORY\n"
+	       "  Goes on from a snapshot. Of run's options it takes those that do not say what boots;\n"
+	       "  --disk PATH,id=NAME and --net tap=NAME,id=NAME are for devices that the guest has.\n\n"
 	       "mayfly disk commit LAYER BASE\n"
 	       "  Writes what is in a copy-on-write layer into its base, and empties the layer.\n"
 	       "mayfly disk reset LAYER\n"
 	       "  Throws away what is in a layer.\n\n"
 	       "mayfly --help, mayfly --version\n\n"
-	       "Exit codes of run: the command's own, 128+n for signal n, 126 where it cannot be run,\n"
+	       "Exit codes of run and clone: the command's own, 128+n for signal n, 126 where it cannot be run,\n"
 	       "127 where it is not found; 0 for a power-off without a command. Else:\n"
 	       "  119 powered off before the command ended    123 halted with interrupts off\n"
 	       "  120 the guest rebooted                      124 --timeout is over\n"
@@ -82,6 +86,15 @@ static int run(int argc, char **argv)
 		return err > 0 ? 0 : EXIT_MONITOR;
 	err = jail_open(&jail);
 	return err ? EXIT_MONITOR : vm_run(&config);
+}
+
+static int make_clone(int argc, char **argv)
+{
+	const int code = clone_run(argc, argv);
+
+	if (code < 0)
+		print_help();
+	return code < 0 ? 0 : code;
 }
 
 static int check(int argc, char **argv)
@@ -134,6 +147,8 @@ static int act(int argc, char **argv)
 		return serve_jailer(argc, argv);
 	if (!strcmp(command, "run"))
 		return run(argc - 1, argv + 1);
+	if (!strcmp(command, "clone"))
+		return make_clone(argc - 1, argv + 1);
 	if (!strcmp(command, "serve"))
 		return serve(argc - 1, argv + 1, false);
 	if (argc > 2 && !strcmp(argv[2], "--help") && strncmp(command, "--", 2))

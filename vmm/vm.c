@@ -682,7 +682,7 @@ int vm_save(struct vm *v, int state_fd, uint64_t at, int mem_fd)
 
 bool vm_wait(struct vm *v)
 {
-	const int err = loop_run(&v->loop);
+	int err = loop_run(&v->loop);
 
 	vcpus_stop(&v->vcpus);
 	timeline_mark(PHASE_END);
@@ -692,6 +692,8 @@ bool vm_wait(struct vm *v)
 	close_devices(v);
 	if (!err)
 		report(v);
+	if (!err && v->config->timeline)
+		err = timeline_write(v->config->timeline);
 	return !err;
 }
 
@@ -829,7 +831,5 @@ int vm_run(const struct vm_config *config)
 		unmake(v, UINT32_MAX);
 	else if (!vm_wait(v))
 		err = -EIO;
-	if (config->timeline && !err)
-		err = timeline_write(config->timeline);
 	return err ? EXIT_MONITOR : end_code(&v->end);
 }

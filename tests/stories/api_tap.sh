@@ -98,6 +98,27 @@ ended
 ends_with 0
 holds grep -q 'echoes, 0 lost' "$T/serial"
 
+story "a clone is on the tap that it is told, with its limits"
+"$ip" tuntap add dev tap1 mode tap
+serve
+starts_on_tap "do=icmp ip=10.9.0.1 from=10.9.0.2 n=30"
+"$MAYFLY" snapshot "$SOCKET" "$T/state" "$T/memory"
+stop
+"$ip" addr del 10.9.0.1/24 dev tap0
+"$ip" addr add 10.9.0.1/24 dev tap1
+"$ip" link set tap1 up
+mayfly clone --report --net tap=tap1,id=n,tx-ops=1000 "$T/state" "$T/memory"
+ends_with 0
+shows 'echoes, 0 lost'
+says 'n: received 3'
+load="{\"snapshot_path\":\"$T/state\",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"$T/memory\"},\"resume_vm\":true,\"network_overrides\":[{\"iface_id\":\"n\",\"host_dev_name\":\"tap1\"}]}"
+serve
+ask PUT /snapshot/load "$load"
+is_done
+ended
+ends_with 0
+holds grep -q 'echoes, 0 lost' "$T/serial"
+
 story "a tap is the guest's until its end, and nobody else's while it is only configured"
 serve
 ask PUT /network-interfaces/n '{"iface_id":"n","host_dev_name":"tap0"}'

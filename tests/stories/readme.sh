@@ -44,4 +44,11 @@ shows '{"id":"anonymous-instance","state":"Paused",'
 holds grep -q '^hello' "$T/out"
 holds [ "$(tail -n 1 "$T/out")" = 0 ]
 
+story "README: a guest that is ready once, and answers in each clone"
+follow "Snapshots and clones"
+ends_with 0
+prints 'answer 7
+answer 14
+answer 21'
+
 the_end

@@ -79,6 +79,17 @@ holds cmp -s "$STATE" "$T/state0"
 holds cmp -s "$MEMORY" "$T/memory0"
 rm "$T/state0" "$T/memory0"
 
+story "mayfly clone is one that nobody serves, with its output, and its options, as run has them"
+mayfly clone "$STATE" "$MEMORY"
+ends_with 0
+shows "$TICK"
+says_nothing
+mayfly clone --report --serial file="$T/serial.1" "$STATE" "$MEMORY"
+ends_with 0
+holds [ ! -s "$T/out" ]
+says "powered off; exit code 0"
+holds grep -q "$TICK" "$T/serial.1"
+
 story "each clone is told that it is one, and has a generation of its own"
 guest generation n=1000
 starts
@@ -135,6 +146,19 @@ ends_with 0
 ask GET /
 shows '"state":"Paused"'
 stop
+
+story "mayfly clone has input, and ends as its guest does, or when its time is over"
+guest exits do=echo
+starts_paused
+snapshot
+ends_with 0
+stop
+printf 'typed\004' > "$T/in"
+mayfly clone --timeout 180s "$STATE" "$MEMORY" < "$T/in"
+ends_with 5
+holds [ "$(cat "$T/out")" = typed ]
+mayfly clone --timeout 300ms "$STATE" "$MEMORY" < /dev/null
+ends_with 124
 
 story "a clone can be snapshotted in its turn, but not into the memory that it runs on"
 serve
@@ -223,6 +247,7 @@ snapshot
 ends_with 0
 cp "$T/disk" "$T/copy"
 cp "$T/disk" "$T/paused"
+cp "$T/disk" "$T/paused0"
 clone 1 ",\"resume_vm\":true,\"drive_overrides\":[{\"drive_id\":\"d\",\"path_on_host\":\"$T/copy\"}]"
 is_done
 clones_end_with 0
@@ -236,7 +261,40 @@ guest blk verify "{\"cache_type\":\"Writeback\",\"drive_id\":\"d\",\"is_root_dev
 starts
 ended
 ends_with 0
-rm "$T/paused"
+
+story "clones write to layers of their own over one disk, which may be nobody's to write to"
+chmod 444 "$T/paused"
+for n in 1 2; do
+	mayfly clone --disk "$T/paused,id=d,overlay=$T/layer.$n,bytes=100M" "$STATE" "$MEMORY"
+	ends_with 0
+	mayfly run --kernel "$GUESTS/blk.elf" --cmdline verify --disk "$T/paused,overlay=$T/layer.$n"
+	ends_with 0
+done
+mayfly clone --disk "$T/paused,id=d,overlay=tmp,bytes=100M" "$STATE" "$MEMORY"
+ends_with 0
+holds cmp -s "$T/paused" "$T/paused0"
+
+story "of what a clone has, its options name what there is, and what can be another"
+for option in "--disk=$T/paused" "--net=tap=tap0" "--net=peer=$T,id=n" "--net=tap=tap0,id=n,mtu=1500" "--mem=64M" --root="$T/paused"; do
+	mayfly clone "$option" "$STATE" "$MEMORY"
+	ends_with 125
+	says_one_line
+	says "mayfly: clone: "
+done
+for option in "--disk=$T/paused,id=e,overlay=tmp" "--net=tap=tap0,id=n"; do
+	mayfly clone "$option" "$STATE" "$MEMORY"
+	ends_with 125
+	says_one_line
+	says "the snapshot has no device"
+done
+mayfly clone --disk "$T/paused,id=d,ro" "$STATE" "$MEMORY"
+ends_with 125
+says_one_line
+says "disk d is not what it was (its size, whether it is read only)"
+mayfly clone "$STATE"
+ends_with 125
+says "clone: give '[OPTIONS] STATE MEMORY'"
+rm -f "$T/paused"
 
 story "a disk that is not what it was is refused, and nothing is left of the attempt"
 truncate -s 5M "$T/copy"
