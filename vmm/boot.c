@@ -282,6 +282,22 @@ static void write_zero_page(const struct image *image, const struct mem *mem,
 			(struct boot_e820_entry){ spans[i].gpa, spans[i].size, spans[i].type };
 }
 
+/*
+ * Where a BIOS would begin, in real mode: Linux reboots by going there, unless its command line
+ * says how else. (On a hardware-reduced platform it does not use ACPI's reset register of itself,
+ * but EFI, and where there is none the BIOS: reboot_init() in arch/x86/kernel/reboot.c.)
+ */
+static void write_reset_code(const struct mem *mem)
+{
+	static const uint8_t code[] = {
+		0xba, RESET_PORT & 0xff, RESET_PORT >> 8, /* mov $RESET_PORT, %dx */
+		0xb0, RESET_VALUE,			  /* mov $RESET_VALUE, %al */
+		0xee,					  /* out %al, %dx */
+	};
+
+	memcpy(mem_at(mem, RESET_CODE_GPA, sizeof(code)), code, sizeof(code));
+}
+
 int boot_load(const struct boot *boot, const struct mem *mem, const struct vm_config *config)
 {
 	struct ramdisk disk;
@@ -292,9 +308,10 @@ int boot_load(const struct boot *boot, const struct mem *mem, const struct vm_co
 	if (err)
 		return err;
 	strcpy(mem_at(mem, CMDLINE_GPA, CMDLINE_SIZE), config->cmdline);
-	err = acpi_build(mem_at(mem, ACPI_GPA, ACPI_SIZE), ACPI_SIZE, ACPI_GPA, config->cpus,
-			 config->nr_disks + config->nr_nets, config->has_api);
+	err = acpi_build(mem_at(mem, ACPI_GPA, ACPI_SIZE), RESET_CODE_GPA - ACPI_GPA, ACPI_GPA,
+			 config->cpus, config->nr_disks + config->nr_nets, config->has_api);
 	must(err > 0);
+	write_reset_code(mem);
 	if (boot->image.kind == IMAGE_PVH)
 		write_start_info(mem, &disk);
 	else

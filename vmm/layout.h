@@ -7,8 +7,9 @@
  *   0x0000_6400  GDT                          0x0009_fc00  end of conventional RAM
  *   0x0000_6800  command line                 0x000e_0000  ACPI, RSDP first
  *   0x0000_7000  zero page (boot_params)      0x0010_0000  kernel, then initrd at the top
- *   0xc000_0000  device windows, 4 KiB each   0xfec0_0000  I/O APIC
- *   0xfee0_0000  local APIC                 0x1_0000_0000  RAM above the hole
+ *   0x000f_fff0  reset vector                 0xc000_0000  device windows, 4 KiB each
+ *   0xfec0_0000  I/O APIC                     0xfee0_0000  local APIC
+ * 0x1_0000_0000  RAM above the hole
  */
 #ifndef VMM_LAYOUT_H
 #define VMM_LAYOUT_H
@@ -23,6 +24,7 @@
 #define ACPI_GPA       0xe0000ul
 #define ACPI_SIZE      0x20000ul
 #define GENERATION_GPA 0xe0030ul /* behind the RSDP */
+#define RESET_CODE_GPA 0xffff0ul /* F000:FFF0, in what is ACPI_SIZE for the guest */
 #define HIGH_MEM_GPA   0x100000ul
 
 #define DEVICE_GPA   0xc0000000ul /* RAM below ends here at the latest */

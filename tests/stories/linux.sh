@@ -32,6 +32,12 @@ story "$KERNEL_NAME: the bzImage boots as the vmlinux does"
 mayfly run --timeout 200s --kernel "$BZIMAGE" --initrd "$INITRD" -- sh -c 'exit 9'
 ends_with 9
 
+story "$KERNEL_NAME: a reboot is 120 also where the command line says nothing about it"
+echo "{\"boot-source\": {\"kernel_image_path\": \"$KERNEL\", \"initrd_path\": \"$INITRD\", \"boot_args\": \"console=ttyS0 quiet rdinit=/bin/sh -- -c \\\"reboot -f\\\"\"}, \"drives\": []}" > "$T/config"
+timeout 200 "$MAYFLY" serve --no-api --config-file "$T/config" > "$T/out" 2> "$T/err"
+status=$?
+ends_with 120
+
 if [ "${DEPTH:-}" != full ]; then
 	the_end
 	exit
