@@ -2,7 +2,7 @@
 /*
  * Ethernet frames with the header that virtio-net puts before them (virtio 1.2, 5.1.6). Pure: what
  * a header may say, and bytes laid over segments. A header that came from outside goes through
- * frame_check() before a guest sees it; net.c is the one caller.
+ * frame_check() before a guest sees it; rx.c calls it.
  */
 #ifndef VIRTIO_FRAME_H
 #define VIRTIO_FRAME_H
@@ -40,9 +40,10 @@ struct frame_header {
 _Static_assert(sizeof(struct frame_header) == 12, "5.1.6");
 
 #define FRAME_HEADER ((uint32_t)sizeof(struct frame_header))
-#define FRAME_ETH    14u			/* destination, source, type */
-#define FRAME_HEAD   (FRAME_HEADER + FRAME_ETH) /* what passes through the monitor's memory */
-#define FRAME_MAX    (65535u + FRAME_ETH + 4u)	/* an IP packet, and a VLAN tag */
+#define FRAME_ETH    14u			      /* destination, source, type */
+#define FRAME_HEAD   (FRAME_HEADER + FRAME_ETH)	      /* what passes through the monitor's memory */
+#define FRAME_TAG    4u				      /* of a VLAN */
+#define FRAME_MAX    (65535u + FRAME_ETH + FRAME_TAG) /* an IP packet */
 
 /*
  * Checks a header that did not come from this guest against its frame of `len` bytes, whose first

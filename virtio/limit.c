@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Token buckets. Sizes and times are the operator's and may be anything: products have 128 bits.
- * blk.c asks before it starts a request; net.c does before a frame.
+ * blk.c asks before it starts a request; rx.c and tx.c do before a frame.
  */
 #include "limit.h"
 

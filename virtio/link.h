@@ -46,11 +46,11 @@ struct link_in {
 	void (*done)(struct link_in *in, int res);
 	struct link_head head;
 	struct msghdr msg;
-	bool is_batch;		    /* what came is the head of a parcel.h */
-	bool is_unwanted;	    /* the device is being reset: no step may follow */
-	uint8_t *tail;		    /* [PARCEL_MAX]: where a frame ends that is larger than them */
-	size_t room;		    /* bytes of a frame that the segments can hold */
-	unsigned nr;		    /* of segments */
+	bool is_batch;	  /* what came is the head of a parcel.h */
+	bool is_unwanted; /* the device is being reset: no step may follow */
+	uint8_t *tail;	  /* [PARCEL_MAX]: where a frame ends for which there is no room */
+	size_t room;	  /* bytes of a frame that the segments can hold */
+	unsigned nr;	  /* of segments */
 	struct iovec iov[LINK_IOV]; /* the first is of head; the link may change them */
 };
 

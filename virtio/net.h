@@ -18,7 +18,7 @@
 #include "stream.h"
 #include "tap.h"
 
-/* Since the start; names as in API.md, 1.6, where it has one. */
+/* Since the start; names as in the API's metrics where they have one. */
 struct net_counters {
 	uint64_t rx_queue_event_count, rx_event_rate_limiter_count, rx_rate_limiter_throttled;
 	uint64_t rx_bytes_count, rx_packets_count, rx_count, rx_fails;
@@ -67,8 +67,8 @@ struct net_pair {
 	bool is_failing;       /* a read failed: the timer comes before the next */
 	struct net_in *ready;  /* received, but not yet handed out, for the limit or for buffers */
 	struct parcel *parcel; /* what the first of those was opened to */
-	uint8_t *tails;	       /* [LINK_BURST * PARCEL_MAX] */
 	bool is_open;	       /* ...and there is something left in it */
+	uint8_t *tails;	       /* [LINK_BURST * PARCEL_MAX] */
 	unsigned nr_waits;     /* retry timers that its next frame has waited for room, from 1 */
 	struct net_buffer *buffers; /* [QUEUE_MAX], by head */
 	struct iovec *many;	    /* [QUEUE_MAX * QUEUE_MAX] */

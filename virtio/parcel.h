@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A datagram of a peer link that does not go to the guest as it came, in the monitor's own memory:
- * a batch of frames; segments that the driver wants cut; a frame for which there was no room. Pure:
- * rx.c copies it here, checks each frame's header by frame.h, and hands it out when there is room.
+ * What does not go to the guest as it came, in the monitor's own memory: a peer's batch of frames;
+ * segments that the driver wants cut; a frame for which there was no room. Pure: rx.c copies it
+ * here, checks each frame's header by frame.h, and hands it out when there is room.
  *
  *   frame   frame_header, in num_buffers the sender's slot | frame
  *   batch   frame_header, in num_buffers the sender's slot, in gso_type PARCEL_TYPE, in flags
@@ -16,7 +16,7 @@
 
 #define PARCEL_TYPE    0x7fu /* no gso_type of virtio's */
 #define PARCEL_VERSION 1u
-#define PARCEL_MAX     (FRAME_HEADER + FRAME_MAX) /* bytes of a datagram */
+#define PARCEL_MAX     (FRAME_HEADER + FRAME_MAX) /* bytes of either */
 #define PARCEL_SMALL   4096u			  /* frames up to that go in batches */
 #define PARCEL_HEADERS 256u			  /* bytes of a segment before its data, at most */
 

@@ -2,7 +2,7 @@
 /*
  * Frames between microVMs. Who comes connects to all who are there, and by inotify they see it come
  * and connect to it: nobody polls, and whoever dies and comes back is found again. A station that
- * is known gets its frames alone, others go to all. What peers send is hostile: net.c checks each
+ * is known gets its frames alone, others go to all. What peers send is hostile: rx.c checks each
  * frame; one who does not read, or slowly, costs the others STALL_NS, once.
  */
 #include "peer.h"

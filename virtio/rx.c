@@ -226,10 +226,23 @@ static bool hand_over(struct net_pair *p, struct net_in *in)
 	return true;
 }
 
+/* Of what comes, uncut, from a link that may carry more than the driver was told (5.1.4.1). */
+static bool is_beyond_mtu(const struct net *n, const struct frame_header *h, uint32_t len)
+{
+	return n->dev.features & NET_F_MTU && !h->gso_type &&
+	       len > n->config->mtu + FRAME_ETH + FRAME_TAG;
+}
+
 static void count_bad(struct net *n)
 {
 	n->counters.rx_fails++;
 	n->counters.rx_bad_frames++;
+}
+
+static void count_long(struct net *n)
+{
+	n->counters.rx_fails++;
+	n->counters.rx_long_frames++;
 }
 
 static bool is_late(const struct net_pair *p)
@@ -245,13 +258,14 @@ static bool has_room(struct net_pair *p, struct net_in *in, uint32_t len)
 {
 	struct net *n = p->net;
 	const bool merges = n->dev.features & NET_F_MRG_RXBUF;
+	const unsigned most = merges ? n->dev.queues[2 * p->index].size : 1;
 
 	do {
 		give_back(p, in);
 		gather(p, in, len);
 		if (in->link.room >= len)
 			return true;
-		if (!merges && in->nr_heads > 0) /* that one is all there will be */
+		if (in->nr_heads >= most) /* that is all there will be */
 			p->nr_waits = WAITS_MOST + 1;
 	} while (!is_late(p) && can_have_more(p, in));
 	if (in->nr_heads == 0) {
@@ -275,12 +289,16 @@ static bool pass_on(struct net_pair *p, struct net_in *in, struct frame_header *
 		count_bad(n);
 		return true;
 	}
+	if (is_beyond_mtu(n, h, len)) {
+		count_long(n);
+		return true;
+	}
 	if (!has_room(p, in, FRAME_HEADER + len)) {
 		const bool is_long = in->nr_heads > 0 && is_late(p);
 
 		give_back(p, in);
-		n->counters.rx_fails += is_long;
-		n->counters.rx_long_frames += is_long;
+		if (is_long)
+			count_long(n);
 		return is_long;
 	}
 	if (!is_in_time(n, len)) {
@@ -371,6 +389,8 @@ static int examine(struct net_pair *p, struct net_in *in)
 	in->is_to_be_cut = got == -EOPNOTSUPP;
 	if (got < 0 && !in->is_to_be_cut)
 		return -EPROTO;
+	if (is_beyond_mtu(n, h, in->len))
+		return -EMSGSIZE;
 	in->is_parcel = in->is_to_be_cut || in->len > l->room;
 	if (!in->is_parcel && got == FRAME_CHECKSUM) /* behind header and Ethernet header */
 		frame_make_checksum(h, l->iov + 1, l->nr - 1, FRAME_ETH, in->len);

@@ -150,9 +150,7 @@ static void tap_negotiated(struct link *link, uint64_t features)
 			offloads |= row[i].offload;
 	if (!(offloads & TUN_F_CSUM)) /* tun(4): the others mean nothing then */
 		offloads = 0;
-	/*
-	 * Of the device, so one queue says it for all. A frame that comes cut otherwise is dropped.
-	 */
+	/* Of the device, so one queue says it for all. What still comes uncut, rx.c cuts. */
 	if (ioctl(t->fds[0], TUNSETOFFLOAD, offloads))
 		refused(t, "TUNSETOFFLOAD");
 }

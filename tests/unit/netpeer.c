@@ -169,6 +169,51 @@ static void peers_large_waits(void **state)
 	expect_frame(100, 256);
 }
 
+/* Where the driver has given all that its ring holds there is nothing to wait for. */
+static void peers_larger_than_all(void **state)
+{
+	(void)state;
+	open_device(MERGE);
+	post(RING, 128);
+	make_frame(40000);
+	datagram((struct frame_header){ 0 }, 40000);
+	assert_int_equal(net.counters.rx_long_frames, 1);
+	assert_null(find_slot(IORING_OP_TIMEOUT));
+	make_frame(100);
+	datagram((struct frame_header){ 0 }, 100);
+	expect_frame(100, 128);
+}
+
+/* 5.1.4.1: once the driver was told, larger frames are not for it; a tag, or segments, are. */
+static void peers_mtu(void **state)
+{
+	const struct frame_header segments = { 1, 1, 54, 1448, 34, 16, 0 };
+	uint32_t id, len;
+
+	(void)state;
+	config.mtu = 1500;
+	open_device(MERGE | NET_F_MTU | NET_F_GUEST_CSUM | NET_F_GUEST_TSO4);
+	post(RING, BUF);
+	make_frame(1519);
+	datagram((struct frame_header){ 0 }, 1519);
+	assert_false(used(RX, &id, &len));
+	assert_int_equal(net.counters.rx_long_frames, 1);
+	begin_batch();
+	add_frame((struct frame_header){ 0 }, 1519);
+	make_frame(1518);
+	add_frame((struct frame_header){ 0 }, 1518);
+	feed_batch();
+	expect_frame(1518, BUF);
+	assert_int_equal(net.counters.rx_long_frames, 2);
+	make_frame(54 + 3000);
+	memcpy(frame + 12, "\x08\x00\x45", 3);
+	frame[14 + 9] = 6;
+	frame[34 + 12] = 0x50;
+	datagram(segments, 54 + 3000);
+	assert_true(used(RX, &id, &len));
+	assert_int_equal(net.counters.rx_fails, 2);
+}
+
 static void peers_bad_batches(void **state)
 {
 	uint32_t id, len;
@@ -622,6 +667,8 @@ static const struct CMUnitTest tests[] = {
 	PEERS("peers: batches for a driver of few and small buffers",
 	      peers_batches_in_small_buffers),
 	PEERS("peers: a frame that they have no room for, a while", peers_large_waits),
+	PEERS("peers: a frame that is larger than all buffers there can be", peers_larger_than_all),
+	PEERS("peers: frames beyond the MTU that the driver was told", peers_mtu),
 	PEERS("peers: batches that are none, and frames in them that are none", peers_bad_batches),
 	PEERS("peers: a rate limit lets through frame by frame", peers_batch_limit),
 	PEERS("peers: a reset forgets what is left of a batch", peers_batch_reset),
