@@ -88,7 +88,7 @@ static int tell(const char *socket, char *answer)
 		body[len - 2] = '\0';
 		body += strlen(before);
 	}
-	return fail(-EINVAL, "%s: %s", socket, *body ? body : "no answer");
+	return fail(0, "%s: %s", socket, *body ? body : "no answer");
 }
 
 static int ask(const char *socket, const char *method, const char *path, const char *body,
@@ -105,26 +105,41 @@ static int ask(const char *socket, const char *method, const char *path, const c
 	return strncmp(answer, "HTTP/1.1 2", 10) ? tell(socket, answer) : 0;
 }
 
-static int open_files(const char *state, const char *memory, int fds[FDS])
-{
-	const char *const paths[FDS] = { state, memory };
+struct file {
+	const char *path;
+	bool is_new;
+};
 
+static int open_files(struct file *files, int *fds)
+{
 	for (unsigned i = 0; i < FDS; i++) {
-		fds[i] = open(paths[i], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		fds[i] = open(files[i].path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		files[i].is_new = fds[i] >= 0;
 		if (fds[i] < 0)
-			return fail(-errno, "%s", paths[i]);
+			fds[i] = open(files[i].path, O_RDWR | O_CLOEXEC);
+		if (fds[i] < 0)
+			return fail(-errno, "%s", files[i].path);
 	}
 	return 0;
 }
 
+/* What is no snapshot is not left behind. */
+static void remove_new(const struct file *files)
+{
+	for (unsigned i = 0; i < FDS; i++)
+		if (files[i].is_new)
+			unlink(files[i].path);
+}
+
 int client_snapshot(const char *socket, const char *state, const char *memory)
 {
+	struct file files[FDS] = { { state, false }, { memory, false } };
 	char answer[ANSWER_MAX];
 	int fds[FDS], err = ask(socket, "GET", "/", "", NULL, answer);
 	bool was_running = false;
 
 	if (!err) /* no files where nobody serves */
-		err = open_files(state, memory, fds);
+		err = open_files(files, fds);
 	if (!err)
 		was_running = strstr(answer, "\"state\":\"Running\"");
 	if (was_running)
@@ -132,6 +147,8 @@ int client_snapshot(const char *socket, const char *state, const char *memory)
 	if (!err)
 		err = ask(socket, "PUT", "/snapshot/create",
 			  "{\"snapshot_path\":\"fd:0\",\"mem_file_path\":\"fd:1\"}", fds, answer);
+	if (err)
+		remove_new(files);
 	if (was_running && ask(socket, "PATCH", "/vm", "{\"state\":\"Resumed\"}", NULL, answer))
 		return -EINVAL;
 	return err;

@@ -48,6 +48,14 @@ static int lock(struct call *c, const char *error, int fd, short type)
 			   error);
 }
 
+/* What a client sent it may keep open, and with it the lock, which is the open file's. */
+static void unlock(int fd)
+{
+	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 /* Before anything of them is touched. */
 static int check_files(struct call *c, int state_fd, int mem_fd)
 {
@@ -102,10 +110,8 @@ static int write_snapshot(struct call *c, int state_fd, int mem_fd)
 {
 	struct head head = { .magic = MAGIC, .version = SNAPSHOT_VERSION };
 	char text[96];
-	int err = check_files(c, state_fd, mem_fd);
+	int err = get_config(c);
 
-	if (!err)
-		err = get_config(c);
 	if (err)
 		return err;
 	head.text_len = (uint32_t)json_print(c->answer, c->reply->body, c->reply->size);
@@ -115,6 +121,8 @@ static int write_snapshot(struct call *c, int state_fd, int mem_fd)
 	err = ftruncate(state_fd, 0);
 	if (!err && c->api->ops->save(c->api->vm, state_fd, state_at(&head), mem_fd))
 		return call_refuse(c, CREATE_ERROR ": %s", log_last_failure());
+	if (!err)
+		errno = ENOSPC; /* which a part does not say */
 	if (err || pwrite(state_fd, c->reply->body, head.text_len, sizeof(head)) != head.text_len ||
 	    pwrite(state_fd, &head, sizeof(head), 0) != sizeof(head))
 		return call_refuse(c, CREATE_ERROR ": %s", call_os_error(errno, text));
@@ -140,7 +148,12 @@ int put_snapshot_create(struct call *c)
 	if (!err)
 		err = open_file(c, CREATE_ERROR, body.mem_file_path, flags, &mem_fd);
 	if (!err)
+		err = check_files(c, state_fd, mem_fd);
+	if (!err) {
 		err = write_snapshot(c, state_fd, mem_fd);
+		unlock(state_fd);
+		unlock(mem_fd);
+	}
 	call_let_go(&state_fd);
 	call_let_go(&mem_fd);
 	c->api->counters.save_us = (loop_now_ns(CLOCK_MONOTONIC) - begin) / 1000;
@@ -276,6 +289,8 @@ static int go_on(struct call *c, struct restore_config *from, int err)
 		err = restore_microvm(c, from);
 	if (err)
 		forget_machine(c->api);
+	if (err && from->mem_fd)
+		unlock(from->mem_fd);
 	call_let_go(&from->state_fd);
 	call_let_go(&from->mem_fd);
 	return err;

@@ -658,7 +658,7 @@ void vm_pause(struct vm *v)
 		hv_was_paused(&v->vcpus.vcpu[i].hv);
 	for (unsigned i = 0; i < nr_devices(v); i++)
 		virtio_rest(device(v, i));
-	while (!are_at_rest(v)) {
+	while (!are_at_rest(v) && !v->loop.stopped) { /* nothing completes in one that is */
 		loop_turn(&v->loop);
 		if (!are_at_rest(v))
 			vcpus_wait(&v->vcpus);

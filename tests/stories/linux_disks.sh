@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Disks under Linux, the tuned kernel; tests/run calls this in a host, with an ext4 image made before.
-. tests/stories/lib.sh
+. tests/stories/api_lib.sh
 
 IMAGE=build/tests/disks/ext4
 
@@ -119,5 +119,34 @@ prints "32768
 1
 same"
 seq 1 1000000 | cmp -s -n 6888896 - "$T/raw" || is_wrong "the image holds something else"
+
+# A file system that is frozen holds a request as long as the story needs it, which no signal ends.
+story "a pause that waits for a request ends with the process, when a signal ends that"
+cp "$IMAGE" "$T/image"
+mkdir "$T/mounted"
+mount -o loop -t ext4 "$T/image" "$T/mounted"
+truncate -s 4M "$T/mounted/disk"
+serve
+ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/blk.elf\",\"boot_args\":\"fill\"}"
+is_done
+ask PUT /drives/d "{\"drive_id\":\"d\",\"is_root_device\":false,\"path_on_host\":\"$T/mounted/disk\"}"
+is_done
+fsfreeze --freeze "$T/mounted"
+starts
+until ask GET /metrics && grep -q 'queue_depth.* [1-9]' "$T/out" || ! kill -0 "$pid"; do sleep 0.05; done
+request PATCH /vm '{"state":"Paused"}' | timeout 60 socat -t 50 - "UNIX-CONNECT:$SOCKET" > "$T/answer" &
+until grep -q 'a Patch request on "/vm"' "$T/log" || ! kill -0 "$pid"; do sleep 0.05; done
+kill -TERM "$pid"
+while grep -qsx 'vcpu 0' "/proc/$pid/task/"*/comm; do sleep 0.05; done
+fsfreeze --unfreeze "$T/mounted"
+n=0
+while grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$pid/status" && [ $n -lt 600 ]; do
+	n=$((n + 1))
+	sleep 0.05
+done
+[ $n -lt 600 ] || kill -KILL "$pid"
+ended
+ends_with 143
+umount "$T/mounted"
 
 the_end

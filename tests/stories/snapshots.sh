@@ -351,10 +351,11 @@ for file in "$T" /dev/null "$T/none" "$GUESTS/tick.elf"; do
 	ask PUT /snapshot/load "{\"snapshot_path\":\"$file\",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"$MEMORY\"}}"
 	grep -q '^HTTP/1.1 400 ' "$T/out" || is_wrong "$file was taken"
 done
+rm -f "$STATE"
 snapshot
 ends_with 125
-says "The requested operation is not supported before starting the microVM."
-says_one_line
+holds [ "$(cat "$T/err")" = "mayfly: $SOCKET: The requested operation is not supported before starting the microVM." ]
+holds [ ! -e "$STATE" -a -s "$MEMORY" ] # what was there is still there
 stop
 rm -f "$STATE" "$MEMORY"
 snapshot

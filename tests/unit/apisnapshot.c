@@ -347,6 +347,42 @@ static void descriptors(void **state)
 	assert_int_equal(next_fd(), next);
 }
 
+/* Of a file that nobody uses, as another descriptor of it sees. */
+static void is_unlocked(const char *path)
+{
+	struct flock lock = { .l_type = F_WRLCK };
+	const int fd = open(path, O_RDWR);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_OFD_GETLK, &lock), 0);
+	assert_int_equal(lock.l_type, F_UNLCK);
+	close(fd);
+}
+
+/* A client keeps what it has sent, and what was locked through that is free again all the same. */
+static void kept_descriptors(void **state)
+{
+	int state_fd, memory_fd;
+
+	(void)state;
+	taken();
+	state_fd = open("state", O_RDWR);
+	memory_fd = open("memory", O_RDWR);
+	fds = (struct api_fds){ .fd = { dup(state_fd), dup(memory_fd) }, .nr = 2 };
+	done("PUT /snapshot/create {\"snapshot_path\":\"fd:0\",\"mem_file_path\":\"fd:1\"}");
+	is_unlocked("state");
+	is_unlocked("memory");
+	make_anew();
+	seen.refusal = "another kind of CPU";
+	fds = (struct api_fds){ .fd = { dup(state_fd), dup(memory_fd) }, .nr = 2 };
+	refused("PUT /snapshot/load {\"snapshot_path\":\"fd:0\",\"mem_file_path\":\"fd:1\"}",
+		LOAD_ERROR "another kind of CPU");
+	is_unlocked("memory");
+	fds.nr = 0;
+	close(state_fd);
+	close(memory_fd);
+}
+
 /* It is mapped, and only what the guest has written to is its own. */
 static void over_its_origin(void **state)
 {
@@ -509,6 +545,8 @@ static const struct CMUnitTest tests[] = {
 	TEST("load: not after configuring what a snapshot has", after_configuring),
 	TEST("load: other files and taps in the snapshot's places", overrides),
 	TEST("load: files come as descriptors", descriptors),
+	TEST("descriptors that the client keeps are locked no longer than a request takes",
+	     kept_descriptors),
 	TEST("create: not over the file that memory is mapped from", over_its_origin),
 	TEST("load: whatever the text says, a refused one leaves nothing behind", hostile_text),
 	TEST("load: sections that are none of the hardware do nothing", other_sections),
