@@ -393,6 +393,22 @@ static int check_sections(struct call *c)
 	return 0;
 }
 
+/* They are overlooked, as by Firecracker. */
+static void tell_unknown(const cJSON *root)
+{
+	const cJSON *one;
+
+	cJSON_ArrayForEach(one, root)
+	{
+		size_t i = 0;
+
+		while (i < SECTIONS && strcmp(one->string, sections[i].name) != 0)
+			i++;
+		if (i == SECTIONS)
+			log_line(LOG_WARN, "The config file's `%s` is not known.", one->string);
+	}
+}
+
 /* Those of them that are, or are not, what the guest's hardware consists of. */
 static int take_sections(struct call *c, bool is_machine_only)
 {
@@ -433,6 +449,8 @@ int api_config_file(struct api *api, const char *text, size_t len)
 		err = check_sections(&c);
 	if (!err && !section_of(c.json.root, "boot-source"))
 		err = call_refuse(&c, "missing field `boot-source`");
+	if (!err)
+		tell_unknown(c.json.root);
 	if (!err)
 		err = take_sections(&c, false);
 	if (!err)

@@ -535,7 +535,7 @@ int server_open(struct server *s, struct loop *loop, struct api *api,
 		server_close(s);
 		return fail(err,
 			    "Failed to open the API socket at: %s. Check that it is not "
-			    "already used.",
+			    "already used; where nobody serves, remove it",
 			    config->path);
 	}
 	log_line(LOG_INFO, "Listening on API socket (\"%s\").", config->path);

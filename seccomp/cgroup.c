@@ -76,7 +76,7 @@ static int put(const char *folder, const char *file, const char *text)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);
-	if (err == -ENOENT && *text == '+')
+	if ((err == -ENOENT || err == -EINVAL) && *text == '+')
 		return fail(0, "--cgroup: %s has no controller %s ('mayfly check' lists its)",
 			    folder, text + 1);
 	return err ? fail(err, "--cgroup: writing '%s' to %s", text, path) : 0;

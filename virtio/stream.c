@@ -320,8 +320,8 @@ int stream_open(struct stream *s, const struct net_config *config)
 	s->fd = connect_to(s->to);
 	if (s->fd >= 0)
 		return 0;
-	return fail(s->fd, "%s: nobody listens there; start 'passt --socket %s' before",
-		    config->path, config->path);
+	return fail(0, "%s: nobody listens there; start 'passt --socket %s' before", config->path,
+		    config->path);
 }
 
 int stream_attach(struct stream *s, struct loop *loop)

@@ -246,7 +246,7 @@ static int open_name(struct tap *t, const char *name, unsigned queues)
 	int fd;
 
 	if (if_nametoindex(name) == 0)
-		return fail(-errno,
+		return fail(0,
 			    "%s: no such interface; make it with 'ip tuntap add dev %s mode tap'",
 			    name, name);
 	fd = open_queue(name, flags, BUSY_TRIES);

@@ -93,10 +93,13 @@ static uint64_t initrd_gpa(const struct image *image, uint64_t low_ram, uint64_t
 static int refuse_size(const struct image *image, const char *what, uint64_t size)
 {
 	const uint64_t top = initrd_top(image, DEVICE_GPA);
+	const uint64_t gpa = initrd_gpa(image, DEVICE_GPA, size);
 
-	if (initrd_gpa(image, DEVICE_GPA, size))
-		return fail(0, "%s: %llu MiB do not fit beside the kernel: give more with --mem",
-			    what, (unsigned long long)(size >> 20));
+	if (gpa)
+		return fail(0,
+			    "%s: %llu MiB do not fit beside the kernel: give --mem %lluM or more",
+			    what, (unsigned long long)(size >> 20),
+			    (unsigned long long)((gpa + size + (1 << 20) - 1) >> 20));
 	return fail(0, "%s: %llu MiB do not fit between the kernel and %llu MiB, the highest place",
 		    what, (unsigned long long)(size >> 20), (unsigned long long)(top >> 20));
 }

@@ -73,9 +73,9 @@ int hv_probe(const char *device)
 static int explain(const char *device, int err)
 {
 	if (err == -EACCES)
-		return fail(err,
-			    "%s (you may not use it: join the group that owns it, for "
-			    "/dev/kvm 'usermod -aG kvm USER', with --uid by --gid)",
+		return fail(0,
+			    "%s: Permission denied: join the group that owns it, for /dev/kvm "
+			    "'usermod -aG kvm USER', with --uid by --gid",
 			    device);
 	return fail(err, "%s (no hypervisor here; 'mayfly check' says what is missing)", device);
 }

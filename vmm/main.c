@@ -21,40 +21,99 @@
 #include <string.h>
 #include <unistd.h>
 
-static void print_help(void)
+static void help_run(void)
 {
-	printf("mayfly " MAYFLY_VERSION ": a minimal microVM monitor\n\n"
-	       "mayfly run --kernel FILE [OPTIONS] [-- COMMAND ARGS...]\n"
-	       "  Boots a Linux kernel directly. With a command, runs it in the guest, powers off and\n"
-	       "  exits with its status.\n\n");
+	puts("mayfly run --kernel FILE [OPTIONS] [-- COMMAND ARGS...]\n"
+	     "  Boots a Linux kernel directly. With a command, runs it in the guest, powers off and\n"
+	     "  exits with its status.\n");
 	args_help();
 	args_jail_help(24, false);
-	printf("\nmayfly serve [OPTIONS]\n"
-	       "  Takes a microVM's configuration over a Unix socket, with Firecracker's REST API and\n"
-	       "  options; so does a link to mayfly by the name of firecracker.\n\n");
+}
+
+static void help_serve(void)
+{
+	puts("mayfly serve [OPTIONS]\n"
+	     "  Takes a microVM's configuration over a Unix socket, with Firecracker's REST API and\n"
+	     "  options; so does a link to mayfly by the name of firecracker.\n");
 	serve_help();
 	args_jail_help(27, true);
-	printf("\nmayfly check [--json | --quiet]\n"
-	       "  Says what this host offers; exits with 0 where a stock kernel can boot.\n\n"
-	       "mayfly snapshot SOCKET STATE MEMORY\n"
-	       "  Takes a snapshot of the microVM that serves at SOCKET, into two files.\n\n"
-	       "mayfly clone [OPTIONS] STATE MEMORY\n"
-	       "  Goes on from a snapshot. Of run's options it takes those that do not say what boots;\n"
-	       "  --disk PATH,id=NAME and --net tap=NAME,id=NAME are for devices that the guest has.\n\n"
-	       "mayfly disk commit LAYER BASE\n"
-	       "  Writes what is in a copy-on-write layer into its base, and empties the layer.\n"
-	       "mayfly disk reset LAYER\n"
-	       "  Throws away what is in a layer.\n\n"
-	       "mayfly --help, mayfly --version\n\n"
-	       "Exit codes of run and clone: the command's own, 128+n for signal n, 126 where it cannot be run,\n"
-	       "127 where it is not found; 0 for a power-off without a command. Else:\n"
-	       "  119 powered off before the command ended    123 halted with interrupts off\n"
-	       "  120 the guest rebooted                      124 --timeout is over\n"
-	       "  121 the guest's kernel panicked             125 an error of mayfly or the host\n"
-	       "  122 triple fault                            128+n mayfly got signal n\n"
-	       "148 where a thread made a system call that its filter forbids.\n"
-	       "Of serve also 152, a bad config file; 153, bad arguments; 156, SIGHUP.\n\n"
-	       "On a terminal, Ctrl-A x ends the guest; Ctrl-A Ctrl-A is one Ctrl-A.\n");
+}
+
+static void help_clone(void)
+{
+	puts("mayfly clone [OPTIONS] STATE MEMORY\n"
+	     "  Goes on from a snapshot. Of run's options it takes those that do not say what boots;\n"
+	     "  --disk PATH,id=NAME and --net tap=NAME,id=NAME are for devices that the guest has.");
+}
+
+static void help_snapshot(void)
+{
+	puts("mayfly snapshot SOCKET STATE MEMORY\n"
+	     "  Takes a snapshot of the microVM that serves at SOCKET, into two files.");
+}
+
+static void help_check(void)
+{
+	puts("mayfly check [--json | --quiet]\n"
+	     "  Says what this host offers; exits with 0 where a stock kernel can boot.");
+}
+
+static void help_disk(void)
+{
+	puts("mayfly disk commit LAYER BASE\n"
+	     "  Writes what is in a copy-on-write layer into its base, and empties the layer.\n"
+	     "mayfly disk reset LAYER\n"
+	     "  Throws away what is in a layer.");
+}
+
+static void help_codes(void)
+{
+	puts("Exit codes of run and clone: the command's own, 128+n for signal n, 126 where it cannot\n"
+	     "be run, 127 where it is not found; 0 for a power-off without a command. Else:\n"
+	     "  119 powered off before the command ended    123 halted with interrupts off\n"
+	     "  120 the guest rebooted                      124 --timeout is over\n"
+	     "  121 the guest's kernel panicked             125 an error of mayfly or the host\n"
+	     "  122 triple fault                            128+n mayfly got signal n\n"
+	     "148 where a thread made a system call that its filter forbids.\n"
+	     "Of serve also 152, a bad config file; 153, bad arguments; 156, SIGHUP.\n\n"
+	     "On a terminal, Ctrl-A x ends the guest (143); Ctrl-A Ctrl-A is one Ctrl-A.");
+}
+
+static const struct {
+	const char *command;
+	void (*print)(void);
+	bool is_microvm;
+} sections[] = {
+	{ "run", help_run, true },	{ "serve", help_serve, true },
+	{ "clone", help_clone, true },	{ "snapshot", help_snapshot, false },
+	{ "check", help_check, false }, { "disk", help_disk, false },
+};
+
+static bool has_section(const char *command)
+{
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+		if (!strcmp(command, sections[i].command))
+			return true;
+	return false;
+}
+
+/* Of one command, or of all. */
+static void print_help(const char *command)
+{
+	bool has_codes = false;
+
+	puts("mayfly " MAYFLY_VERSION ": a minimal microVM monitor\n");
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+		if (!command || !strcmp(command, sections[i].command)) {
+			sections[i].print();
+			has_codes |= sections[i].is_microvm;
+			if (has_codes)
+				putchar('\n');
+		}
+	if (!command)
+		puts("mayfly COMMAND --help, mayfly --help, mayfly --version\n");
+	if (has_codes)
+		help_codes();
 }
 
 /*
@@ -81,7 +140,7 @@ static int run(int argc, char **argv)
 	int err = args_run(argc, argv, &config, &jail);
 
 	if (err > 0)
-		print_help();
+		print_help("run");
 	if (err)
 		return err > 0 ? 0 : EXIT_MONITOR;
 	err = jail_open(&jail);
@@ -93,7 +152,7 @@ static int make_clone(int argc, char **argv)
 	const int code = clone_run(argc, argv);
 
 	if (code < 0)
-		print_help();
+		print_help("clone");
 	return code < 0 ? 0 : code;
 }
 
@@ -139,7 +198,7 @@ static bool is_called(const char *path, const char *name)
 
 static int act(int argc, char **argv)
 {
-	const char *command = argc > 1 ? argv[1] : "--help";
+	const char *command = argc > 1 ? argv[1] : "--help", *topic = NULL;
 
 	if (argc > 0 && is_called(argv[0], "firecracker"))
 		return serve(argc, argv, true);
@@ -151,8 +210,10 @@ static int act(int argc, char **argv)
 		return make_clone(argc - 1, argv + 1);
 	if (!strcmp(command, "serve"))
 		return serve(argc - 1, argv + 1, false);
-	if (argc > 2 && !strcmp(argv[2], "--help") && strncmp(command, "--", 2))
+	if (argc > 2 && !strcmp(argv[2], "--help") && has_section(command)) {
+		topic = command;
 		command = "--help";
+	}
 	if (!strcmp(command, "check"))
 		return check(argc - 1, argv + 1);
 	if (!strcmp(command, "disk"))
@@ -164,7 +225,7 @@ static int act(int argc, char **argv)
 		return 0;
 	}
 	if (!strcmp(command, "--help") || !strcmp(command, "-h") || !strcmp(command, "help")) {
-		print_help();
+		print_help(topic);
 		return argc > 1 ? 0 : EXIT_MONITOR;
 	}
 	if (!strncmp(command, "--", 2) && command[2])

@@ -142,7 +142,7 @@ done
 story "a socket that is there already is left alone"
 mayfly serve --api-sock "$SOCKET"
 ends_with 125
-says "Failed to open the API socket at: $SOCKET. Check that it is not already used."
+says "Failed to open the API socket at: $SOCKET. Check that it is not already used; where nobody serves, remove it: Address in use"
 holds [ -S "$SOCKET" ]
 stop
 

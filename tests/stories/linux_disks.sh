@@ -124,21 +124,24 @@ seq 1 1000000 | cmp -s -n 6888896 - "$T/raw" || is_wrong "the image holds someth
 story "a pause that waits for a request ends with the process, when a signal ends that"
 cp "$IMAGE" "$T/image"
 mkdir "$T/mounted"
-mount -o loop -t ext4 "$T/image" "$T/mounted"
+modprobe loop
+loop=$(losetup -f)
+losetup "$loop" "$T/image"
+mount -t ext4 "$loop" "$T/mounted"
 truncate -s 4M "$T/mounted/disk"
 serve
 ask PUT /boot-source "{\"kernel_image_path\":\"$GUESTS/blk.elf\",\"boot_args\":\"fill\"}"
 is_done
 ask PUT /drives/d "{\"drive_id\":\"d\",\"is_root_device\":false,\"path_on_host\":\"$T/mounted/disk\"}"
 is_done
-fsfreeze --freeze "$T/mounted"
+holds fsfreeze --freeze "$T/mounted"
 starts
 until ask GET /metrics && grep -q 'queue_depth.* [1-9]' "$T/out" || ! kill -0 "$pid"; do sleep 0.05; done
 request PATCH /vm '{"state":"Paused"}' | timeout 60 socat -t 50 - "UNIX-CONNECT:$SOCKET" > "$T/answer" &
 until grep -q 'a Patch request on "/vm"' "$T/log" || ! kill -0 "$pid"; do sleep 0.05; done
 kill -TERM "$pid"
 while grep -qsx 'vcpu 0' "/proc/$pid/task/"*/comm; do sleep 0.05; done
-fsfreeze --unfreeze "$T/mounted"
+holds fsfreeze --unfreeze "$T/mounted"
 n=0
 while grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$pid/status" && [ $n -lt 600 ]; do
 	n=$((n + 1))
@@ -148,5 +151,6 @@ done
 ended
 ends_with 143
 umount "$T/mounted"
+losetup -d "$loop"
 
 the_end

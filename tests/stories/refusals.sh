@@ -287,7 +287,7 @@ refused "the path is too long for sockets in it"
 
 story "nobody listens at passt's socket"
 mayfly run --kernel "$HELLO" --net "passt=$T/nowhere"
-refused "$T/nowhere: nobody listens there; start 'passt --socket $T/nowhere' before: No such file or directory"
+refused "$T/nowhere: nobody listens there; start 'passt --socket $T/nowhere' before"
 
 ln -s "$(realpath "$MAYFLY")" "$T/jailer"
 ln -s "$(realpath "$MAYFLY")" "$T/firecracker"
@@ -437,12 +437,24 @@ ends_with 0
 shows "mayfly run --kernel FILE"
 says_nothing
 
+story "a command's --help is of that command"
+for command in run clone snapshot check disk; do
+	mayfly $command --help
+	ends_with 0
+	shows "mayfly $command "
+	holds [ "$(grep -c '^mayfly [a-z]* ' "$T/out")" -le 2 ]
+	says_nothing
+done
+mayfly nosuch --help
+ends_with 125
+says "'nosuch' is no command"
+
 story "--version names the version"
 mayfly --version
 ends_with 0
 shows "mayfly 0."
 
-for command in check disk serve; do
+for command in run serve; do
 	story "$command --help goes to standard output and ends with 0, and has the jail's options"
 	mayfly $command --help
 	ends_with 0
@@ -464,7 +476,7 @@ if [ "$(id -u)" -eq 0 ] && unshare -m true && command -v setpriv > /dev/null; th
 	for device in kvm mayfly; do
 		story "/dev/$device may not be used: what to do is told, of that device"
 		forbidden /dev/$device
-		refused "/dev/$device (you may not use it: join the group that owns it"
+		refused "/dev/$device: Permission denied: join the group that owns it"
 	done
 else
 	skipped "/dev/kvm or /dev/mayfly may not be used" "needs root and a mount namespace"
