@@ -135,7 +135,6 @@ static void take_exception(struct vcpu *v, const struct kvm_vcpu_events *e)
 static int set_events(struct vcpu *v, void *arg)
 {
 	const struct kvm_vcpu_events *e = arg;
-	u32 blocked = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 
 	if (e->flags & ~(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
 			 KVM_VCPUEVENT_VALID_SIPI_VECTOR) ||
@@ -157,10 +156,9 @@ static int set_events(struct vcpu *v, void *arg)
 	if (e->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
 		WRITE_ONCE(v->sipi_vector, e->sipi_vector);
 	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
-		blocked = (blocked & ~SHADOWS) | shadow_bits(e->interrupt.shadow);
-	blocked &= ~GUEST_INTR_STATE_NMI;
-	vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-		   blocked | (e->nmi.masked ? GUEST_INTR_STATE_NMI : 0));
+		vmcs_change(GUEST_INTERRUPTIBILITY_INFO, SHADOWS, shadow_bits(e->interrupt.shadow));
+	vmcs_change(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI,
+		    e->nmi.masked ? GUEST_INTR_STATE_NMI : 0);
 	return 0;
 }
 
@@ -168,14 +166,15 @@ static const struct {
 	unsigned request;
 	int (*call)(struct vcpu *v, void *arg);
 } calls[] = {
-	{ KVM_GET_REGS, state_get_regs },    { KVM_SET_REGS, state_set_regs },
-	{ KVM_GET_SREGS, state_get_sregs },  { KVM_SET_SREGS, state_set_sregs },
-	{ KVM_GET_DEBUGREGS, get_debug },    { KVM_SET_DEBUGREGS, set_debug },
-	{ KVM_GET_XCRS, get_xcrs },	     { KVM_SET_XCRS, set_xcrs },
-	{ KVM_GET_XSAVE, get_xsave },	     { KVM_SET_XSAVE, set_xsave },
-	{ KVM_GET_LAPIC, lapic_get },	     { KVM_SET_LAPIC, lapic_set },
-	{ KVM_GET_MP_STATE, get_mp_state },  { KVM_SET_MP_STATE, set_mp_state },
-	{ KVM_GET_VCPU_EVENTS, get_events }, { KVM_SET_VCPU_EVENTS, set_events },
+	{ KVM_GET_REGS, state_get_regs },     { KVM_SET_REGS, state_set_regs },
+	{ KVM_GET_SREGS, state_get_sregs },   { KVM_SET_SREGS, state_set_sregs },
+	{ KVM_GET_DEBUGREGS, get_debug },     { KVM_SET_DEBUGREGS, set_debug },
+	{ KVM_GET_XCRS, get_xcrs },	      { KVM_SET_XCRS, set_xcrs },
+	{ KVM_GET_XSAVE, get_xsave },	      { KVM_SET_XSAVE, set_xsave },
+	{ KVM_GET_LAPIC, lapic_get },	      { KVM_SET_LAPIC, lapic_set },
+	{ KVM_GET_MP_STATE, get_mp_state },   { KVM_SET_MP_STATE, set_mp_state },
+	{ KVM_GET_VCPU_EVENTS, get_events },  { KVM_SET_VCPU_EVENTS, set_events },
+	{ KVM_KVMCLOCK_CTRL, clock_stopped },
 };
 
 /* How many were read or set, up to the first that is none. */

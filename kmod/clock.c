@@ -7,25 +7,19 @@
  */
 #include "mayfly.h"
 
+#include <linux/clocksource.h>
 #include <linux/timekeeping.h>
 #include <asm/pvclock-abi.h>
 #include <asm/tsc.h>
 
-/* Nanoseconds are (ticks << shift) * multiplier >> 32. */
-static void pace(struct pvclock_vcpu_time_info *t)
-{
-	u64 khz = tsc_khz;
-
-	while (khz <= 1000000) {
-		khz <<= 1;
-		t->tsc_shift++;
-	}
-	t->tsc_to_system_mul = div64_u64(1000000ull << 32, khz);
-}
-
 static u64 vm_ns(const struct vcpu *v)
 {
 	return mul_u64_u32_div(host_tsc() + READ_ONCE(v->vm->tsc_offset), 1000000, tsc_khz);
+}
+
+static u8 flags(void)
+{
+	return check_tsc_unstable() ? 0 : PVCLOCK_TSC_STABLE_BIT;
 }
 
 /* MSR_KVM_SYSTEM_TIME_NEW: the address, bit 0: on. False: no RAM there. */
@@ -34,11 +28,25 @@ bool clock_set_system(struct vcpu *v, u64 value)
 	struct pvclock_vcpu_time_info t = {
 		.version = 2, /* even: whole */
 		.tsc_timestamp = v->tsc_offset - READ_ONCE(v->vm->tsc_offset),
-		.flags = check_tsc_unstable() ? 0 : PVCLOCK_TSC_STABLE_BIT,
+		.flags = flags(),
 	};
+	u32 shift;
 
-	pace(&t);
+	/* Nanoseconds are (ticks << tsc_shift) * tsc_to_system_mul >> 32. */
+	clocks_calc_mult_shift(&t.tsc_to_system_mul, &shift, tsc_khz, NSEC_PER_MSEC, 0);
+	t.tsc_shift = 32 - shift;
 	return !(value & 1) || !guest_copy(v->vm, value & ~1ull, &t, sizeof(t), true);
+}
+
+/* KVM_KVMCLOCK_CTRL: the guest's watchdogs learn that it was stopped, and clear the flag. */
+int clock_stopped(struct vcpu *v, void *none)
+{
+	const u64 at = (v->system_time & ~1ull) + offsetof(struct pvclock_vcpu_time_info, flags);
+	u8 stopped = flags() | PVCLOCK_GUEST_STOPPED;
+
+	if (!(v->system_time & 1))
+		return -EINVAL;
+	return guest_copy(v->vm, at, &stopped, sizeof(stopped), true) ? -EFAULT : 0;
 }
 
 /* MSR_KVM_WALL_CLOCK_NEW: the date at the VM's beginning. 0, as a restore may set, is no place. */

@@ -250,6 +250,6 @@ void cpuid_guest(struct vcpu *v)
 		if (!(v->lapic.base & MSR_IA32_APICBASE_ENABLE))
 			v->regs[RDX] &= ~F(APIC);
 	}
-	if (function == 0xd && index == 0 && v->xcr0)
+	if (e && function == 0xd && index == 0 && vmx.host_xcr0)
 		v->regs[RBX] = v->xsave_size;
 }

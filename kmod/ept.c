@@ -10,7 +10,6 @@
 #include "mayfly.h"
 
 #include <linux/pgtable.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vmstat.h>
@@ -18,7 +17,6 @@
 
 #define LEVELS	       EPT_LEVELS
 #define LARGE	       (1ull << 7)
-#define ADDRESS	       0x000ffffffffff000ull
 #define PRESENT	       VMX_EPT_RWX_MASK /* of an entry; all rights of one that names a table */
 #define MEMORY	       (VMX_EPTP_MT_WB << VMX_EPT_MT_EPTE_SHIFT | VMX_EPT_IPAT_BIT)
 #define STEP	       (1ull << 30) /* of a zap between two looks whether someone waits */
@@ -51,7 +49,7 @@ static unsigned index_of(u64 address, int level)
 
 static u64 *table_of(u64 entry)
 {
-	return __va(entry & ADDRESS);
+	return __va(entry & ENTRY_ADDRESS);
 }
 
 static bool is_table(const u64 *entry)
@@ -240,23 +238,22 @@ static void free_table(u64 *table)
 	free_page((unsigned long)table);
 }
 
-void ept_reserve_free(struct ept_reserve *r)
+void ept_spare_free(struct vcpu *v)
 {
 	unsigned i;
 
 	for (i = 0; i < LEVELS - 1; i++)
-		free_table(r->table[i]);
+		free_table(v->spare[i]);
 }
 
-/* What the last fault has left is as good as new. */
-static int reserve_fill(struct ept_reserve *r)
+/* Before the lock is taken. What the last fault has left is as good as new. */
+static int spare_fill(struct vcpu *v)
 {
 	unsigned i;
 
 	for (i = 0; i < LEVELS - 1; i++) {
-		if (!r->table[i])
-			r->table[i] = new_table();
-		if (!r->table[i])
+		v->spare[i] = v->spare[i] ?: new_table();
+		if (!v->spare[i])
 			return -ENOMEM;
 	}
 	return 0;
@@ -268,7 +265,7 @@ static void free_tables(u64 *table, int level)
 
 	cond_resched();
 	for (i = 0; level > 1 && i < 512; i++)
-		if (table[i] & PRESENT && !(table[i] & LARGE))
+		if (is_table(&table[i]))
 			free_tables(table_of(table[i]), level - 1);
 	free_table(table);
 }
@@ -297,10 +294,10 @@ static int host_level(struct mm_struct *mm, unsigned long hva)
 }
 
 /*
- * The entry for gpa at a level; without a reserve to make tables of, NULL where there is none.
+ * The entry for gpa at a level; without spare tables for those on the way, NULL where one lacks.
  * *was_large: a large page gave way to a table.
  */
-static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, bool *was_large)
+static u64 *entry_at(struct vm *vm, u64 **spare, u64 gpa, int level, bool *was_large)
 {
 	u64 *table = vm->root, *entry;
 	int at;
@@ -309,12 +306,12 @@ static u64 *entry_at(struct vm *vm, struct ept_reserve *r, u64 gpa, int level, b
 		entry = &table[index_of(gpa, at)];
 		if (at == level)
 			return entry;
-		if (!(*entry & PRESENT) || *entry & LARGE) {
-			if (!r)
+		if (!is_table(entry)) {
+			if (!spare)
 				return NULL;
 			*was_large |= *entry & LARGE;
-			WRITE_ONCE(*entry, __pa(r->table[at - 2]) | PRESENT);
-			r->table[at - 2] = NULL;
+			WRITE_ONCE(*entry, __pa(spare[at - 2]) | PRESENT);
+			spare[at - 2] = NULL;
 		}
 		table = table_of(*entry);
 	}
@@ -354,9 +351,9 @@ static u64 leaf(struct page *page, int level, bool writable)
  * in the same table. A table that a large page takes the place of is freed when no CPU walks it any
  * more.
  */
-static void map(struct vm *vm, struct ept_reserve *r, const struct fault *f, struct page **pages,
-		int n, bool writable)
+static void map(struct vcpu *v, const struct fault *f, struct page **pages, int n, bool writable)
 {
+	struct vm *vm = v->vm;
 	u64 *entry, *old = NULL;
 	bool flush = false;
 	int i, level;
@@ -365,7 +362,7 @@ static void map(struct vm *vm, struct ept_reserve *r, const struct fault *f, str
 	if (vm->seq != f->seq || is_invalidating(vm, f->hva))
 		goto out; /* the guest tries again */
 	level = level_for(vm, f);
-	entry = entry_at(vm, r, f->gpa, level, &flush);
+	entry = entry_at(vm, v->spare, f->gpa, level, &flush);
 	if (level > 1 && is_table(entry)) {
 		old = table_of(*entry);
 		flush = true;
@@ -409,7 +406,7 @@ static bool fault_begin(struct vm *vm, struct fault *f)
 		f->seq = vm->seq;
 		f->pages = min_t(u64, AROUND - (f->gpa >> PAGE_SHIFT) % AROUND,
 				 (s->gpa + s->size - f->gpa) >> PAGE_SHIFT);
-		f->level = f->is_logged ? 1 : vm->level_max;
+		f->level = f->is_logged ? 1 : vmx.has_1gb && !vmx.multihit ? 3 : 2;
 		while (f->level > 1 && !fits(s, f->gpa, f->level))
 			f->level--;
 	}
@@ -443,13 +440,13 @@ static noinline int fault_in(struct vcpu *v, const struct fault *f)
 	bool writable;
 	int n, err;
 
-	err = reserve_fill(&v->reserve);
+	err = spare_fill(v);
 	if (err)
 		return err;
 	n = get_pages(f, pages, &writable);
 	if (n < 0)
 		return n == -EINTR || n == -EAGAIN ? RESUME : -EFAULT;
-	map(v->vm, &v->reserve, f, pages, n, writable);
+	map(v, f, pages, n, writable);
 	while (n)
 		put_page(pages[--n]);
 	return RESUME;
@@ -653,10 +650,6 @@ int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log)
 
 int ept_init(struct vm *vm)
 {
-	u64 caps;
-
-	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, caps);
-	vm->level_max = caps & VMX_EPT_1GB_PAGE_BIT && !vmx.multihit ? 3 : 2;
 	spin_lock_init(&vm->mmu_lock);
 	init_rwsem(&vm->copies);
 	vm->root = new_table();

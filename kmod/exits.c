@@ -71,8 +71,7 @@ int skip_bytes(struct vcpu *v, unsigned n)
 	if (flags & X86_EFLAGS_RF)
 		vmcs_write(GUEST_RFLAGS, flags & ~X86_EFLAGS_RF);
 	if (flags & X86_EFLAGS_TF)
-		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS,
-			   vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) | DR_STEP);
+		vmcs_change(GUEST_PENDING_DBG_EXCEPTIONS, 0, DR_STEP);
 	return RESUME;
 }
 
@@ -111,7 +110,7 @@ static int exit_exception(struct vcpu *v)
 	if (vector == DB_VECTOR) {
 		/* The SDM, Debug Exceptions: the exit has what DR6 would have got. */
 		v->dr6 = (v->dr6 & ~(u64)DR_TRAP_BITS) | (v->qualification & bits);
-		vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
+		vmcs_change(GUEST_DR7, DR7_GD, 0);
 		state_settle_shadow(); /* the exit drops a single step, the entry asks for it */
 		return raise_info(v, type | vector, 0);
 	}
@@ -216,7 +215,7 @@ static int exit_dr(struct vcpu *v)
 		return raise_gp(v);
 	if (vmcs_read(GUEST_DR7) & DR7_GD) {
 		v->dr6 |= DR6_BD;
-		vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
+		vmcs_change(GUEST_DR7, DR7_GD, 0);
 		return raise_info(v, INTR_TYPE_HARD_EXCEPTION | DB_VECTOR, 0);
 	}
 	if (dr == 4 || dr == 5) {
@@ -285,8 +284,7 @@ static int exit_ept(struct vcpu *v)
 	int result;
 
 	if (q & 1u << 12 && !(v->again_info & VALID))
-		vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-			   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
+		vmcs_change(GUEST_INTERRUPTIBILITY_INFO, 0, GUEST_INTR_STATE_NMI);
 	result = ept_fault(v, gpa, q & 2, q & 4);
 	if (result != EXIT)
 		return result;

@@ -19,12 +19,6 @@ static u64 low(u64 value, unsigned bytes)
 
 /* ---- page walk (SDM, Paging). What is wanted is said as in a page fault's error code. */
 
-#define PTE_PRESENT  1ull
-#define PTE_WRITABLE 2ull
-#define PTE_USER     4ull
-#define PTE_LARGE    0x80ull
-#define PTE_ADDRESS  0x000ffffffffff000ull
-
 /* The code of a fetch has run: the CPU has checked its rights, and looks again by itself. */
 static bool is_allowed(u64 rights, u32 want)
 {
@@ -32,13 +26,13 @@ static bool is_allowed(u64 rights, u32 want)
 
 	if (want & X86_PF_INSTR)
 		return true;
-	if (is_user && !(rights & PTE_USER))
+	if (is_user && !(rights & _PAGE_USER))
 		return false;
-	if (want & X86_PF_WRITE && !(rights & PTE_WRITABLE) &&
+	if (want & X86_PF_WRITE && !(rights & _PAGE_RW) &&
 	    (is_user || vmcs_read(GUEST_CR0) & X86_CR0_WP))
 		return false;
 	/* SMAP: the kernel's own access to a user page, unless EFLAGS.AC says that it is meant. */
-	if (!is_user && rights & PTE_USER && vmcs_read(GUEST_CR4) & X86_CR4_SMAP)
+	if (!is_user && rights & _PAGE_USER && vmcs_read(GUEST_CR4) & X86_CR4_SMAP)
 		return vmcs_read(GUEST_RFLAGS) & X86_EFLAGS_AC;
 	return true;
 }
@@ -58,8 +52,8 @@ static int walk(struct vcpu *v, u64 linear, u32 want, u64 *gpa)
 	const u64 cr3 = vmcs_read(GUEST_CR3), cr4 = vmcs_read(GUEST_CR4);
 	const bool is_long = state_is_long(v), is_pae = !is_long && cr4 & X86_CR4_PAE;
 	const unsigned bits = is_long || is_pae ? 9 : 10, size = is_long || is_pae ? 8 : 4;
-	u64 table = cr3 & (is_long ? PTE_ADDRESS : is_pae ? 0xffffffe0 : 0xfffff000);
-	u64 rights = PTE_WRITABLE | PTE_USER, entry, inside;
+	u64 table = cr3 & (is_long ? ENTRY_ADDRESS : is_pae ? 0xffffffe0 : 0xfffff000);
+	u64 rights = _PAGE_RW | _PAGE_USER, entry, inside;
 	unsigned level = is_long ? 4 : is_pae ? 3 : 2;
 
 	if (!is_long)
@@ -78,12 +72,12 @@ static int walk(struct vcpu *v, u64 linear, u32 want, u64 *gpa)
 		err = guest_copy(v->vm, table + index * size, &entry, size, false);
 		if (err == -EFAULT)
 			return err;
-		if (err || !(entry & PTE_PRESENT))
+		if (err || !(entry & _PAGE_PRESENT))
 			return page_fault(v, linear, want);
 		if (!is_pae || level < 3) /* PAE's top entries have no rights */
 			rights &= entry;
-		table = entry & PTE_ADDRESS;
-		if (level == 1 || (entry & PTE_LARGE && level < (is_long ? 4 : 3) &&
+		table = entry & ENTRY_ADDRESS;
+		if (level == 1 || (entry & _PAGE_PSE && level < (is_long ? 4 : 3) &&
 				   (size == 8 || cr4 & X86_CR4_PSE)))
 			break;
 	}

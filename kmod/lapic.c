@@ -41,10 +41,8 @@ static u32 ldr(const struct vcpu *v)
 static u32 ppr(const struct vcpu *v)
 {
 	const int isr = highest(v->lapic.isr);
-	const u32 in_service = isr > 0 ? isr & 0xf0 : 0;
 
-	return (v->lapic.reg[R(APIC_TASKPRI)] & 0xf0) >= in_service ? v->lapic.reg[R(APIC_TASKPRI)]
-								    : in_service;
+	return max(v->lapic.reg[REG_TPR], isr > 0 ? isr & 0xf0u : 0);
 }
 
 int lapic_pending(struct vcpu *v)
@@ -527,9 +525,7 @@ bool lapic_set_base(struct vcpu *v, u64 value, bool by_host)
 
 	if ((value ^ old) & ~mode || to == X2APIC_ENABLE)
 		return false;
-	if (!by_host && from == mode && to == MSR_IA32_APICBASE_ENABLE)
-		return false;
-	if (!by_host && !from && to == mode)
+	if (!by_host && (from == mode ? to == MSR_IA32_APICBASE_ENABLE : !from && to == mode))
 		return false;
 	v->lapic.base = value;
 	if (!to && from)
@@ -541,16 +537,13 @@ bool lapic_set_base(struct vcpu *v, u64 value, bool by_host)
 void lapic_reset(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
-	unsigned i;
 
 	stop_timer(l);
 	memset(l->reg, 0, sizeof(l->reg));
 	l->errors = 0;
 	l->reg[R(APIC_DFR)] = APIC_DFR_FLAT;
 	write_svr(l, 0xff);
-	for (i = 0; i < BITS_TO_LONGS(256); i++)
-		WRITE_ONCE(l->irr[i], 0);
-	bitmap_zero(l->isr, 256);
+	memset(l->bits, 0, sizeof(l->bits));
 }
 
 void lapic_init(struct vcpu *v)

@@ -47,6 +47,7 @@ static const struct {
 	{ KVM_CAP_DEBUGREGS, 1 },
 	{ KVM_CAP_XSAVE, 1 },
 	{ KVM_CAP_XCRS, 1 },
+	{ KVM_CAP_KVMCLOCK_CTRL, 1 },
 };
 
 int check_extension(unsigned long cap)

@@ -37,7 +37,8 @@
 #define CPUID_MAX      256u
 #define GPA_BITS       46u /* of a guest-physical address, at most: EPT has four levels */
 #define EPT_LEVELS     4
-#define RUN_ORDER      1 /* struct kvm_run, and a page of port data */
+#define ENTRY_ADDRESS  0x000ffffffffff000ull /* in an entry of any paging structure */
+#define RUN_ORDER      1		     /* struct kvm_run, and a page of port data */
 #define RUN_BYTES      (PAGE_SIZE << RUN_ORDER)
 
 /* What a handler of an exit answers: RESUME the guest, EXIT to user space, or -errno. */
@@ -52,7 +53,10 @@ enum { SW_STAR, SW_LSTAR, SW_CSTAR, SW_FMASK, SW_KERNEL_GS, SW_TSC_AUX, SW_MSRS 
 
 #define VALID	INTR_INFO_VALID_MASK /* of all words that describe an event */
 /* What holds back interrupts for one instruction. */
-#define SHADOWS (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+#define SHADOWS	   (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+
+/* Bits of CR0 that a guest does not write without an exit. */
+#define CR0_WATCHED (X86_CR0_NE | X86_CR0_CD | X86_CR0_NW)
 
 /* Bits of vcpu->events, set by anyone, taken by the vCPU. */
 enum { EVENT_NMI, EVENT_INIT, EVENT_SIPI };
@@ -87,7 +91,6 @@ struct vm {
 	struct slot slots[SLOTS_MAX]; /* with one of both they are read, with both they change */
 	unsigned nr_slots;	      /* places that were ever used, from the first on */
 	u64 *root;
-	int level_max;	   /* 3: pages of 1 GiB, 2: of 2 MiB */
 	unsigned long seq; /* of invalidations; changes before a page may be used otherwise */
 	unsigned nr_invalidating;
 	unsigned long invalid_start, invalid_end; /* host addresses */
@@ -135,18 +138,13 @@ struct access {
 	u64 linear;
 };
 
-/* Page tables for the next fault, made before the lock is taken: one a level below the root. */
-struct ept_reserve {
-	u64 *table[EPT_LEVELS - 1];
-};
-
 struct vcpu {
 	u64 regs[16]; /* by number; RSP lives in the VMCS. First: enter.S counts on it */
 	struct vm *vm;
 	u32 id;
 	struct mutex lock;
-	struct kvm_run *run; /* user space writes it at any time */
-	struct ept_reserve reserve;
+	struct kvm_run *run;	    /* user space writes it at any time */
+	u64 *spare[EPT_LEVELS - 1]; /* tables for its next fault, one a level below the root */
 
 	void *vmcs;
 	u16 vpid;
@@ -154,10 +152,9 @@ struct vcpu {
 	int cpu, last_cpu; /* it is loaded on; its host state is of */
 	int home;	   /* the CPU that keeps the VMCS, loaded or not; -1: none */
 	u32 cpu_controls;
-	unsigned long host_cr3, host_cr4;
-	u64 host_perf, host_debugctl, host_pebs;
+	u64 host_cr3, host_cr4, host_perf, host_fs_base; /* as the VMCS has them */
+	u64 host_debugctl, host_pebs;
 	u64 host_msr[SW_MSRS], guest_msr[SW_MSRS];
-	u64 host_fs_base;
 	u16 host_ldt, host_ds, host_es, host_fs, host_gs;
 	struct preempt_notifier preempt;
 	struct fpu_guest fpu;
@@ -193,7 +190,7 @@ struct vmx_caps {
 	u64 cr4_guest;	 /* bits of CR4 that a guest may set */
 	u64 cr4_owned;	 /* ...and without an exit */
 	u64 host_xcr0;	 /* 0: no XSAVE */
-	bool has_perf;	 /* the performance counters are switched off in a guest */
+	bool has_1gb;	 /* pages, in EPT */
 	bool multihit;	 /* large pages are mapped without execute */
 	bool flush_l1d;	 /* before each entry */
 	bool has_length; /* EPT violations tell the instruction's length */
@@ -229,7 +226,7 @@ extern char vmx_exit_point[];
 /* ept.c */
 int ept_init(struct vm *vm);  /* for current->mm */
 void ept_fini(struct vm *vm); /* also where that failed */
-void ept_reserve_free(struct ept_reserve *r);
+void ept_spare_free(struct vcpu *v);
 int ept_set_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int ept_get_dirty(struct vm *vm, const struct kvm_dirty_log *log);
 int ept_fault(struct vcpu *v, u64 gpa, bool write, bool exec); /* RESUME, EXIT: no RAM, -errno */
@@ -301,6 +298,7 @@ u64 cpuid_xcr0(void);		  /* bits that a guest may have */
 /* clock.c */
 bool clock_set_system(struct vcpu *v, u64 value);
 bool clock_set_wall(struct vcpu *v, u64 value);
+int clock_stopped(struct vcpu *v, void *none);
 
 /* lapic.c */
 #define LAPIC_GPA 0xfee00000ul
@@ -356,6 +354,20 @@ static __always_inline u64 vmcs_read(unsigned long field)
 static __always_inline bool vmcs_write(unsigned long field, unsigned long value)
 {
 	return vmx_insn("vmwrite %[value], %[field]", [field] "r"(field), [value] "r"(value));
+}
+
+static __always_inline void vmcs_change(unsigned long field, u64 clear, u64 set)
+{
+	vmcs_write(field, (vmcs_read(field) & ~clear) | set);
+}
+
+/* A field of the host's, where it is not as it was written last. */
+static __always_inline void vmcs_refresh(unsigned long field, u64 *last, u64 value)
+{
+	if (value == *last)
+		return;
+	vmcs_write(field, value);
+	*last = value;
 }
 
 #endif

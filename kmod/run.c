@@ -17,7 +17,6 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
 #include <asm/nospec-branch.h>
-#include <asm/perf_event.h>
 #include <asm/tlbflush.h>
 
 #define TYPE	   INTR_INFO_INTR_TYPE_MASK
@@ -111,7 +110,6 @@ static void inject_next(struct vcpu *v)
 static void note_interrupted(struct vcpu *v)
 {
 	const u32 info = vmcs_read(IDT_VECTORING_INFO_FIELD);
-	u32 shadow;
 
 	v->fault_info = v->again_info = 0;
 	if (!(info & VALID))
@@ -119,53 +117,25 @@ static void note_interrupted(struct vcpu *v)
 	v->again_info = info & (VALID | ERROR_CODE | TYPE | VECTOR);
 	v->again_error = info & ERROR_CODE ? vmcs_read(IDT_VECTORING_ERROR_CODE) : 0;
 	v->again_length = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
-	if ((info & TYPE) == INTR_TYPE_NMI_INTR) {
-		/* Not delivered, so it does not block itself. */
-		shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
-		vmcs_write(GUEST_INTERRUPTIBILITY_INFO, shadow & ~GUEST_INTR_STATE_NMI);
-	}
-}
-
-/* A record on its way would be written to guest memory: now, not by the entry, which is late. */
-static noinline void stop_pebs(struct vcpu *v)
-{
-	if (!boot_cpu_has(X86_FEATURE_PEBS))
-		return;
-	v->host_pebs = __rdmsr(MSR_IA32_PEBS_ENABLE);
-	if (v->host_pebs)
-		wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
-}
-
-static noinline void restart_pebs(struct vcpu *v)
-{
-	wrmsrl(MSR_IA32_PEBS_ENABLE, v->host_pebs);
-	v->host_pebs = 0;
+	if ((info & TYPE) == INTR_TYPE_NMI_INTR) /* not delivered, so it does not block itself */
+		vmcs_change(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI, 0);
 }
 
 /* Host registers that change under a loaded vCPU. Interrupts off. */
 static void refresh_host(struct vcpu *v)
 {
-	const unsigned long cr3 = __native_read_cr3(), cr4 = native_read_cr4();
-	u64 perf;
-
-	if (cr3 != v->host_cr3) {
-		vmcs_write(HOST_CR3, cr3);
-		v->host_cr3 = cr3;
-	}
-	if (cr4 != v->host_cr4) {
-		vmcs_write(HOST_CR4, cr4);
-		v->host_cr4 = cr4;
-	}
+	vmcs_refresh(HOST_CR3, &v->host_cr3, __native_read_cr3());
+	vmcs_refresh(HOST_CR4, &v->host_cr4, native_read_cr4());
 	v->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
-	if (!vmx.has_perf)
+	if (!(vmx.exit & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL))
 		return;
-	perf = __rdmsr(MSR_CORE_PERF_GLOBAL_CTRL);
-	if (perf != v->host_perf) {
-		vmcs_write(HOST_IA32_PERF_GLOBAL_CTRL, perf);
-		v->host_perf = perf;
+	vmcs_refresh(HOST_IA32_PERF_GLOBAL_CTRL, &v->host_perf, __rdmsr(MSR_CORE_PERF_GLOBAL_CTRL));
+	/* A PEBS record on its way would go to guest memory: now, the entry is too late for it. */
+	if (unlikely(v->host_perf) && boot_cpu_has(X86_FEATURE_PEBS)) {
+		v->host_pebs = __rdmsr(MSR_IA32_PEBS_ENABLE);
+		if (v->host_pebs)
+			wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
 	}
-	if (unlikely(perf))
-		stop_pebs(v);
 }
 
 /* The entry loads DR7. DR6 is not the guest's: what reads, writes or sets it exits. */
@@ -183,8 +153,10 @@ static void load_debug(const struct vcpu *v)
 /* An exit leaves DR7 without any breakpoint, and DEBUGCTL 0. */
 static void restore_debug(struct vcpu *v)
 {
-	if (unlikely(v->host_pebs))
-		restart_pebs(v);
+	if (unlikely(v->host_pebs)) {
+		wrmsrl(MSR_IA32_PEBS_ENABLE, v->host_pebs);
+		v->host_pebs = 0;
+	}
 	if (v->host_debugctl)
 		wrmsrl(MSR_IA32_DEBUGCTLMSR, v->host_debugctl);
 	if (hw_breakpoint_active())

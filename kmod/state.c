@@ -10,12 +10,9 @@
 #include <asm/fpu/xcr.h>
 #include <asm/processor-flags.h>
 
-#define AR_UNUSABLE (1u << 16)
-#define DR6_FIXED   0xffff0ff0u
-#define DR7_FIXED   0x400u
+#define AR_UNUSABLE VMX_AR_UNUSABLE_MASK
 #define PAT_RESET   0x0007040600070406ull
 #define CR0_RESET   (X86_CR0_NW | X86_CR0_CD | X86_CR0_ET)
-#define CR0_WATCHED (X86_CR0_NE | X86_CR0_CD | X86_CR0_NW)
 #define CR0_VALID                                                                      \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
 	 X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
@@ -66,10 +63,9 @@ static void reset_power_on(struct vcpu *v)
 
 static void put_efer(u64 efer)
 {
-	const u32 entry = vmcs_read(VM_ENTRY_CONTROLS) & ~VM_ENTRY_IA32E_MODE;
-
 	vmcs_write(GUEST_IA32_EFER, efer);
-	vmcs_write(VM_ENTRY_CONTROLS, entry | (efer & EFER_LMA ? VM_ENTRY_IA32E_MODE : 0));
+	vmcs_change(VM_ENTRY_CONTROLS, VM_ENTRY_IA32E_MODE,
+		    efer & EFER_LMA ? VM_ENTRY_IA32E_MODE : 0);
 }
 
 static void put_cr0(u64 cr0)
@@ -100,8 +96,8 @@ void state_reset(struct vcpu *v, bool is_init)
 	put_cr4(v, 0);
 	vmcs_write(GUEST_CR3, 0);
 	memset(v->dr, 0, sizeof(v->dr));
-	v->dr6 = DR6_FIXED;
-	vmcs_write(GUEST_DR7, DR7_FIXED);
+	write_dr(v, 6, 0);
+	write_dr(v, 7, 0);
 	vmcs_write(GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE);
 	vmcs_write(GUEST_INTERRUPTIBILITY_INFO, 0);
 	vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, 0);
@@ -282,14 +278,14 @@ int state_get_regs(struct vcpu *v, void *arg)
  */
 void state_settle_shadow(void)
 {
-	const u64 flags = vmcs_read(GUEST_RFLAGS), due = vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS);
+	const u64 flags = vmcs_read(GUEST_RFLAGS);
 	const u32 shadow = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 
 	if (shadow & GUEST_INTR_STATE_STI && !(flags & X86_EFLAGS_IF))
-		vmcs_write(GUEST_INTERRUPTIBILITY_INFO, shadow & ~GUEST_INTR_STATE_STI);
+		vmcs_change(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_STI, 0);
 	else if (shadow & SHADOWS)
-		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS,
-			   flags & X86_EFLAGS_TF ? due | DR_STEP : due & ~(u64)DR_STEP);
+		vmcs_change(GUEST_PENDING_DBG_EXCEPTIONS, DR_STEP,
+			    flags & X86_EFLAGS_TF ? DR_STEP : 0);
 }
 
 /* What was about to happen at the old place does not happen at another one. */
@@ -303,8 +299,7 @@ int state_set_regs(struct vcpu *v, void *arg)
 		reg_write(v, i, words[kvm_place[i]]);
 	if (r->rip != vmcs_read(GUEST_RIP)) {
 		v->complete = NULL;
-		vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-			   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & ~SHADOWS);
+		vmcs_change(GUEST_INTERRUPTIBILITY_INFO, SHADOWS, 0);
 		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, 0);
 	}
 	vmcs_write(GUEST_RIP, r->rip);

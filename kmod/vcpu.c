@@ -8,10 +8,8 @@
 #include "compat.h"
 
 #include <linux/anon_inodes.h>
-#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 #include <asm/fpu/api.h>
 #include <asm/tsc.h>
 
@@ -89,7 +87,7 @@ void vcpu_free(struct vcpu *v)
 {
 	hrtimer_cancel(&v->lapic.timer);
 	vmcs_fini(v);
-	ept_reserve_free(&v->reserve);
+	ept_spare_free(v);
 	if (v->fpu.fpstate)
 		fpu_free_guest_fpstate(&v->fpu);
 	free_pages((unsigned long)v->run, RUN_ORDER);

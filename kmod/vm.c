@@ -7,11 +7,9 @@
 #include "mayfly.h"
 
 #include <linux/anon_inodes.h>
-#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <asm/tsc.h>
 
 static atomic64_t last_id = ATOMIC64_INIT(0);
 

@@ -10,7 +10,6 @@
 
 #include <linux/idr.h>
 #include <asm/cpu_entry_area.h>
-#include <asm/debugreg.h>
 #include <asm/desc.h>
 #include <asm/mmu_context.h>
 #include <asm/nospec-branch.h>
@@ -38,9 +37,7 @@ static u64 ept_pointer(const struct vm *vm)
 
 static void invept(unsigned long extent, u64 pointer)
 {
-	const struct {
-		u64 pointer, zero;
-	} what = { .pointer = pointer };
+	const u64 what[2] = { pointer };
 
 	vmx_insn("invept %[what], %[extent]", [what] "m"(what), [extent] "r"(extent));
 }
@@ -48,9 +45,7 @@ static void invept(unsigned long extent, u64 pointer)
 static void invvpid(u16 vpid)
 {
 	const unsigned long extent = VMX_VPID_EXTENT_SINGLE_CONTEXT;
-	const struct {
-		u64 vpid, linear;
-	} what = { .vpid = vpid };
+	const u64 what[2] = { vpid };
 
 	vmx_insn("invvpid %[what], %[extent]", [what] "m"(what), [extent] "r"(extent));
 }
@@ -114,25 +109,15 @@ static void read_host_msrs(struct vcpu *v)
 			rdmsrl(msr_switched[i], v->host_msr[i]);
 }
 
-static void give_guest_msrs(struct vcpu *v)
+/* KERNEL_GS_BASE is read back: it is each task's, and the guest writes it without an exit. */
+static void exchange_msrs(u64 *old, const u64 *new)
 {
 	unsigned i;
 
-	v->host_msr[SW_KERNEL_GS] = __rdmsr(MSR_KERNEL_GS_BASE);
+	old[SW_KERNEL_GS] = __rdmsr(MSR_KERNEL_GS_BASE);
 	for (i = 0; i < SW_MSRS; i++)
-		if (v->guest_msr[i] != v->host_msr[i])
-			wrmsrl(msr_switched[i], v->guest_msr[i]);
-}
-
-/* The guest writes one of them without an exit, so that one is read back. */
-static void take_guest_msrs(struct vcpu *v)
-{
-	unsigned i;
-
-	v->guest_msr[SW_KERNEL_GS] = __rdmsr(MSR_KERNEL_GS_BASE);
-	for (i = 0; i < SW_MSRS; i++)
-		if (v->guest_msr[i] != v->host_msr[i])
-			wrmsrl(msr_switched[i], v->host_msr[i]);
+		if (new[i] != old[i])
+			wrmsrl(msr_switched[i], new[i]);
 }
 
 /*
@@ -219,7 +204,6 @@ static noinline bool make_current(struct vcpu *v, int cpu)
 static void load_vmcs(struct vcpu *v)
 {
 	const int cpu = smp_processor_id();
-	u64 fs_base;
 
 	v->is_loaded = __this_cpu_read(resident) == v || make_current(v, cpu);
 	if (!v->is_loaded)
@@ -230,12 +214,8 @@ static void load_vmcs(struct vcpu *v)
 	savesegment(es, v->host_es);
 	savesegment(fs, v->host_fs);
 	savesegment(gs, v->host_gs);
-	fs_base = __rdmsr(MSR_FS_BASE);
-	if (fs_base != v->host_fs_base) {
-		vmcs_write(HOST_FS_BASE, fs_base);
-		v->host_fs_base = fs_base;
-	}
-	give_guest_msrs(v);
+	vmcs_refresh(HOST_FS_BASE, &v->host_fs_base, __rdmsr(MSR_FS_BASE));
+	exchange_msrs(v->host_msr, v->guest_msr);
 }
 
 /* Exits load null selectors (SDM: host selectors have RPL 0), and limits of 0xffff and 0x67. */
@@ -264,7 +244,7 @@ static void unload_vmcs(struct vcpu *v)
 	if (!v->is_loaded)
 		return;
 	v->is_loaded = false;
-	take_guest_msrs(v);
+	exchange_msrs(v->guest_msr, v->host_msr);
 	restore_tables(v);
 	WRITE_ONCE(v->cpu, -1);
 }
@@ -311,7 +291,7 @@ static bool write_controls(struct vcpu *v)
 	ok &= vmcs_write(EXCEPTION_BITMAP, 1u << DB_VECTOR | 1u << AC_VECTOR | 1u << MC_VECTOR);
 	ok &= vmcs_write(PAGE_FAULT_ERROR_CODE_MASK, 0);
 	ok &= vmcs_write(PAGE_FAULT_ERROR_CODE_MATCH, 0);
-	ok &= vmcs_write(CR0_GUEST_HOST_MASK, X86_CR0_NE | X86_CR0_CD | X86_CR0_NW);
+	ok &= vmcs_write(CR0_GUEST_HOST_MASK, CR0_WATCHED);
 	ok &= vmcs_write(CR4_GUEST_HOST_MASK, ~vmx.cr4_owned);
 	ok &= vmcs_write(CR3_TARGET_COUNT, 0);
 	ok &= vmcs_write(MSR_BITMAP, __pa(msr_bitmap));

@@ -11,11 +11,9 @@
 #include <linux/cpuhotplug.h>
 #include <linux/namei.h>
 #include <linux/reboot.h>
-#include <asm/intel_pt.h>
 #include <asm/perf_event.h>
 #include <asm/reboot.h>
 #include <asm/tlbflush.h>
-#include <asm/bugs.h>
 #include <asm/fpu/xcr.h>
 
 struct vmx_caps vmx;
@@ -32,16 +30,15 @@ u64 vmx_tsc_lost;
 /* Controls, whose capabilities are which bits must be 1, and above which may be; and plain bits. */
 enum group { PIN, CPU, CPU2, EXITS, ENTRY, BASIC, MISC, EPT, GROUPS, PLAIN = BASIC };
 
-/* VMX capability MSRs: without VMX_BASIC bit 55, and with it (SDM, A.3.1). */
-static const u32 capability_msr[GROUPS][2] = {
-	[PIN] = { MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS },
-	[CPU] = { MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS },
-	[CPU2] = { MSR_IA32_VMX_PROCBASED_CTLS2, MSR_IA32_VMX_PROCBASED_CTLS2 },
-	[EXITS] = { MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS },
-	[ENTRY] = { MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS },
-	[BASIC] = { MSR_IA32_VMX_BASIC, MSR_IA32_VMX_BASIC },
-	[MISC] = { MSR_IA32_VMX_MISC, MSR_IA32_VMX_MISC },
-	[EPT] = { MSR_IA32_VMX_EPT_VPID_CAP, MSR_IA32_VMX_EPT_VPID_CAP },
+static const u32 capability_msr[GROUPS] = {
+	[PIN] = MSR_IA32_VMX_TRUE_PINBASED_CTLS,
+	[CPU] = MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
+	[CPU2] = MSR_IA32_VMX_PROCBASED_CTLS2,
+	[EXITS] = MSR_IA32_VMX_TRUE_EXIT_CTLS,
+	[ENTRY] = MSR_IA32_VMX_TRUE_ENTRY_CTLS,
+	[BASIC] = MSR_IA32_VMX_BASIC,
+	[MISC] = MSR_IA32_VMX_MISC,
+	[EPT] = MSR_IA32_VMX_EPT_VPID_CAP,
 };
 
 enum need {
@@ -56,6 +53,8 @@ static const struct {
 	u64 bit;
 	const char *name;
 } needs[] = {
+	{ BASIC, MUST, 1ull << 54, "information about INS and OUTS" },
+	{ BASIC, MUST, 1ull << 55, "controls that can be switched off (the TRUE MSRs)" },
 	{ PIN, MUST, PIN_BASED_EXT_INTR_MASK, "external-interrupt exiting" },
 	{ PIN, MUST, PIN_BASED_NMI_EXITING, "NMI exiting" },
 	{ PIN, MUST, PIN_BASED_VIRTUAL_NMIS, "virtual NMIs" },
@@ -95,7 +94,6 @@ static const struct {
 	{ ENTRY, MUST, VM_ENTRY_LOAD_DEBUG_CONTROLS, "loading debug controls on entries" },
 	{ ENTRY, MAY, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL, "loading PERF_GLOBAL_CTRL on entries" },
 	{ ENTRY, MAY, VM_ENTRY_PT_CONCEAL_PIP, "conceal VMX entries from PT" },
-	{ BASIC, MUST, 1ull << 54, "information about INS and OUTS" },
 	{ MISC, MUST, VMX_MISC_SAVE_EFER_LMA, "saving EFER.LMA on exits" },
 	{ EPT, MUST, VMX_EPT_PAGE_WALK_4_BIT, "EPT with four levels" },
 	{ EPT, MUST, VMX_EPTP_WB_BIT, "write-back EPT tables" },
@@ -125,16 +123,16 @@ static int refuse(const char *name)
 static int choose_controls(u32 slice)
 {
 	u32 *const values[] = { &vmx.pin, &vmx.cpu, &vmx.cpu2, &vmx.exit, &vmx.entry };
-	u64 basic, can[GROUPS];
+	u64 can[GROUPS];
 	unsigned i;
 
-	rdmsrl(MSR_IA32_VMX_BASIC, basic);
-	vmx.revision = basic & 0x7fffffff;
 	for (i = 0; i < GROUPS; i++) {
-		rdmsrl_safe(capability_msr[i][basic >> 55 & 1], &can[i]); /* 0: no such MSR */
+		rdmsrl_safe(capability_msr[i], &can[i]); /* 0: no such MSR */
 		if (i < PLAIN)
 			*values[i] = can[i];
 	}
+	vmx.revision = can[BASIC] & 0x7fffffff;
+	vmx.has_1gb = can[EPT] & VMX_EPT_1GB_PAGE_BIT;
 	for (i = 0; i < ARRAY_SIZE(needs); i++) {
 		const enum group g = needs[i].group;
 		const enum need need = needs[i].need;
@@ -170,9 +168,9 @@ static void choose_optional(void)
 	else
 		vmx.cr4_guest &= ~X86_CR4_OSXSAVE;
 	vmx.cr4_owned = vmx.cr4_guest & ~CR4_WATCHED;
-	vmx.has_perf = boot_cpu_has(X86_FEATURE_ARCH_PERFMON) && vmx.entry & perf_entry &&
-		       vmx.exit & perf_exit && cpuid_eax(10) % 256 >= 2;
-	if (!vmx.has_perf) {
+	/* Both or none: the performance counters are switched off in a guest. */
+	if (!boot_cpu_has(X86_FEATURE_ARCH_PERFMON) || !(vmx.entry & perf_entry) ||
+	    !(vmx.exit & perf_exit) || cpuid_eax(10) % 256 < 2) {
 		vmx.entry &= ~perf_entry;
 		vmx.exit &= ~perf_exit;
 	}

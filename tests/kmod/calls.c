@@ -538,6 +538,7 @@ int main(int argc, char **argv)
 	machine_init(&m);
 	restored_tscs();
 	clock_goes_on();
+	clock_stopped();
 	clock_without_a_place();
 	machine_fini(&m);
 	machine_init(&m);

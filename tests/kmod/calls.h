@@ -47,6 +47,7 @@ void states(void);
 void events(void);
 void restored_tscs(void);
 void clock_goes_on(void);
+void clock_stopped(void);
 void clock_without_a_place(void);
 void restored_errors(void);
 void snapshot(void);

@@ -339,10 +339,14 @@ static void changed_in_shadow(void)
 static void started_by_sipi(void)
 {
 	struct kvm_mp_state state;
+	struct kvm_lapic_state lapic;
 	struct kvm_sregs sregs;
 	const int second = call_number(m.vm, KVM_CREATE_VCPU, 1);
 
-	test("INIT and SIPI are in a vCPU's state before it runs");
+	test("INIT and SIPI are in a vCPU's state before it runs, and nothing of its APIC's before");
+	IS(call(second, KVM_GET_LAPIC, &lapic), 0);
+	lapic.regs[0x190] = 1; /* in TMR, vector 20h */
+	IS(call(second, KVM_SET_LAPIC, &lapic), 0);
 	/* APIC on; INIT to 1; out 10,al; SIPI with vector 12h; out 11,al */
 	CODE(&m,
 	     "\x66\xb9\x0f\x08\x00\x00\x66\xb8\xff\x01\x00\x00\x66\x31\xd2\x0f\x30"
@@ -352,6 +356,8 @@ static void started_by_sipi(void)
 	machine_out(&m, 0x10);
 	IS(call(second, KVM_GET_MP_STATE, &state), 0);
 	IS(state.mp_state, KVM_MP_STATE_INIT_RECEIVED);
+	IS(call(second, KVM_GET_LAPIC, &lapic), 0);
+	IS(lapic.regs[0x190], 0);
 	machine_out(&m, 0x11);
 	IS(call(second, KVM_GET_MP_STATE, &state), 0);
 	IS(state.mp_state, KVM_MP_STATE_RUNNABLE);
@@ -360,13 +366,24 @@ static void started_by_sipi(void)
 	close(second);
 }
 
+static void no_cpuid(void)
+{
+	struct kvm_cpuid2 none = { .nent = 0 };
+
+	test("of a leaf that it was not given a guest sees zeros, also of XSAVE's");
+	IS(call(m.cpu, KVM_SET_CPUID2, &none), 0);
+	/* mov eax,0dh; xor ecx,ecx; cpuid; mov al,bl; out 10,al */
+	CODE(&m, "\x66\xb8\x0d\x00\x00\x00\x66\x31\xc9\x0f\xa2\x88\xd8\xe6\x10", DATA_GPA);
+	IS(machine_out(&m, 0x10), 0);
+}
+
 void modes(void)
 {
 	static void (*const tests[])(void) = {
 		no_way_out,	 compatibility_mode, smap,	no_address,
 		undecoded,	 icr_busy,	     small_tss, triple_fault,
 		reserved_bits,	 accessed,	     shadows,	changed_in_shadow,
-		started_by_sipi,
+		started_by_sipi, no_cpuid,
 	};
 
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {

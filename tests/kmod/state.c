@@ -133,6 +133,7 @@ static uint64_t msr_value(int cpu, unsigned long request, uint32_t index, uint64
 #define TSC	    0x10
 #define WALL_CLOCK  0x4b564d00
 #define SYSTEM_TIME 0x4b564d01
+#define STOPPED	    2 /* PVCLOCK_GUEST_STOPPED, of the flags at 29 */
 
 static void tscs_agree(int a, int b)
 {
@@ -223,6 +224,21 @@ void clock_goes_on(void)
 	HOLDS(msr_value(m.cpu, KVM_GET_MSRS, TSC, 0) >> 44 == 1);
 	after = clock_ns();
 	HOLDS(after >= before && after - before < 10000000000);
+	msr_value(m.cpu, KVM_SET_MSRS, SYSTEM_TIME, 0);
+}
+
+/* KVM writes it on the way into the guest. */
+void clock_stopped(void)
+{
+	test("who has a clock of KVM's is told there that it was stopped");
+	IS(call(m.cpu, KVM_KVMCLOCK_CTRL, NULL), -EINVAL);
+	msr_value(m.cpu, KVM_SET_MSRS, SYSTEM_TIME, DATA_GPA | 1);
+	CODE(&m, "\xe6\x10\xe6\x11", DATA_GPA); /* out 10,al; out 11,al */
+	machine_out(&m, 0x10);
+	IS(m.data[29] & STOPPED, 0);
+	IS(call(m.cpu, KVM_KVMCLOCK_CTRL, NULL), 0);
+	machine_out(&m, 0x11);
+	IS(m.data[29] & STOPPED, STOPPED);
 	msr_value(m.cpu, KVM_SET_MSRS, SYSTEM_TIME, 0);
 }
 

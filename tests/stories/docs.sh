@@ -101,7 +101,7 @@ awk '{ vcpu = /^(ALL|VCPU) /; loop = !/^VCPU /; if (vcpu) print "vcpu " $0; if (
 sed -nE "s/^(fatal_|either_)?row [a-z_]+ (vcpu|loop) '(.*)'$/\2 \3/p" tests/stories/rows.sh > "$T/told"
 same "$T/needed" "$T/told" "seccomp/policy.c and tests/stories/rows.sh"
 
-calls() { grep -oE 'KVM_(GET|SET|CREATE|CHECK|ENABLE|RUN|IRQFD|IOEVENTFD)[A-Z0-9_]*' "$@" | grep -v _FLAG_ | sort -u; }
+calls() { grep -oE 'KVM_(GET|SET|CREATE|CHECK|ENABLE|RUN|IRQFD|IOEVENTFD|KVMCLOCK)[A-Z0-9_]*' "$@" | grep -v _FLAG_ | sort -u; }
 
 story "kmod/README.md promises all calls that the module has, no others, and those that vmm/hv.c makes are among them"
 calls vmm/hv.c | grep -v 'KVM_[GS]ET_CLOCK' > "$T/used" # which the monitor goes on without
