@@ -101,6 +101,17 @@ static unsigned control_queue(const struct net *n)
 	return n->dev.features & NET_F_MQ ? 2 * n->link->nr_queues : 2;
 }
 
+static void kick_tx(struct net_pair *p, const struct queue *q)
+{
+	struct net_counters *c = &p->net->counters;
+	const bool is_idle = p->nr_sending == 0 && !p->held;
+	const uint16_t before = q->last_avail;
+
+	c->tx_queue_event_count++;
+	tx_run(p);
+	c->no_tx_avail_buffer += is_idle && q->last_avail == before;
+}
+
 static void net_kick(struct virtio_device *dev, unsigned queue)
 {
 	struct net *n = container_of(dev, struct net, dev);
@@ -112,8 +123,7 @@ static void net_kick(struct virtio_device *dev, unsigned queue)
 	} else if (queue % 2 == 0) {
 		rx_kick(&n->pairs[queue / 2]);
 	} else {
-		n->counters.tx_queue_event_count++;
-		tx_run(&n->pairs[queue / 2]);
+		kick_tx(&n->pairs[queue / 2], &dev->queues[queue]);
 	}
 }
 

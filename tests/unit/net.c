@@ -243,6 +243,23 @@ static void surplus_for_parcel(void **state)
 	assert_int_equal(net.counters.rx_long_frames, 1);
 }
 
+static void kicks_for_nothing(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	open_device(0);
+	before = net.counters.no_tx_avail_buffer;
+	kick(TX);
+	assert_int_equal(net.counters.no_tx_avail_buffer, before + 1);
+	make_frame(100);
+	send_frame(0, 100);
+	kick(TX); /* it is under way */
+	complete(sending(), 4 + 100);
+	expect_sent(0);
+	assert_int_equal(net.counters.no_tx_avail_buffer, before + 1);
+}
+
 static void reset_with_all_in_flight(void **state)
 {
 	(void)state;
@@ -879,6 +896,7 @@ static const struct CMUnitTest tests[] = {
 	PEERS("a buffer of 4 GiB less a byte behind another", huge_buffer),
 	STREAM("a reset while a frame waits for the limit", receive_limit_reset),
 	STREAM("a rate limit on what goes", send_limit),
+	STREAM("kicks that there is no frame for are counted", kicks_for_nothing),
 	STREAM("resets with all in flight, in the middle of a frame", reset_with_all_in_flight),
 	STREAM("a reset waits for what is being sent", reset_waits_for_what_is_sent),
 	PEERS("peers: more buffers than one call takes", crumbs),
