@@ -123,7 +123,7 @@ static int open_files(struct file *files, int *fds)
 	return 0;
 }
 
-/* What is no snapshot is not left behind. */
+/* What is not a snapshot is not left behind. */
 static void remove_new(const struct file *files)
 {
 	for (unsigned i = 0; i < FDS; i++)

@@ -238,7 +238,7 @@ static int open_tap(struct call *c, struct net_body *n, struct net_body *old)
 	if (n->tap_fd && ops->tap_check(n->tap_fd)) {
 		call_let_go(&n->tap_fd);
 		return call_refuse(c,
-				   NO_TAP "%s is no tap that was opened with IFF_TAP, IFF_NO_PI "
+				   NO_TAP "%s is not a tap that was opened with IFF_TAP, IFF_NO_PI "
 					  "and IFF_VNET_HDR.",
 				   n->host_dev_name);
 	}

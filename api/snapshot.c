@@ -104,7 +104,7 @@ static int open_file(struct call *c, const char *error, const char *path, int fl
 
 /*
  * The text goes into the room for the answer, which is none; the head comes last, without which it
- * is no snapshot.
+ * is not a snapshot.
  */
 static int write_snapshot(struct call *c, int state_fd, int mem_fd)
 {
@@ -166,7 +166,7 @@ static int read_text(struct call *c, int fd, struct head *head)
 
 	if (pread(fd, head, sizeof(*head), 0) != sizeof(*head) ||
 	    memcmp(head->magic, MAGIC, sizeof(head->magic)) != 0)
-		return call_refuse(c, LOAD_ERROR ": the file is no snapshot of mayfly's.");
+		return call_refuse(c, LOAD_ERROR ": the file is not a snapshot of mayfly's.");
 	if (head->version != SNAPSHOT_VERSION)
 		return call_refuse(c, LOAD_ERROR ": the snapshot has version %u, not %u.",
 				   head->version, SNAPSHOT_VERSION);

@@ -85,7 +85,7 @@ int filters_load(const char *path)
 		nr++;
 	close(fd);
 	if (got || nr == 0) /* who has written stricter ones would not run without them */
-		return fail(0, "--seccomp-filter %s: is no file of mayfly's filters", path);
+		return fail(0, "--seccomp-filter %s: is not a file of mayfly's filters", path);
 	is_loaded = true;
 	return check_choice();
 }

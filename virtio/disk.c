@@ -41,7 +41,7 @@ static const char *kind_of(mode_t mode)
 {
 	return S_ISDIR(mode)	? "is a directory"
 	       : S_ISFIFO(mode) ? "is a FIFO; give a regular file or a block device"
-				: "is no regular file and no block device";
+				: "is neither a regular file nor a block device";
 }
 
 /* O_NONBLOCK keeps a FIFO from holding us up; the ring would not wait for such a file, either. */

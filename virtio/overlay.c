@@ -100,7 +100,7 @@ static const char *fault_of(const struct header *h, uint64_t file_size)
 	static const uint32_t none[3];
 
 	if (memcmp(h->magic, MAGIC, sizeof(h->magic)))
-		return "is no layer of mayfly's";
+		return "is not a layer of mayfly's";
 	if (h->format != FORMAT || h->cluster != OVERLAY_CLUSTER || h->state > OVERLAY_EMPTYING ||
 	    memcmp(h->reserved, none, sizeof(none)))
 		return "is a layer of a format that this mayfly does not know";
@@ -124,7 +124,7 @@ int overlay_inspect(int fd, const char *path, struct overlay_base *base, enum ov
 	n = pread(fd, &h, sizeof(h), 0);
 	if (n < 0)
 		return fail(-errno, "%s", path);
-	fault = n == sizeof(h) ? fault_of(&h, (uint64_t)st.st_size) : "is no layer of mayfly's";
+	fault = n == sizeof(h) ? fault_of(&h, (uint64_t)st.st_size) : "is not a layer of mayfly's";
 	if (fault)
 		return fail(0, "%s: %s", path, fault);
 	*base = (struct overlay_base){ h.size, h.base_mtime_ns };

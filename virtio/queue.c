@@ -160,7 +160,7 @@ static int walk_indirect(struct queue *q, struct queue_chain *chain, const struc
 	if (!q->has_indirect || outer->flags & DESC_F_NEXT) /* 2.7.5.3.1 */
 		return break_ring(q, "an indirect descriptor where none may be");
 	if (nr == 0 || outer->len % sizeof(*outer))
-		return break_ring(q, "an indirect table that is no whole number of descriptors");
+		return break_ring(q, "an indirect table that is not a whole number of descriptors");
 	table = mem_at(q->mem, outer->addr, outer->len);
 	if (!table)
 		return break_ring(q, "an indirect table outside of memory");

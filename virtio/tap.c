@@ -218,7 +218,7 @@ static int open_queue(const char *name, unsigned flags, unsigned tries)
 static int refuse_name(int err, const char *name)
 {
 	if (err == -EINVAL)
-		return fail(0, "%s: is no tap; make one with 'ip tuntap add dev NAME mode tap'",
+		return fail(0, "%s: is not a tap; make one with 'ip tuntap add dev NAME mode tap'",
 			    name);
 	if (err == -EBUSY)
 		return fail(err, "%s: another process has this tap", name);
@@ -287,7 +287,7 @@ static int open_fd(struct tap *t, int fd)
 	if (err == -EINVAL)
 		return fail(0, "fd=%d: open the tap with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR", fd);
 	if (err)
-		return fail(0, "fd=%d: is no tap (TUNGETIFF: %s)", fd, strerror(-err));
+		return fail(0, "fd=%d: is not a tap (TUNGETIFF: %s)", fd, strerror(-err));
 	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK))
 		return fail(-errno, "fd=%d", fd);
 	own = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);

@@ -123,7 +123,7 @@ int args_next(struct args_reader *r, const char **value)
 	if (r->is_over)
 		return ARGS_END;
 	if (row < 0)
-		return fail(0, "%s: %s is no option (%s)", r->command, word, r->hint);
+		return fail(0, "%s: %s is not an option (%s)", r->command, word, r->hint);
 	*value = word[len] ? word + len + 1 : NULL;
 	if (!r->rows[row].value)
 		return *value ? fail(0, "%s: %.*s takes no value", r->command, len, word) : row;
@@ -502,7 +502,7 @@ int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jai
 	if (err)
 		return err;
 	if (reader.next < argc && !reader.is_over)
-		return fail(0, "run: '%s' is no option; a command for the guest comes after --",
+		return fail(0, "run: '%s' is not an option; a command for the guest comes after --",
 			    argv[reader.next]);
 	if (reader.next == argc && reader.is_over) /* an empty variable, say: not for a shell */
 		return fail(0, "run: no command after --");

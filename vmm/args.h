@@ -33,7 +33,8 @@ struct args_row {
 	const char *value; /* what it is called; NULL: there is none. A TEXT may be empty */
 };
 struct args_reader {
-	const char *command, *hint; /* what lines begin with; of what is no option, where to look */
+	const char *command,
+		*hint; /* what lines begin with; of what is not an option, where to look */
 	const struct args_row *rows;
 	int argc, next; /* the word that comes next: 1 at first */
 	char **argv;

@@ -230,7 +230,7 @@ static int act(int argc, char **argv)
 	}
 	if (!strncmp(command, "--", 2) && command[2])
 		return serve(argc, argv, false);
-	fail(0, "'%s' is no command ('mayfly --help' lists them)", command);
+	fail(0, "'%s' is not a command ('mayfly --help' lists them)", command);
 	return EXIT_MONITOR;
 }
 

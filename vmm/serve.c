@@ -273,7 +273,7 @@ static int parse(int argc, char **argv, bool is_firecracker)
 	struct args_row all[ROWS + ARGS_JAIL + 1] = { 0 };
 	struct args_reader reader = {
 		.command = "serve",
-		.hint = "'mayfly --help' lists them; a microVM's go with 'mayfly run'",
+		.hint = "'mayfly --help' lists them; those of a microVM go with 'mayfly run'",
 		.rows = all,
 		.argc = argc,
 		.argv = argv,
@@ -300,7 +300,8 @@ static int parse(int argc, char **argv, bool is_firecracker)
 			return -EINVAL;
 	}
 	if (reader.next < argc && !reader.is_over)
-		return fail(0, "'%s' is no option ('mayfly --help' lists them)", argv[reader.next]);
+		return fail(0, "'%s' is not an option ('mayfly --help' lists them)",
+			    argv[reader.next]);
 	if (reader.next < argc && !is_firecracker) /* whose own overlooks what comes there */
 		return fail(0, "serve: '%s': a command for the guest goes with 'mayfly run'",
 			    argv[reader.next]);

@@ -266,7 +266,7 @@ prints '{"event":"state","state":"Not started"}
 story "bad arguments end with 153, a bad config file with 152"
 mayfly serve --no-such-option
 ends_with 153
-says "--no-such-option is no option"
+says "--no-such-option is not an option"
 mayfly serve --no-api
 ends_with 153
 says "--no-api needs --config-file"
@@ -283,7 +283,7 @@ says "--ready-fd x: give an open descriptor"
 timeout 20 "$MAYFLY" serve --api-sock "$SOCKET" --metrics-path -- stray > "$T/out" 2> "$T/err"
 status=$?
 ends_with 153
-says "'stray' is no option"
+says "'stray' is not an option"
 timeout 20 "$ACTIVATE" "$SOCKET" "$MAYFLY" serve --ready-fd 3 > "$T/out" 2> "$T/err"
 status=$?
 ends_with 153

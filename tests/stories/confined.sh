@@ -201,10 +201,10 @@ holds [ ! -s "$T/out" ]
 story "a file that is none is refused"
 mayfly run --seccomp-filter "$GUESTS/hello.elf" --kernel "$GUESTS/hello.elf"
 ends_with 125
-says "is no file of mayfly's filters"
+says "is not a file of mayfly's filters"
 mayfly run --seccomp-filter /dev/null --kernel "$GUESTS/hello.elf"
 ends_with 125
-says "is no file of mayfly's filters"
+says "is not a file of mayfly's filters"
 mayfly serve --seccomp-filter "$T/nowhere"
 ends_with 153
 says "$T/nowhere: No such file or directory"

@@ -98,17 +98,17 @@ says "tap0: another process has this tap"
 kill -KILL $!
 wait $! 2> /dev/null
 
-story "what is no tap is refused, with what to do"
+story "what is not a tap is refused, with what to do"
 net do=config --net tap=nowhere
 ends_with 125
 says_one_line
 says "nowhere: no such interface; make it with 'ip tuntap add dev nowhere mode tap'"
 net do=config --net tap=lo
 ends_with 125
-says "lo: is no tap"
+says "lo: is not a tap"
 net do=config --net tap=tun0
 ends_with 125
-says "tun0: is no tap"
+says "tun0: is not a tap"
 
 story "a driver that breaks every rule breaks its own device: on a tap"
 for how in plain merge; do

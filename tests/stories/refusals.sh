@@ -188,7 +188,7 @@ refused "at most 19"
 
 story "a layer that is none"
 mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/script"
-refused "$T/script: is no layer of mayfly's"
+refused "$T/script: is not a layer of mayfly's"
 
 story "a layer in a folder that does not exist"
 mayfly run --kernel "$HELLO" --disk "$T/disk,overlay=$T/no/layer"
@@ -215,7 +215,7 @@ story "disk commit and reset without a layer"
 mayfly disk commit "$T/nowhere" "$T/disk"
 refused "$T/nowhere: No such file or directory"
 mayfly disk reset "$T/script"
-refused "$T/script: is no layer of mayfly's"
+refused "$T/script: is not a layer of mayfly's"
 
 story "disk commit into another base"
 mayfly disk commit "$T/layer" "$T/other"
@@ -260,17 +260,17 @@ story "a tap that does not exist, with what to do"
 mayfly run --kernel "$HELLO" --net tap=nowhere
 refused "nowhere: no such interface; make it with 'ip tuntap add dev nowhere mode tap'"
 
-story "an interface that is no tap"
+story "an interface that is not a tap"
 mayfly run --kernel "$HELLO" --net tap=lo
-[ "$(id -u)" -ne 0 ] || [ ! -c /dev/net/tun ] || refused "lo: is no tap"
+[ "$(id -u)" -ne 0 ] || [ ! -c /dev/net/tun ] || refused "lo: is not a tap"
 
 story "a descriptor that is not open"
 mayfly run --kernel "$HELLO" --net fd=77
 refused "fd=77: the descriptor is not open"
 
-story "a descriptor that is no tap"
+story "a descriptor that is not a tap"
 mayfly run --kernel "$HELLO" --net fd=5 5< /dev/null
-refused "fd=5: is no tap"
+refused "fd=5: is not a tap"
 
 story "a file where the peers' folder is to be"
 : > "$T/file"
@@ -310,18 +310,18 @@ shows "FOLDER is /srv/jailer by default; in paths, read FILE's name for"
 story "of what the jailer does not know the word itself is named"
 jailer -x --id a
 ends_with 153
-says "jailer: -x is no option ('jailer --help' lists them)"
+says "jailer: -x is not an option ('jailer --help' lists them)"
 
 story "an option is its whole name, also to those that serve"
 for options in "--net tap=tap0" "--log $T/file" "--seccomp $T/file"; do
 	mayfly serve --no-api $options
 	ends_with 153
 	says_one_line
-	says "serve: ${options%% *} is no option ('mayfly --help' lists them; a microVM's go with 'mayfly run')"
+	says "serve: ${options%% *} is not an option ('mayfly --help' lists them; those of a microVM go with 'mayfly run')"
 done
 jailer --exec "$T/firecracker" --id a
 ends_with 153
-says "jailer: --exec is no option"
+says "jailer: --exec is not an option"
 
 story "an empty value, as of a variable that is not set, is none"
 for option in config-file metrics-path log-path api-sock; do
@@ -402,7 +402,7 @@ refused "--hv xen: give auto, mayfly or kvm"
 
 story "an unknown option"
 mayfly run --kernel "$HELLO" --cores 3
-refused "--cores is no option"
+refused "--cores is not an option"
 
 story "an option without its value"
 mayfly run --kernel
@@ -410,7 +410,7 @@ refused "--kernel needs a value"
 
 story "a command that is not set off by --"
 mayfly run --kernel "$HELLO" true
-refused "'true' is no option; a command for the guest comes after --"
+refused "'true' is not an option; a command for the guest comes after --"
 
 story "no command after --, as an empty variable leaves it"
 mayfly run --kernel "$HELLO" -- < /dev/null
@@ -420,16 +420,16 @@ story "a microVM's option without run"
 mayfly --kernel "$HELLO"
 ends_with 153
 says_one_line
-says "serve: --kernel is no option ('mayfly --help' lists them; a microVM's go with 'mayfly run')"
+says "serve: --kernel is not an option ('mayfly --help' lists them; those of a microVM go with 'mayfly run')"
 
 story "an unknown command of mayfly's"
 mayfly walk
-refused "'walk' is no command"
+refused "'walk' is not a command"
 
-story "-- is no command of mayfly's"
+story "-- is not a command of mayfly's"
 timeout 20 "$MAYFLY" -- > "$T/out" 2> "$T/err"
 status=$?
-refused "'--' is no command"
+refused "'--' is not a command"
 
 story "--help goes to standard output and ends with 0"
 mayfly --help
@@ -447,7 +447,7 @@ for command in run clone snapshot check disk; do
 done
 mayfly nosuch --help
 ends_with 125
-says "'nosuch' is no command"
+says "'nosuch' is not a command"
 
 story "--version names the version"
 mayfly --version

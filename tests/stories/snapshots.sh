@@ -345,7 +345,7 @@ is_done
 ended
 ends_with 0
 
-story "what is no snapshot, or cannot be one's file, is refused in a line that says why"
+story "what is not a snapshot, or cannot be one's file, is refused in a line that says why"
 serve
 for file in "$T" /dev/null "$T/none" "$GUESTS/tick.elf"; do
 	ask PUT /snapshot/load "{\"snapshot_path\":\"$file\",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"$MEMORY\"}}"

@@ -108,8 +108,8 @@ static void taps_by_descriptor(void **state)
 		"No descriptor came with the request for `fd:\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
 		"\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9`.");
 	seen.is_no_tap = true;
-	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}",
-		NO_TAP "fd:0 is no tap that was opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR.");
+	refused("PUT /network-interfaces/a {\"iface_id\":\"a\",\"host_dev_name\":\"fd:0\"}", NO_TAP
+		"fd:0 is not a tap that was opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR.");
 	seen.is_no_tap = false;
 	assert_true(is_open(a));
 	come();

@@ -268,7 +268,7 @@ static void refused_loads(void **state)
 		{ "PUT /snapshot/load {\"snapshot_path\":\"state\",\"mem_file_path\":\"nowhere\"}",
 		  LOAD_ERROR "nowhere: No such file or directory (os error 2)" },
 		{ "PUT /snapshot/load {\"snapshot_path\":\"disk\"," BACKEND "}",
-		  LOAD_ERROR "the file is no snapshot of mayfly's." },
+		  LOAD_ERROR "the file is not a snapshot of mayfly's." },
 	};
 	int next;
 
@@ -498,13 +498,13 @@ static void hostile_heads(void **state)
 	head.version = 1;
 	head.magic[15] = ' ';
 	write_state(text, &head);
-	refused(LOAD, LOAD_ERROR "the file is no snapshot of mayfly's.");
+	refused(LOAD, LOAD_ERROR "the file is not a snapshot of mayfly's.");
 	run("printf 'mayfly snapshot\\n' > state");
-	refused(LOAD, LOAD_ERROR "the file is no snapshot of mayfly's.");
+	refused(LOAD, LOAD_ERROR "the file is not a snapshot of mayfly's.");
 	run("rm state; mkfifo state");
-	refused(LOAD, LOAD_ERROR "the file is no snapshot of mayfly's.");
+	refused(LOAD, LOAD_ERROR "the file is not a snapshot of mayfly's.");
 	run("rm state; mkdir state");
-	refused(LOAD, LOAD_ERROR "the file is no snapshot of mayfly's.");
+	refused(LOAD, LOAD_ERROR "the file is not a snapshot of mayfly's.");
 	run("rmdir state");
 	write_text(text);
 	done(LOAD);

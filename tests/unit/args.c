@@ -429,27 +429,27 @@ static void mistakes(void **state)
 	RUN("--mem", "128M");
 	refused("mayfly: run: --kernel FILE is required ('mayfly run --help' lists the options)\n");
 	RUN(K, "ls");
-	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
+	refused("mayfly: run: 'ls' is not an option; a command for the guest comes after --\n");
 	RUN(K, "--timeline", "--", "ls"); /* an option's value */
-	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
+	refused("mayfly: run: 'ls' is not an option; a command for the guest comes after --\n");
 	RUN("ls", K);
-	refused("mayfly: run: 'ls' is no option; a command for the guest comes after --\n");
+	refused("mayfly: run: 'ls' is not an option; a command for the guest comes after --\n");
 	RUN(K, "--");
 	refused("mayfly: run: no command after --\n");
 	RUN(K, "--memory", "1G");
-	refused("mayfly: run: --memory is no option ('mayfly run --help' lists them)\n");
+	refused("mayfly: run: --memory is not an option ('mayfly run --help' lists them)\n");
 	RUN(K, "-m", "1G");
-	refused("mayfly: run: -m is no option ('mayfly run --help' lists them)\n");
+	refused("mayfly: run: -m is not an option ('mayfly run --help' lists them)\n");
 	RUN(K, "-mem", "1G");
-	refused("mayfly: run: -mem is no option ('mayfly run --help' lists them)\n");
+	refused("mayfly: run: -mem is not an option ('mayfly run --help' lists them)\n");
 	RUN(K, "--report=yes");
 	refused("mayfly: run: --report takes no value\n");
 	RUN(K, "--repor");
-	refused("mayfly: run: --repor is no option ('mayfly run --help' lists them)\n");
+	refused("mayfly: run: --repor is not an option ('mayfly run --help' lists them)\n");
 	RUN(K, "--init=x");
-	refused("mayfly: run: --init=x is no option ('mayfly run --help' lists them)\n");
+	refused("mayfly: run: --init=x is not an option ('mayfly run --help' lists them)\n");
 	RUN(K, "");
-	refused("mayfly: run: '' is no option; a command for the guest comes after --\n");
+	refused("mayfly: run: '' is not an option; a command for the guest comes after --\n");
 	for (size_t i = 0; i < COUNT(empty); i++) {
 		RUN(K, empty[i], "");
 		snprintf(line, sizeof(line), "mayfly: run: %s needs a value\n", empty[i]);
@@ -600,7 +600,7 @@ static void filters(void **state)
 	RUN(K, "--seccomp-filter", path, "--no-seccomp");
 	refused("mayfly: --no-seccomp and --seccomp-filter: give one of the two\n");
 	RUN(K, "--seccomp-filter", "/dev/null");
-	refused("mayfly: --seccomp-filter /dev/null: is no file of mayfly's filters\n");
+	refused("mayfly: --seccomp-filter /dev/null: is not a file of mayfly's filters\n");
 	unlink(path);
 }
 
