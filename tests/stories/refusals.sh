@@ -155,7 +155,7 @@ refused "$T/fifo: is a FIFO"
 
 story "a character device as disk"
 mayfly run --kernel "$HELLO" --disk /dev/null
-refused "/dev/null: is no regular file"
+refused "/dev/null: is neither a regular file nor a block device"
 
 story "no path"
 mayfly run --kernel "$HELLO" --disk ,ro
