@@ -513,7 +513,7 @@ int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jai
 }
 
 /* What of a snapshot's devices can be another's: a disk's file, and a tap. */
-static int check_devices(const struct vm_config *c)
+static int check_devices(struct vm_config *c)
 {
 	for (unsigned i = 0; i < c->nr_disks; i++)
 		if (!c->disks[i].id)
@@ -526,7 +526,7 @@ static int check_devices(const struct vm_config *c)
 		if (!n->id || n->kind != NET_TAP || n->has_mac || n->mtu || n->is_plain)
 			return fail(0, "clone: --net: give tap=NAME,id=NAME, and limits");
 	}
-	return 0;
+	return name_all(c); /* no two of one name */
 }
 
 int args_clone(int argc, char **argv, struct vm_config *c, struct jail_config *jail)

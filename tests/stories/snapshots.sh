@@ -281,6 +281,9 @@ for option in "--disk=$T/paused" "--net=tap=tap0" "--net=peer=$T,id=n" "--net=ta
 	says_one_line
 	says "mayfly: clone: "
 done
+mayfly clone --disk "$T/paused,id=d" --disk "$T/paused,id=d,overlay=tmp" "$STATE" "$MEMORY"
+ends_with 125
+says "two are called d"
 for option in "--disk=$T/paused,id=e,overlay=tmp" "--net=tap=tap0,id=n"; do
 	mayfly clone "$option" "$STATE" "$MEMORY"
 	ends_with 125
