@@ -53,7 +53,7 @@ enum { SW_STAR, SW_LSTAR, SW_CSTAR, SW_FMASK, SW_KERNEL_GS, SW_TSC_AUX, SW_MSRS 
 
 #define VALID	INTR_INFO_VALID_MASK /* of all words that describe an event */
 /* What holds back interrupts for one instruction. */
-#define SHADOWS	   (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+#define SHADOWS (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 
 /* Bits of CR0 that a guest does not write without an exit. */
 #define CR0_WATCHED (X86_CR0_NE | X86_CR0_CD | X86_CR0_NW)
