@@ -274,6 +274,22 @@ mayfly clone --disk "$T/paused,id=d,overlay=tmp,bytes=100M" "$STATE" "$MEMORY"
 ends_with 0
 holds cmp -s "$T/paused" "$T/paused0"
 
+if [ "$(id -u)" -eq 0 ]; then
+	story "a clone's files may lie in its own root, whose user it becomes"
+	root=$T/jails/mayfly/one/root
+	mkdir -p "$root"
+	chmod 755 "$T"
+	cp "$STATE" "$T/paused0" "$root"
+	ln "$MEMORY" "$root"
+	chmod 644 "$root"/*
+	mayfly clone --id one --chroot-base-dir "$T/jails" --uid 65534 --gid 65534 --disk paused0,id=d,overlay=tmp,bytes=100M state memory
+	ends_with 0
+	holds cmp -s "$T/paused0" "$root/paused0"
+	rm -r "$T/jails"
+else
+	skipped "a clone's files may lie in its own root" "needs root"
+fi
+
 story "of what a clone has, its options name what there is, and what can be another"
 for option in "--disk=$T/paused" "--net=tap=tap0" "--net=peer=$T,id=n" "--net=tap=tap0,id=n,mtu=1500" "--mem=64M" --root="$T/paused"; do
 	mayfly clone "$option" "$STATE" "$MEMORY"
