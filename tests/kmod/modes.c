@@ -371,9 +371,9 @@ static void no_cpuid(void)
 	struct kvm_cpuid2 none = { .nent = 0 };
 
 	test("of a leaf that it was not given a guest sees zeros, also of XSAVE's");
-	IS(call(m.cpu, KVM_SET_CPUID2, &none), 0);
 	/* mov eax,0dh; xor ecx,ecx; cpuid; mov al,bl; out 10,al */
 	CODE(&m, "\x66\xb8\x0d\x00\x00\x00\x66\x31\xc9\x0f\xa2\x88\xd8\xe6\x10", DATA_GPA);
+	IS(call(m.cpu, KVM_SET_CPUID2, &none), 0);
 	IS(machine_out(&m, 0x10), 0);
 }
 
