@@ -115,7 +115,7 @@ static int open_files(struct file *files, int *fds)
 	for (unsigned i = 0; i < FDS; i++) {
 		fds[i] = open(files[i].path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		files[i].is_new = fds[i] >= 0;
-		if (fds[i] < 0)
+		if (fds[i] < 0 && errno == EEXIST)
 			fds[i] = open(files[i].path, O_RDWR | O_CLOEXEC);
 		if (fds[i] < 0)
 			return fail(-errno, "%s", files[i].path);

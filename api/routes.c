@@ -450,9 +450,9 @@ int api_config_file(struct api *api, const char *text, size_t len)
 	if (!err && !section_of(c.json.root, "boot-source"))
 		err = call_refuse(&c, "missing field `boot-source`");
 	if (!err)
-		tell_unknown(c.json.root);
-	if (!err)
 		err = take_sections(&c, false);
+	if (!err)
+		tell_unknown(c.json.root);
 	if (!err)
 		err = start_microvm(&c);
 	json_reset();

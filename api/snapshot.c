@@ -37,18 +37,32 @@ static bool is_origin(const struct api *api, const struct stat *st)
 	return api->origin_ino && st->st_dev == api->origin_dev && st->st_ino == api->origin_ino;
 }
 
-/* As disks are locked, against each other: where files cannot be locked there is no protection. */
+/* By whomever, also through a descriptor of this very open file, as disk.c has it. */
+static bool is_locked(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/*
+ * As disks are locked, against each other: where files cannot be locked there is no protection. A
+ * lock that came with a descriptor may be what protects another microVM: it is not made one to
+ * write.
+ */
 static int lock(struct call *c, const char *error, int fd, short type)
 {
 	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
+	const bool is_used = type == F_WRLCK && is_locked(fd);
 
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES))
+	if (!is_used &&
+	    (fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES)))
 		return 0;
 	return call_refuse(c, "%s: a file is in use by a microVM, as a disk or as its memory.",
 			   error);
 }
 
-/* What a client sent it may keep open, and with it the lock, which is the open file's. */
+/* What a client sent it may keep open, and with it our lock, which is the open file's. */
 static void unlock(int fd)
 {
 	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
@@ -71,9 +85,13 @@ static int check_files(struct call *c, int state_fd, int mem_fd)
 				   CREATE_ERROR ": the guest's memory is mapped from that file.");
 	if ((fcntl(state_fd, F_GETFL) | fcntl(mem_fd, F_GETFL)) & O_APPEND)
 		return call_refuse(c, CREATE_ERROR ": a file was opened for appending.");
-	return lock(c, CREATE_ERROR, state_fd, F_WRLCK) || lock(c, CREATE_ERROR, mem_fd, F_WRLCK)
-		       ? -EINVAL
-		       : 0;
+	if (lock(c, CREATE_ERROR, state_fd, F_WRLCK))
+		return -EINVAL;
+	if (lock(c, CREATE_ERROR, mem_fd, F_WRLCK)) {
+		unlock(state_fd);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static void note_origin(struct api *api, int mem_fd)
@@ -160,7 +178,13 @@ int put_snapshot_create(struct call *c)
 	return err;
 }
 
-static int read_text(struct call *c, int fd, struct head *head)
+/* What a snapshot is loaded from. */
+struct source {
+	struct restore_config from;
+	bool is_lock_ours; /* on the memory; else it came with the descriptor */
+};
+
+static int read_text(struct call *c, int fd, struct head *head, char *text, size_t size)
 {
 	char why[JSON_WHY];
 
@@ -170,10 +194,10 @@ static int read_text(struct call *c, int fd, struct head *head)
 	if (head->version != SNAPSHOT_VERSION)
 		return call_refuse(c, LOAD_ERROR ": the snapshot has version %u, not %u.",
 				   head->version, SNAPSHOT_VERSION);
-	if (head->text_len > c->reply->size ||
-	    pread(fd, c->reply->body, head->text_len, sizeof(*head)) != head->text_len)
+	if (head->text_len > size ||
+	    pread(fd, text, head->text_len, sizeof(*head)) != head->text_len)
 		return call_refuse(c, LOAD_ERROR ": the snapshot is cut short.");
-	if (json_parse(c->reply->body, head->text_len, &c->json, why))
+	if (json_parse(text, head->text_len, &c->json, why))
 		return call_refuse(c, LOAD_ERROR ": the snapshot is damaged: %s.", why);
 	return 0;
 }
@@ -265,34 +289,37 @@ static void forget_machine(struct api *api)
 	api->origin_ino = 0;
 }
 
-/* Opens the files, and reads what was configured into c->json. */
-static int read_snapshot(struct call *c, const char *state_path, const char *mem_path,
-			 struct restore_config *from)
+/* Opens the files, and reads what was configured into c->json, by way of `text`. */
+static int read_snapshot(struct call *c, const char *state_path, const char *mem_path, char *text,
+			 size_t size, struct source *s)
 {
+	struct restore_config *from = &s->from;
 	struct head head = { .version = 0 };
 	int err = open_file(c, LOAD_ERROR, state_path, O_RDONLY, &from->state_fd);
 
 	if (!err)
 		err = open_file(c, LOAD_ERROR, mem_path, O_RDONLY, &from->mem_fd);
+	if (!err)
+		s->is_lock_ours = !is_locked(from->mem_fd);
 	if (!err) /* it is held by the mapping */
 		err = lock(c, LOAD_ERROR, from->mem_fd, F_RDLCK);
 	if (!err)
-		err = read_text(c, from->state_fd, &head);
+		err = read_text(c, from->state_fd, &head, text, size);
 	from->at = state_at(&head);
 	return err;
 }
 
 /* What was read goes on, if it was: with an error nothing is left of it. */
-static int go_on(struct call *c, struct restore_config *from, int err)
+static int go_on(struct call *c, struct source *s, int err)
 {
 	if (!err)
-		err = restore_microvm(c, from);
+		err = restore_microvm(c, &s->from);
 	if (err)
 		forget_machine(c->api);
-	if (err && from->mem_fd)
-		unlock(from->mem_fd);
-	call_let_go(&from->state_fd);
-	call_let_go(&from->mem_fd);
+	if (err && s->is_lock_ours)
+		unlock(s->from.mem_fd);
+	call_let_go(&s->from.state_fd);
+	call_let_go(&s->from.mem_fd);
 	return err;
 }
 
@@ -300,17 +327,18 @@ static int load(struct call *c, const struct snapshot_load_body *body)
 {
 	const char *mem_path =
 		body->has_backend ? body->mem_backend.backend_path : body->mem_file_path;
-	struct restore_config from = { .is_paused = !body->resume_vm };
+	struct source source = { .from.is_paused = !body->resume_vm };
 	const struct json_text request = c->json;
-	int err = read_snapshot(c, body->snapshot_path, mem_path, &from);
+	int err = read_snapshot(c, body->snapshot_path, mem_path, c->reply->body, c->reply->size,
+				&source);
 
 	if (!err)
 		err = override_all(c, body, &request);
 	if (!err)
 		err = take_machine(c);
 	if (!err)
-		note_origin(c->api, from.mem_fd);
-	return go_on(c, &from, err);
+		note_origin(c->api, source.from.mem_fd);
+	return go_on(c, &source, err);
 }
 
 int put_snapshot_load(struct call *c)
@@ -355,11 +383,11 @@ static int override_with(struct call *c, const struct vm_config *with)
 
 int api_clone(struct api *api, const char *state, const char *memory, const struct vm_config *with)
 {
-	struct api_reply reply = { .body = malloc(API_BODY_MAX), .size = API_BODY_MAX };
-	struct call c = { .api = api, .id = "", .reply = &reply };
-	struct restore_config from = { .is_paused = false };
-	int err = reply.body ? read_snapshot(&c, state, memory, &from)
-			     : call_refuse(&c, "no memory for the configuration");
+	char *text = malloc(API_BODY_MAX);
+	struct call c = { .api = api, .id = "" }; /* without a reply: not a client's */
+	struct source source = { .is_lock_ours = false };
+	int err = text ? read_snapshot(&c, state, memory, text, API_BODY_MAX, &source)
+		       : call_refuse(&c, "no memory for the configuration");
 
 	if (!err)
 		err = override_with(&c, with);
@@ -367,8 +395,8 @@ int api_clone(struct api *api, const char *state, const char *memory, const stru
 		err = take_machine(&c);
 	if (err)
 		fail(0, "%s", c.fault);
-	err = go_on(&c, &from, err);
+	err = go_on(&c, &source, err);
 	json_reset();
-	free(reply.body);
+	free(text);
 	return err;
 }

@@ -223,7 +223,10 @@ static int join_netns(struct jail *j)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);
-	return err ? fail(err, "--netns %s ('ip netns add NAME' makes /run/netns/NAME)", path) : 0;
+	if (err)
+		return fail(0, "--netns %s: %s ('ip netns add NAME' makes /run/netns/NAME)", path,
+			    strerror(-err));
+	return 0;
 }
 
 static int check_given(const char **lacking, int err)

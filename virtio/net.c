@@ -101,6 +101,7 @@ static unsigned control_queue(const struct net *n)
 	return n->dev.features & NET_F_MQ ? 2 * n->link->nr_queues : 2;
 }
 
+/* One for which there is nothing is counted, as is the one at the device's start. */
 static void kick_tx(struct net_pair *p, const struct queue *q)
 {
 	struct net_counters *c = &p->net->counters;

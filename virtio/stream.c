@@ -320,6 +320,8 @@ int stream_open(struct stream *s, const struct net_config *config)
 	s->fd = connect_to(s->to);
 	if (s->fd >= 0)
 		return 0;
+	if (s->fd != -ENOENT && s->fd != -ECONNREFUSED)
+		return fail(s->fd, "%s", config->path);
 	return fail(0, "%s: nobody listens there; start 'passt --socket %s' before", config->path,
 		    config->path);
 }

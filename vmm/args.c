@@ -427,6 +427,9 @@ static int finish(struct vm_config *c)
 		return fail(
 			0,
 			"run: --kernel FILE is required ('mayfly run --help' lists the options)");
+	for (unsigned i = 0; i < c->nr_nets; i++)
+		if (c->nets[i].is_spoof_refused && !c->nets[i].has_mac)
+			return fail(0, "--net: spoof=refuse needs mac= to compare with");
 	if (c->job.argc && c->serial.kind == SERIAL_NONE)
 		note("--serial none: the command's output goes nowhere");
 	if (getenv("TERM") && !has_env(c, "TERM")) {
@@ -515,11 +518,16 @@ int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jai
 /* What of a snapshot's devices can be another's: a disk's file, and a tap. */
 static int check_devices(struct vm_config *c)
 {
-	for (unsigned i = 0; i < c->nr_disks; i++)
-		if (!c->disks[i].id)
+	for (unsigned i = 0; i < c->nr_disks; i++) {
+		const struct disk_config *d = &c->disks[i];
+
+		if (!d->id)
 			return fail(0,
 				    "clone: --disk %s: say which of the snapshot's it is: id=NAME",
-				    c->disks[i].path);
+				    d->path);
+		if (d->cache == DISK_CACHE_UNSAFE)
+			return fail(0, "clone: --disk %s: its cache is the snapshot's", d->path);
+	}
 	for (unsigned i = 0; i < c->nr_nets; i++) {
 		const struct net_config *n = &c->nets[i];
 

@@ -178,7 +178,5 @@ int args_net(char *value, struct net_config *n)
 		err = take_word(n, value, word);
 		word = next;
 	}
-	if (!err && n->is_spoof_refused && !n->has_mac)
-		return fail(0, "--net %s,spoof=refuse: give mac= as well", value);
 	return err;
 }

@@ -26,7 +26,7 @@ static void replace_limit(struct rate_limit *to, const struct rate_limit *from)
 		to->ops = from->ops;
 }
 
-/* The file is in its place already. */
+/* The file is in its place already. What the guest was told of its cache stays true. */
 static void replace_disk(struct disk_config *to, const struct disk_config *from)
 {
 	to->overlay = from->overlay;
@@ -36,31 +36,35 @@ static void replace_disk(struct disk_config *to, const struct disk_config *from)
 	else
 		to->is_read_only |= from->is_read_only;
 	to->is_direct = from->is_direct;
-	if (from->cache == DISK_CACHE_UNSAFE)
-		to->cache = from->cache;
 	replace_limit(&to->limit, &from->limit);
 }
 
-static void replace_net(struct net_config *to, const struct net_config *from)
+static int replace_net(struct net_config *to, const struct net_config *from)
 {
 	to->is_spoof_refused = from->is_spoof_refused;
 	replace_limit(&to->rx, &from->rx);
 	replace_limit(&to->tx, &from->tx);
+	if (to->is_spoof_refused && !to->has_mac)
+		return fail(0, "clone: --net: the snapshot's %s has no MAC to compare with",
+			    to->id);
+	return 0;
 }
 
 /* All that the options name is there: api_clone() has looked for it. */
 static int on_start(void *vm, const struct vm_config *with)
 {
+	int err = 0;
+
 	config.serial = options.serial;
 	for (unsigned i = 0; i < config.nr_disks; i++)
 		for (unsigned j = 0; j < options.nr_disks; j++)
 			if (!strcmp(config.disks[i].id, options.disks[j].id))
 				replace_disk(&config.disks[i], &options.disks[j]);
 	for (unsigned i = 0; i < config.nr_nets; i++)
-		for (unsigned j = 0; j < options.nr_nets; j++)
+		for (unsigned j = 0; j < options.nr_nets && !err; j++)
 			if (!strcmp(config.nets[i].id, options.nets[j].id))
-				replace_net(&config.nets[i], &options.nets[j]);
-	return vm_start(vm, with);
+				err = replace_net(&config.nets[i], &options.nets[j]);
+	return err ? err : vm_start(vm, with);
 }
 
 static const struct api_ops ops = {
@@ -87,5 +91,7 @@ int clone_run(int argc, char **argv)
 		return EXIT_MONITOR;
 	api_init(&api, &names, &ops, vm, &config, &log);
 	err = api_clone(&api, argv[argc - 2], argv[argc - 1], &options);
-	return err || !vm_wait(vm) ? EXIT_MONITOR : vm_exit_code(vm);
+	if (err && !jail_is_entered())
+		return EXIT_MONITOR;
+	return vm_wait(vm) ? vm_exit_code(vm) : EXIT_MONITOR; /* of a start that failed, too */
 }

@@ -6,7 +6,7 @@
  *   0x0000_6000  PVH start info               0x0000_9000  page tables, 6 pages
  *   0x0000_6400  GDT                          0x0009_fc00  end of conventional RAM
  *   0x0000_6800  command line                 0x000e_0000  ACPI, RSDP first
- *   0x0000_7000  zero page (boot_params)      0x0010_0000  kernel, then initrd at the top
+ *   0x0000_7000  zero page (boot_params)      0x0010_0000  kernel, initrd behind it
  *   0x000f_fff0  reset vector                 0xc000_0000  device windows, 4 KiB each
  *   0xfec0_0000  I/O APIC                     0xfee0_0000  local APIC
  * 0x1_0000_0000  RAM above the hole

@@ -407,6 +407,13 @@ mayfly serve --config-file "$T/config" --no-api
 ends_with 3
 shows "Hello from ring 3"
 says "Successfully started microvm that was configured from one single json"
+holds eval '! grep -q "is not known" "$T/err"'
+
+story "what mayfly does not know in a config file is overlooked, and named in the log"
+echo "{\"logger\": {\"log_path\": \"$T/own-log\"}, \"boot-source\": {\"kernel_image_path\": \"$GUESTS/hello.elf\"}, \"drives\": [], \"network-interface\": []}" > "$T/config"
+mayfly serve --config-file "$T/config" --no-api
+ends_with 0
+holds grep -qF "The config file's \`network-interface\` is not known." "$T/own-log"
 
 story "drives are the guest's disks, and the metrics count what it does with them"
 truncate -s 8M "$T/disk"

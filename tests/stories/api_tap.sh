@@ -111,6 +111,9 @@ mayfly clone --report --net tap=tap1,id=n,tx-ops=1000 "$T/state" "$T/memory"
 ends_with 0
 shows 'echoes, 0 lost'
 says 'n: received 3'
+mayfly clone --net tap=tap1,id=n,spoof=refuse "$T/state" "$T/memory"
+ends_with 125
+says "the snapshot's n has no MAC to compare with"
 load="{\"snapshot_path\":\"$T/state\",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"$T/memory\"},\"resume_vm\":true,\"network_overrides\":[{\"iface_id\":\"n\",\"host_dev_name\":\"tap1\"}]}"
 serve
 ask PUT /snapshot/load "$load"

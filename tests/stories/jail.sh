@@ -1085,6 +1085,21 @@ if (nobody "$unshare" -U true 2> /dev/null); then
 		shows "code 125"
 		holds [ "$(grep -cE '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out")" -eq 2 ]
 		holds [ "$(grep -E '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" | sort -u | wc -l)" -eq 1 ]
+
+		story "as does a clone whose start fails"
+		api "$MAYFLY" serve --api-sock "$T/original"
+		send "$T/original" "$GUESTS/hello.elf" PUT /boot-source '{"kernel_image_path":"fd:0","boot_args":"hold"}'
+		send "$T/original" /dev/null PUT /actions '{"action_type":"InstanceStart"}'
+		shows "204"
+		holds "$MAYFLY" snapshot "$T/original" "$T/user/state" "$T/user/memory"
+		stop
+		chmod 644 "$T/user/state" "$T/user/memory"
+		echo "stty -g; $prlimit --nproc=1:1 ./mayfly clone state memory; echo code \$?; stty -g" > "$T/user/typed"
+		(nobody "$script" -qec "sh typed" /dev/null < /dev/null > "$T/out" 2>&1)
+		shows "starting the thread of vCPU 0"
+		shows "code 125"
+		holds [ "$(grep -cE '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out")" -eq 2 ]
+		holds [ "$(grep -E '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" | sort -u | wc -l)" -eq 1 ]
 	fi
 else
 	skipped "a user without privileges has the same jail" "user namespaces are forbidden here"

@@ -140,7 +140,11 @@ until ask GET /metrics && grep -q 'queue_depth.* [1-9]' "$T/out" || ! kill -0 "$
 request PATCH /vm '{"state":"Paused"}' | timeout 60 socat -t 50 - "UNIX-CONNECT:$SOCKET" > "$T/answer" &
 until grep -q 'a Patch request on "/vm"' "$T/log" || ! kill -0 "$pid"; do sleep 0.05; done
 kill -TERM "$pid"
-while grep -qsx 'vcpu 0' "/proc/$pid/task/"*/comm; do sleep 0.05; done
+n=0
+while grep -qsx 'vcpu 0' "/proc/$pid/task/"*/comm && [ $n -lt 600 ]; do
+	n=$((n + 1))
+	sleep 0.05
+done
 holds fsfreeze --unfreeze "$T/mounted"
 n=0
 while grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$pid/status" && [ $n -lt 600 ]; do

@@ -244,7 +244,7 @@ refused "--net peer=$T/peers,vlan=3: the words are"
 
 story "spoof=refuse without a MAC to compare with"
 mayfly run --kernel "$HELLO" --net "peer=$T/peers,spoof=refuse"
-refused "--net peer=$T/peers,spoof=refuse: give mac= as well"
+refused "--net: spoof=refuse needs mac= to compare with"
 
 story "two interfaces of one name"
 mayfly run --kernel "$HELLO" --net "peer=$T/peers,id=net1" --net "peer=$T/peers,id=net1"

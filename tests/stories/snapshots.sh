@@ -291,7 +291,7 @@ else
 fi
 
 story "of what a clone has, its options name what there is, and what can be another"
-for option in "--disk=$T/paused" "--net=tap=tap0" "--net=peer=$T,id=n" "--net=tap=tap0,id=n,mtu=1500" "--mem=64M" --root="$T/paused"; do
+for option in "--disk=$T/paused" "--net=tap=tap0" "--net=peer=$T,id=n" "--net=tap=tap0,id=n,mtu=1500" "--disk=$T/paused,id=d,cache=unsafe" "--mem=64M" --root="$T/paused"; do
 	mayfly clone "$option" "$STATE" "$MEMORY"
 	ends_with 125
 	says_one_line
@@ -381,6 +381,15 @@ snapshot
 ends_with 125
 says "$SOCKET: No such file or directory"
 holds [ ! -e "$STATE" -a ! -e "$MEMORY" ]
+if [ "$(id -u)" -ne 0 ]; then
+	guest exits spin
+	starts_paused
+	mkdir -m 555 "$T/theirs"
+	mayfly snapshot "$SOCKET" "$T/theirs/state" "$MEMORY"
+	ends_with 125
+	says "$T/theirs/state: Permission denied"
+	stop
+fi
 mayfly snapshot "$SOCKET" "$STATE"
 ends_with 125
 says "snapshot: give 'SOCKET STATE MEMORY'"

@@ -27,6 +27,7 @@ uint64_t loop_now_ns(clockid_t clock)
 #define LOAD_WITH(more) "PUT /snapshot/load {\"snapshot_path\":\"state\"," BACKEND more "}"
 #define CREATE_ERROR	"Create snapshot error: "
 #define LOAD_ERROR	"Load snapshot error: "
+#define IN_USE		CREATE_ERROR "a file is in use by a microVM, as a disk or as its memory."
 #define PAUSE		"PATCH /vm {\"state\":\"Paused\"}"
 
 /* As api/snapshot.c writes it. */
@@ -362,7 +363,8 @@ static void is_unlocked(const char *path)
 /* A client keeps what it has sent, and what was locked through that is free again all the same. */
 static void kept_descriptors(void **state)
 {
-	int state_fd, memory_fd;
+	struct flock by_another = { .l_type = F_RDLCK };
+	int state_fd, memory_fd, other;
 
 	(void)state;
 	taken();
@@ -372,6 +374,13 @@ static void kept_descriptors(void **state)
 	done("PUT /snapshot/create {\"snapshot_path\":\"fd:0\",\"mem_file_path\":\"fd:1\"}");
 	is_unlocked("state");
 	is_unlocked("memory");
+	other = open("memory", O_RDWR);
+	assert_int_equal(fcntl(other, F_OFD_SETLK, &by_another), 0);
+	fds = (struct api_fds){ .fd = { dup(state_fd), dup(memory_fd) }, .nr = 2 };
+	refused("PUT /snapshot/create {\"snapshot_path\":\"fd:0\",\"mem_file_path\":\"fd:1\"}",
+		IN_USE);
+	is_unlocked("state");
+	close(other);
 	make_anew();
 	seen.refusal = "another kind of CPU";
 	fds = (struct api_fds){ .fd = { dup(state_fd), dup(memory_fd) }, .nr = 2 };
@@ -380,6 +389,30 @@ static void kept_descriptors(void **state)
 	is_unlocked("memory");
 	fds.nr = 0;
 	close(state_fd);
+	close(memory_fd);
+}
+
+/* A lock that comes along is of another microVM, whose memory it protects. */
+static void locked_descriptors(void **state)
+{
+	struct flock lock = { .l_type = F_RDLCK };
+	const int memory_fd = open("memory", O_RDWR | O_CREAT, 0600);
+
+	(void)state;
+	taken();
+	assert_int_equal(fcntl(memory_fd, F_OFD_SETLK, &lock), 0);
+	fds = (struct api_fds){ .fd = { open("state", O_RDWR), dup(memory_fd) }, .nr = 2 };
+	refused("PUT /snapshot/create {\"snapshot_path\":\"fd:0\",\"mem_file_path\":\"fd:1\"}",
+		IN_USE);
+	make_anew();
+	seen.refusal = "another kind of CPU";
+	fds = (struct api_fds){ .fd = { open("state", O_RDWR), dup(memory_fd) }, .nr = 2 };
+	refused("PUT /snapshot/load {\"snapshot_path\":\"fd:0\",\"mem_file_path\":\"fd:1\"}",
+		LOAD_ERROR "another kind of CPU");
+	fds.nr = 0;
+	lock.l_type = F_WRLCK;
+	assert_int_equal(fcntl(memory_fd, F_GETLK, &lock), 0);
+	assert_int_equal(lock.l_type, F_RDLCK);
 	close(memory_fd);
 }
 
@@ -547,6 +580,8 @@ static const struct CMUnitTest tests[] = {
 	TEST("load: files come as descriptors", descriptors),
 	TEST("descriptors that the client keeps are locked no longer than a request takes",
 	     kept_descriptors),
+	TEST("a lock that comes with a descriptor stays, and is none to write by",
+	     locked_descriptors),
 	TEST("create: not over the file that memory is mapped from", over_its_origin),
 	TEST("load: whatever the text says, a refused one leaves nothing behind", hostile_text),
 	TEST("load: sections that are none of the hardware do nothing", other_sections),
