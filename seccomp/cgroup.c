@@ -232,6 +232,8 @@ static int enter(struct jail *jail)
 		     c->parent_cgroup ? c->parent_cgroup : c->name) >= (int)sizeof(g.parent) ||
 	    snprintf(g.own, sizeof(g.own), "%s/%s", g.parent, c->id) >= (int)sizeof(g.own))
 		return fail(-ENAMETOOLONG, "--parent-cgroup");
+	if (c->nr_cgroup == 0 && access(g.parent, F_OK))
+		return fail(0, "--parent-cgroup: make %s before, or give --cgroup", g.parent);
 	if (c->nr_cgroup == 0)
 		return put(g.parent, "cgroup.procs", "0");
 	err = start_keeper(jail, &g);

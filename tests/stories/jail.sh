@@ -911,7 +911,10 @@ if [ -n "$cgroups" ]; then
 	holds [ ! -e "$cgroups/mayfly" ]
 	mayfly run --cgroup none.such=1 --kernel "$GUESTS/hello.elf"
 	ends_with 125
-	says "--cgroup"
+	says "has no controller none"
+	mayfly run --parent-cgroup none/such --kernel "$GUESTS/hello.elf"
+	ends_with 125
+	says "--parent-cgroup: make $cgroups/none/such before, or give --cgroup"
 
 	story "--cgroup: a microVM that may have no thread more takes signals"
 	stays --id limited --cgroup pids.max=3
