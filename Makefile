@@ -27,8 +27,8 @@ CFLAGS  := -std=c11 -O2 -g -fPIE -D_GNU_SOURCE -DMAYFLY_VERSION='"$(VERSION)"' $
 	-fstack-protector-strong -fstack-clash-protection -fcf-protection -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables # nothing unwinds; the debugger has its own
 # What is called now and then.
-SMALL   := args args_disk args_jail args_net acpi boot check clone console cpio cpu end hv image job log main power serve \
-	signals snapshot term vm
+SMALL   := args args_disk args_jail args_net acpi boot check clone console cpio cpu end hv image ioapic job log main \
+	power serve signals snapshot term vm
 $(BUILD)/api/%.o $(BUILD)/seccomp/%.o $(SMALL:%=$(BUILD)/vmm/%.o) $(BUILD)/virtio/commit.o: CFLAGS += -Os
 CPPFLAGS = -I$(BUILD)/include -I$(BUILD)/cjson
 LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack,--gc-sections \

@@ -47,6 +47,33 @@ static int open_file(const char *path, int open_fd, int *fd, uint64_t *size)
 	return 0;
 }
 
+/*
+ * By how it begins, as Linux looks (lib/decompress.c, init/initramfs.c): where that is wrong it
+ * unpacks nothing of what comes behind it either.
+ */
+static bool is_initramfs(int fd)
+{
+	static const uint8_t begins[][2] = {
+		{ '0', '7' },	/* cpio, newc */
+		{ 0x1f, 0x8b }, /* gzip */
+		{ 0x1f, 0x9e }, /* gzip, old */
+		{ 'B', 'Z' },	/* bzip2 */
+		{ 0x5d, 0 },	/* lzma */
+		{ 0xfd, '7' },	/* xz */
+		{ 0x89, 'L' },	/* lzo */
+		{ 0x02, 0x21 }, /* lz4 */
+		{ 0x28, 0xb5 }, /* zstd */
+	};
+	uint8_t first[2] = { 0xff };
+
+	if (pread(fd, first, sizeof(first), 0) > 0 && first[0] == 0) /* zeros are passed over */
+		return true;
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+		if (!memcmp(first, begins[i], sizeof(first)))
+			return true;
+	return false;
+}
+
 static int open_kernel(struct boot *boot, int open_fd, uint64_t low_ram)
 {
 	const char *path = boot->kernel_path;
@@ -141,6 +168,11 @@ int boot_open(struct boot *boot, const struct vm_config *config, const uint8_t *
 				&boot->initrd_size);
 	if (err)
 		return err;
+	if (config->initrd && extra_size && !is_initramfs(boot->initrd_fd))
+		return fail(0,
+			    "%s: not an initrd that a command can be added to: neither a cpio "
+			    "archive nor a compressed one",
+			    config->initrd);
 	if (config->initrd && !initrd_gpa(&boot->image, low_ram_of(config), boot->initrd_size))
 		return refuse_size(&boot->image, config->initrd, boot->initrd_size);
 	size = extra_offset(boot) + extra_size;

@@ -88,6 +88,10 @@ for errno in 1:"io_uring is forbidden here; allow it with" 38:"mayfly needs Linu
 	refused "${errno#*:}"
 done
 
+story "an initrd that is none, beside a command"
+mayfly run --kernel "$HELLO" --initrd "$T/script" -- true
+refused "$T/script: not an initrd that a command can be added to"
+
 story "an initrd larger than the guest's memory"
 truncate -s 64M "$T/large"
 mayfly run --kernel "$HELLO" --initrd "$T/large" --mem 32M
