@@ -106,3 +106,10 @@ int config_open(const char *path, int fd, int flags)
 
 	return again < 0 ? open(path, flags, 0600) : open_again(again, flags);
 }
+
+bool config_is_locked(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}

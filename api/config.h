@@ -165,6 +165,12 @@ struct net_update {
 #define CONFIG_OWN_FD "/proc/self/fd/"
 int config_open(const char *path, int fd, int flags);
 
+/*
+ * Whether a lock lies on a file, also one that came with this descriptor, which nothing else would
+ * tell: asked as a process, one sees the locks of open files (F_OFD_SETLK), one's own too.
+ */
+bool config_is_locked(int fd);
+
 /* The words that name the root disk to the kernel, or "". */
 #define CONFIG_ROOT_SIZE 128u
 void config_root(const struct vm_config *config, char words[CONFIG_ROOT_SIZE]);

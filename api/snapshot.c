@@ -37,14 +37,6 @@ static bool is_origin(const struct api *api, const struct stat *st)
 	return api->origin_ino && st->st_dev == api->origin_dev && st->st_ino == api->origin_ino;
 }
 
-/* By whomever, also through a descriptor of this very open file, as disk.c has it. */
-static bool is_locked(int fd)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-
-	return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 /*
  * As disks are locked, against each other: where files cannot be locked there is no protection. A
  * lock that came with a descriptor may be what protects another microVM: it is not made one to
@@ -53,7 +45,7 @@ static bool is_locked(int fd)
 static int lock(struct call *c, const char *error, int fd, short type)
 {
 	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
-	const bool is_used = type == F_WRLCK && is_locked(fd);
+	const bool is_used = type == F_WRLCK && config_is_locked(fd);
 
 	if (!is_used &&
 	    (fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES)))
@@ -181,7 +173,7 @@ int put_snapshot_create(struct call *c)
 /* What a snapshot is loaded from. */
 struct source {
 	struct restore_config from;
-	bool is_lock_ours; /* on the memory; else it came with the descriptor */
+	bool is_lock_ours; /* on the memory; else one may have come with the descriptor */
 };
 
 static int read_text(struct call *c, int fd, struct head *head, char *text, size_t size)
@@ -300,7 +292,7 @@ static int read_snapshot(struct call *c, const char *state_path, const char *mem
 	if (!err)
 		err = open_file(c, LOAD_ERROR, mem_path, O_RDONLY, &from->mem_fd);
 	if (!err)
-		s->is_lock_ours = !is_locked(from->mem_fd);
+		s->is_lock_ours = !config_is_locked(from->mem_fd);
 	if (!err) /* it is held by the mapping */
 		err = lock(c, LOAD_ERROR, from->mem_fd, F_RDLCK);
 	if (!err)

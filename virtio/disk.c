@@ -228,17 +228,6 @@ static void name_serial(struct disk *d)
 	memcpy(d->serial, text, sizeof(d->serial) - 1);
 }
 
-/*
- * A descriptor that came with a request may bring its client's lock along, which nothing else would
- * let us take once more. Asked as a process, one sees the locks of open files, one's own too.
- */
-static bool brings_lock(int fd)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-
-	return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 /* Whose zeros are written by the kernel where the device cannot make them. */
 static bool is_device(int fd)
 {
@@ -264,7 +253,7 @@ int disk_open(struct disk *d, const struct disk_config *config)
 	disk_io_init(d);
 	err = disk_open_file(config->path, config->fd, flags, &d->base.fd);
 	if (!err)
-		d->base.has_its_lock = config->is_sent && brings_lock(d->base.fd);
+		d->base.has_its_lock = config->is_sent && config_is_locked(d->base.fd);
 	if (!err)
 		err = disk_lock(d->base.fd, config->path, is_writer, true);
 	if (!err)
@@ -375,7 +364,7 @@ static bool is_clients_lock(const struct disk *d, int fd)
 {
 	const struct disk *other = find_other(d, fd);
 
-	return other ? other->base.has_its_lock : brings_lock(fd);
+	return other ? other->base.has_its_lock : config_is_locked(fd);
 }
 
 /*

@@ -454,36 +454,44 @@ static void keep_nets(const struct vm_config *c, struct jail_config *jail)
 			jail->keep[jail->nr_keep++] = c->nets[i].fd;
 }
 
-static int take(const char *command, struct vm_config *c, struct jail_config *jail, unsigned index,
+static int take(struct vm_config *c, struct jail_config *jail, bool boots, unsigned index,
 		const char *value)
 {
 	if (index >= OPTIONS)
 		return args_jail_take(jail, index - OPTIONS, value);
-	if (options[index].is_boots && strcmp(command, "run") != 0)
-		return fail(0, "%s: --%s is the snapshot's, as it was", command,
-			    options[index].name);
+	if (options[index].is_boots && !boots)
+		return fail(0, "clone: --%s is the snapshot's, as it was", options[index].name);
 	return options[index].take(c, value);
 }
 
-/* Options of a microVM and of its jail, up to what is none. 0, 1 for help, or -EINVAL, logged. */
-static int parse(struct args_reader *reader, struct vm_config *c, struct jail_config *jail)
+/*
+ * Options of a microVM, which boots or is a clone, and of its jail, up to what is none, where
+ * the reader stands then. 0, 1 for help, or -EINVAL, logged.
+ */
+static int parse(int argc, char **argv, bool boots, struct vm_config *c, struct jail_config *jail,
+		 struct args_reader *reader)
 {
-	struct args_row rows[OPTIONS + ARGS_JAIL + 1] = { 0 };
+	static struct args_row rows[OPTIONS + ARGS_JAIL + 1]; /* the last without a name */
 	const char *value;
 	int row;
 
 	for (size_t i = 0; i < OPTIONS; i++)
 		rows[i] = (struct args_row){ options[i].name, options[i].value };
 	args_jail_rows(rows + OPTIONS);
-	reader->rows = rows;
+	*reader = (struct args_reader){ .command = boots ? "run" : "clone",
+					.hint = "'mayfly run --help' lists them",
+					.rows = rows,
+					.argc = argc,
+					.argv = argv,
+					.next = 1 };
 	jail->name = "mayfly";
-	args_jail_named(jail, reader->argc, reader->argv);
+	args_jail_named(jail, argc, argv);
 	while ((row = args_next(reader, &value)) != ARGS_END) {
 		if (row < 0)
 			return row;
 		if (row < (int)OPTIONS && !options[row].take)
 			return 1;
-		if (take(reader->command, c, jail, (unsigned)row, value))
+		if (take(c, jail, boots, (unsigned)row, value))
 			return -EINVAL;
 	}
 	return args_jail_finish(jail) ? -EINVAL : 0;
@@ -491,17 +499,13 @@ static int parse(struct args_reader *reader, struct vm_config *c, struct jail_co
 
 int args_run(int argc, char **argv, struct vm_config *c, struct jail_config *jail)
 {
-	struct args_reader reader = { .command = "run",
-				      .hint = "'mayfly run --help' lists them",
-				      .argc = argc,
-				      .argv = argv,
-				      .next = 1 };
+	struct args_reader reader;
 	int err;
 
 	c->mem_size = MEM_DEFAULT;
 	c->cpus = 1;
 	c->job.env = env;
-	err = parse(&reader, c, jail);
+	err = parse(argc, argv, true, c, jail, &reader);
 	if (err)
 		return err;
 	if (reader.next < argc && !reader.is_over)
@@ -539,12 +543,8 @@ static int check_devices(struct vm_config *c)
 
 int args_clone(int argc, char **argv, struct vm_config *c, struct jail_config *jail)
 {
-	struct args_reader reader = { .command = "clone",
-				      .hint = "'mayfly --help' lists them",
-				      .argc = argc,
-				      .argv = argv,
-				      .next = 1 };
-	int err = parse(&reader, c, jail);
+	struct args_reader reader;
+	int err = parse(argc, argv, false, c, jail, &reader);
 
 	if (!err && argc - reader.next != 2)
 		return fail(0, "clone: give '[OPTIONS] STATE MEMORY'");

@@ -1081,13 +1081,17 @@ if (nobody "$unshare" -U true 2> /dev/null); then
 	wait $pid
 
 	if [ -n "$script" ]; then
+		# A start that fails in the jail, on a terminal: ./mayfly ARG...
+		leaves_terminal() {
+			echo "stty -g; $prlimit --nproc=1:1 ./mayfly $*; echo code \$?; stty -g" > "$T/user/typed"
+			(nobody "$script" -qec "sh typed" /dev/null < /dev/null > "$T/out" 2>&1)
+			shows "starting the thread of vCPU 0"
+			shows "code 125"
+			holds [ "$(grep -cE '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out")" -eq 2 ]
+			holds [ "$(grep -E '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" | sort -u | wc -l)" -eq 1 ]
+		}
 		story "a start that fails leaves the terminal as it was"
-		echo "stty -g; $prlimit --nproc=1:1 ./mayfly run --kernel hello.elf; echo code \$?; stty -g" > "$T/user/typed"
-		(nobody "$script" -qec "sh typed" /dev/null < /dev/null > "$T/out" 2>&1)
-		shows "starting the thread of vCPU 0"
-		shows "code 125"
-		holds [ "$(grep -cE '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out")" -eq 2 ]
-		holds [ "$(grep -E '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" | sort -u | wc -l)" -eq 1 ]
+		leaves_terminal run --kernel hello.elf
 
 		story "as does a clone whose start fails"
 		api "$MAYFLY" serve --api-sock "$T/original"
@@ -1097,12 +1101,7 @@ if (nobody "$unshare" -U true 2> /dev/null); then
 		holds "$MAYFLY" snapshot "$T/original" "$T/user/state" "$T/user/memory"
 		stop
 		chmod 644 "$T/user/state" "$T/user/memory"
-		echo "stty -g; $prlimit --nproc=1:1 ./mayfly clone state memory; echo code \$?; stty -g" > "$T/user/typed"
-		(nobody "$script" -qec "sh typed" /dev/null < /dev/null > "$T/out" 2>&1)
-		shows "starting the thread of vCPU 0"
-		shows "code 125"
-		holds [ "$(grep -cE '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out")" -eq 2 ]
-		holds [ "$(grep -E '^[0-9a-f]+(:[0-9a-f]+){10,}' "$T/out" | sort -u | wc -l)" -eq 1 ]
+		leaves_terminal clone state memory
 	fi
 else
 	skipped "a user without privileges has the same jail" "user namespaces are forbidden here"
