@@ -111,6 +111,8 @@ mayfly clone --report --net tap=tap1,id=n,tx-ops=1000 "$T/state" "$T/memory"
 ends_with 0
 shows 'echoes, 0 lost'
 says 'n: received 3'
+mayfly clone --timeout 30s --net tap=tap1,id=n,tx-ops=1/1h "$T/state" "$T/memory"
+holds [ "$status" -ne 0 ]
 mayfly clone --net tap=tap1,id=n,spoof=refuse "$T/state" "$T/memory"
 ends_with 125
 says "the snapshot's n has no MAC to compare with"

@@ -274,6 +274,10 @@ mayfly clone --disk "$T/paused,id=d,overlay=tmp,bytes=100M" "$STATE" "$MEMORY"
 ends_with 0
 holds cmp -s "$T/paused" "$T/paused0"
 
+story "a clone's disk has the limits that it is given"
+mayfly clone --timeout 5s --disk "$T/paused,id=d,overlay=tmp,bytes=100M,ops=1/1h" "$STATE" "$MEMORY"
+ends_with 124
+
 if [ "$(id -u)" -eq 0 ]; then
 	story "a clone's files may lie in its own root, whose user it becomes"
 	root=$T/jails/mayfly/one/root
